@@ -1,0 +1,289 @@
+//! The typed configuration of a run. What a YAML file may say is exactly these structs.
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// Everything `ldalign run` needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Directory of the starting model, Hugging Face layout.
+    pub model: PathBuf,
+    /// Where the run writes everything.
+    pub output_dir: PathBuf,
+    /// Rounds of generate, encode, weigh, train.
+    #[serde(default = "one")]
+    pub rounds: u64,
+    /// Seed of everything random.
+    #[serde(default)]
+    pub seed: u64,
+    /// `cpu`, or `cuda:N` where built with the feature.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// Threads; 0 for one per core.
+    #[serde(default)]
+    pub threads: usize,
+    /// The SFT (or preference) rows.
+    pub data: DataConfig,
+    /// How losers are sampled. Unused where the data has rejected responses.
+    #[serde(default)]
+    pub generate: GenerateConfig,
+    /// Encoder plugin.
+    #[serde(default = "default_encoder")]
+    pub encoder: PluginChoice,
+    /// Distance plugin.
+    #[serde(default = "default_distance")]
+    pub distance: PluginChoice,
+    /// Schedule plugin.
+    #[serde(default = "default_schedule")]
+    pub schedule: PluginChoice,
+    /// Weighted DPO.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// Held-out evaluation before the first and after every round.
+    #[serde(default)]
+    pub eval: Option<EvalConfig>,
+    /// Directories searched for plugins named without a path.
+    #[serde(default)]
+    pub plugin_path: Vec<PathBuf>,
+}
+
+fn one() -> u64 {
+    1
+}
+fn cpu() -> String {
+    "cpu".into()
+}
+fn default_encoder() -> PluginChoice {
+    PluginChoice::bundled("policy-states")
+}
+fn default_distance() -> PluginChoice {
+    PluginChoice::bundled("euclidean")
+}
+fn default_schedule() -> PluginChoice {
+    PluginChoice::bundled("linear")
+}
+
+/// A plugin and its options: `euclidean`, or `{plugin: ./libmine.so, id: mine, options: {...}}`.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct PluginChoice {
+    /// Bundled id, name on the search path, or path of a library.
+    pub plugin: String,
+    /// Which of the library's ids, where it provides several of the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The plugin's own options, checked against its schema before a model is loaded.
+    #[serde(default)]
+    pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+impl PluginChoice {
+    /// A bundled plugin with its default options.
+    pub fn bundled(id: &str) -> Self {
+        Self { plugin: id.into(), id: None, options: Default::default() }
+    }
+}
+
+/// Rows and how to read them.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// JSONL (or, with the feature, Parquet) file.
+    pub path: PathBuf,
+    /// Our field -> the file's field, e.g. `{prompt: question, completion: answer}`.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    /// Which assistant turns of a conversation become pairs.
+    #[serde(default)]
+    pub turns: Turns,
+    /// Use only the first N rows; 0 for all.
+    #[serde(default)]
+    pub max_rows: usize,
+    /// System message put before prompts that have none.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// Tokens of prompt and completion together.
+    #[serde(default = "max_length")]
+    pub max_length: usize,
+    /// Tokens kept of a prompt, its end; 0 for no limit of its own.
+    #[serde(default)]
+    pub max_prompt_length: usize,
+}
+
+fn max_length() -> usize {
+    1024
+}
+
+/// Assistant turns that become pairs.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Turns {
+    /// Every assistant turn, with the turns before as prompt.
+    All,
+    /// The last assistant turn.
+    #[default]
+    Last,
+}
+
+/// Sampling.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct GenerateConfig {
+    /// Tokens sampled at most.
+    pub max_new_tokens: usize,
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Keep the k likeliest tokens; 0 for all.
+    pub top_k: usize,
+    /// Keep the smallest set of tokens with at least this probability.
+    pub top_p: f32,
+    /// Sequences decoded together.
+    pub batch_size: usize,
+}
+
+impl Default for GenerateConfig {
+    fn default() -> Self {
+        Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: 16 }
+    }
+}
+
+/// Weighted DPO (and, for `sft`, the part that applies there). Names are TRL's where TRL has one.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// sigmoid, hinge or ipo.
+    pub loss_type: LossType,
+    /// Strength of the pull to the reference.
+    pub beta: f64,
+    /// cDPO: probability that a label is wrong, in 0..0.5.
+    pub label_smoothing: f64,
+    /// Weight of the SFT loss on chosen responses (RPO's alpha); 0 for none.
+    pub sft_weight: f64,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// constant, linear or cosine, after warm-up.
+    pub lr_scheduler_type: LrSchedulerType,
+    /// Share of the steps that warm up.
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Adam's betas.
+    pub adam_beta1: f64,
+    /// See `adam_beta1`.
+    pub adam_beta2: f64,
+    /// Adam's epsilon.
+    pub adam_epsilon: f64,
+    /// Gradients are scaled to this norm at most; 0 for never.
+    pub max_grad_norm: f64,
+    /// Passes over the pairs.
+    pub num_train_epochs: u64,
+    /// Optimizer steps; overrides epochs where above 0.
+    pub max_steps: u64,
+    /// Rows in one forward and backward pass.
+    pub per_device_train_batch_size: usize,
+    /// Passes summed before an optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Steps between checkpoints; 0 for only at the end of an epoch.
+    pub save_steps: u64,
+    /// Checkpoints kept.
+    pub save_total_limit: usize,
+    /// Steps between metric lines.
+    pub logging_steps: u64,
+    /// Low-rank adapters instead of full fine-tuning.
+    pub lora: Option<LoraConfig>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            loss_type: LossType::Sigmoid,
+            beta: 0.1,
+            label_smoothing: 0.0,
+            sft_weight: 0.0,
+            learning_rate: 1e-6,
+            lr_scheduler_type: LrSchedulerType::Linear,
+            warmup_ratio: 0.1,
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            num_train_epochs: 1,
+            max_steps: 0,
+            per_device_train_batch_size: 4,
+            gradient_accumulation_steps: 4,
+            save_steps: 50,
+            save_total_limit: 2,
+            logging_steps: 1,
+            lora: None,
+        }
+    }
+}
+
+/// DPO's loss of beta times the difference of log-ratios.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LossType {
+    /// -log sigmoid (DPO, SPIN).
+    Sigmoid,
+    /// max(0, 1 - x) (SLiC, SPIN's other loss).
+    Hinge,
+    /// Squared distance to 1/(2 beta) of length-averaged log-ratios, as TRL.
+    Ipo,
+}
+
+/// Shape of the learning rate after warm-up.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LrSchedulerType {
+    /// Stays at the peak.
+    Constant,
+    /// Falls to 0 in a line.
+    Linear,
+    /// Falls to 0 along half a cosine.
+    Cosine,
+}
+
+/// Low-rank adapters, PEFT's names.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// Rank.
+    pub r: usize,
+    /// Scale is lora_alpha / r.
+    pub lora_alpha: f64,
+    /// Module names such as q_proj; `all-linear` for every linear layer but the head.
+    pub target_modules: Vec<String>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { r: 16, lora_alpha: 32.0, target_modules: vec!["all-linear".into()] }
+    }
+}
+
+/// Held-out rows with checkable answers.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Rows, read like the training rows.
+    pub data: DataConfig,
+    /// How a generated response is compared with the golden one.
+    #[serde(default)]
+    pub checker: Checker,
+    /// Sampling for the accuracy; temperature 0 by default.
+    #[serde(default)]
+    pub generate: Option<GenerateConfig>,
+}
+
+/// When a response counts as right.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checker {
+    /// Equal after trimming white space.
+    #[default]
+    Exact,
+    /// The last number in the text is equal (GSM8K).
+    LastNumber,
+}

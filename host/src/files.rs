@@ -1,0 +1,225 @@
+//! The only place that writes files a run depends on: whole or not at all, and on disk before it is said to be.
+
+use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// An I/O failure with its path.
+pub fn io_error(path: &Path, doing: &str, e: io::Error) -> Error {
+    let err = Error::new("file/io", format!("cannot {doing} {}", path.display()));
+    match e.kind() {
+        io::ErrorKind::StorageFull => {
+            err.hint("free some disk space and run the same command again; finished work is kept").caused_by(e)
+        }
+        _ => err.caused_by(e),
+    }
+}
+
+/// Reads a whole file.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| io_error(path, "read", e))
+}
+
+/// Reads a whole UTF-8 file.
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|e| io_error(path, "read", e))
+}
+
+/// Makes a directory and its parents.
+pub fn make_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| io_error(path, "create directory", e))
+}
+
+/// Path of the temporary twin from which `path` is renamed.
+fn twin(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    path.with_file_name(name)
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    File::open(parent).and_then(|d| d.sync_all()).map_err(|e| io_error(parent, "sync directory", e))
+}
+
+/// Writes `path` through `fill`: a reader finds the old file or the whole new one, also after a power cut.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let tmp = twin(path);
+    let written = (|| {
+        let mut out = io::BufWriter::with_capacity(1 << 20, File::create(&tmp)?);
+        fill(&mut out)?;
+        out.flush()?;
+        out.get_ref().sync_all()
+    })();
+    if let Err(e) = written.and_then(|()| fs::rename(&tmp, path)) {
+        let _ = fs::remove_file(&tmp);
+        return Err(io_error(path, "write", e));
+    }
+    sync_parent(path)
+}
+
+/// Writes bytes atomically.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |w| w.write_all(bytes))
+}
+
+/// Writes a value as indented JSON, atomically.
+pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_with(path, |w| {
+        serde_json::to_writer_pretty(&mut *w, value)?;
+        w.write_all(b"\n")
+    })
+}
+
+/// Fills a fresh directory and renames it into place: `path` is absent or whole.
+pub fn write_dir(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let tmp = twin(path);
+    remove_dir(&tmp)?;
+    make_dir(&tmp)?;
+    if let Err(e) = fill(&tmp) {
+        let _ = fs::remove_dir_all(&tmp);
+        return Err(e);
+    }
+    // The files inside were synced by their writers; the directory's entries are synced here.
+    File::open(&tmp).and_then(|d| d.sync_all()).map_err(|e| io_error(&tmp, "sync directory", e))?;
+    remove_dir(path)?;
+    fs::rename(&tmp, path).map_err(|e| io_error(path, "rename into place", e))?;
+    sync_parent(path)
+}
+
+/// Removes a directory tree if it is there.
+pub fn remove_dir(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// SHA-256 of some bytes, in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file, in hex, read in pieces.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let file = File::open(path).map_err(|e| io_error(path, "read", e))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let (mut hash, mut buf) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match reader.read(&mut buf).map_err(|e| io_error(path, "read", e))? {
+            0 => return Ok(hex(&hash.finalize())),
+            n => hash.update(&buf[..n]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    use std::fmt;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// An append-only JSON-lines file whose last line may be torn by a crash; opening it cuts a torn line off.
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens or creates the file, keeps its whole lines, and hands each to `seen`.
+    pub fn open(path: &Path, mut seen: impl FnMut(&str) -> Result<()>) -> Result<Self> {
+        let fail = |e| io_error(path, "open", e);
+        let mut file = File::options().read(true).append(true).create(true).open(path).map_err(fail)?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(fail)?;
+        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        for line in text[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            seen(
+                std::str::from_utf8(line)
+                    .map_err(|e| Error::new("file/journal", format!("{} is not UTF-8", path.display())).caused_by(e))?,
+            )?;
+        }
+        file.set_len(whole as u64).map_err(fail)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+    /// Cuts the file back to its first `lines` lines, as a resumed run does with what came after its checkpoint.
+    pub fn truncate(&mut self, lines: usize) -> Result<()> {
+        let text = read(&self.path)?;
+        let end =
+            text.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(lines.wrapping_sub(1)).map_or(0, |(i, _)| i + 1);
+        let keep = if lines == 0 {
+            0
+        } else if end == 0 {
+            text.len()
+        } else {
+            end
+        };
+        self.file.set_len(keep as u64).map_err(|e| io_error(&self.path, "truncate", e))
+    }
+    /// Appends one value as a line.
+    pub fn push<T: serde::Serialize>(&mut self, value: &T) -> Result<()> {
+        let mut line = serde_json::to_vec(value).map_err(|e| {
+            Error::new("file/journal", format!("cannot write a line to {}", self.path.display())).caused_by(e)
+        })?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(|e| io_error(&self.path, "append to", e))
+    }
+    /// Makes all lines durable.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| io_error(&self.path, "sync", e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_cut_and_truncate_keeps_whole_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let p = dir.path().join("j.jsonl");
+        fs::write(&p, "1\n2\n3\n4").unwrap();
+        let mut seen = vec![];
+        let mut j = Journal::open(&p, |l| {
+            seen.push(l.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, ["1", "2", "3"]);
+        j.truncate(2).unwrap();
+        j.push(&7).unwrap();
+        assert_eq!(fs::read_to_string(&p).unwrap(), "1\n2\n7\n");
+        j.truncate(9).unwrap();
+        assert_eq!(fs::read_to_string(&p).unwrap(), "1\n2\n7\n");
+        j.truncate(0).unwrap();
+        assert_eq!(fs::read_to_string(&p).unwrap(), "");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let p = dir.path().join("f");
+        write(&p, b"old").unwrap();
+        assert!(
+            write_with(&p, |w| {
+                w.write_all(b"new")?;
+                Err(io::Error::other("boom"))
+            })
+            .is_err()
+        );
+        assert_eq!(fs::read(&p).unwrap(), b"old");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert!(write_dir(&dir.path().join("d"), |_| Err(Error::new("x", "boom"))).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,39 @@
+//! SIGINT and SIGTERM as a question long work asks between steps.
+
+use crate::{Error, Result};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
+
+static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+fn flag() -> &'static Arc<AtomicBool> {
+    FLAG.get_or_init(Arc::default)
+}
+
+/// Installs the handlers: the first signal asks for a clean stop, the second ends the process at once.
+pub fn install() -> std::io::Result<()> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // Order matters: the second signal finds the flag set by the first.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, flag().clone())?;
+        signal_hook::flag::register(signal, flag().clone())?;
+    }
+    Ok(())
+}
+
+/// Whether a stop was asked for.
+pub fn requested() -> bool {
+    flag().load(Ordering::Relaxed)
+}
+
+/// The error code of [`check`].
+pub const CODE: &str = "run/interrupted";
+
+/// Fails with [`CODE`] if a stop was asked for. Call it where everything done so far is safe on disk.
+pub fn check() -> Result<()> {
+    if requested() {
+        return Err(Error::new(CODE, "stopped by a signal").hint("run the same command again to go on from here"));
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! LD-Align: latent-distance guided alignment of language models.
+//!
+//! Data flows one way: [`data`] rows -> [`generate`] -> latents and distances ([`plugin`]) -> weights -> [`train`] -> next round.
+
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod files;
+pub mod generate;
+pub mod interrupt;
+pub mod model;
+pub mod ops;
+pub mod plugin;
+pub mod progress;
+pub mod text;
+pub mod train;
+
+pub use error::{Error, Result};
