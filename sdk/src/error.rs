@@ -22,6 +22,14 @@ impl Error {
     pub fn state(message: impl Into<String>) -> Self {
         Self { code: ErrorCode::STATE, message: message.into() }
     }
+    /// What was asked for is not provided.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self { code: ErrorCode::UNSUPPORTED, message: message.into() }
+    }
+    /// The plugin stops because [`crate::Host::cancelled`] says so.
+    pub fn cancelled() -> Self {
+        Self { code: ErrorCode::CANCELLED, message: "stopped on request".into() }
+    }
     /// Something failed inside the plugin.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { code: ErrorCode::FAILED, message: message.into() }
