@@ -42,6 +42,8 @@ fn cosine_distance(a: &[f32], b: &[f32]) -> Result<f32, Error> {
     Ok((1.0 - cosine.clamp(-1.0, 1.0)) as f32)
 }
 
+ldalign_sdk::export_plugin! { distances: [Cosine] }
+
 #[cfg(test)]
 mod tests {
     use super::cosine_distance;

@@ -88,5 +88,7 @@ fn distance(factor: Option<&Cholesky>, a: &[f32], b: &[f32]) -> Result<f32, Erro
     if distance.is_finite() { Ok(distance) } else { Err(Error::input("the latents are not finite or too far apart")) }
 }
 
+ldalign_sdk::export_plugin! { distances: [Mahalanobis] }
+
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use ldalign_sdk::LatentShape;
 use serde_json::Value;
 
 fn numbers(value: &Value) -> Vec<f64> {
@@ -82,11 +83,20 @@ fn symmetric_and_zero_to_the_bit() {
 
 #[test]
 fn state_comes_back_byte_for_byte() {
-    let latents = noise(50 * 7, 4);
-    let factor = fit(&[&latents], 7, None).factor;
-    let restored = Cholesky::from_bytes(&factor.to_bytes()).unwrap();
-    assert_eq!(restored.to_bytes(), factor.to_bytes());
-    assert_eq!(restored, factor);
+    let (golden, generated) = (noise(50 * 6, 4), noise(50 * 6, 5));
+    let latents = |values| Latents::new(values, LatentShape { slots: 2, dim: 3 });
+    let new = || Mahalanobis::new(Options::default(), Host::stand_in()).unwrap();
+    let (mut fitted, mut restored) = (new(), new());
+    assert_eq!(fitted.save(), Ok(Vec::new()), "nothing learned yet");
+    fitted.fit(latents(&golden), latents(&generated)).unwrap();
+    let state = fitted.save().unwrap();
+    restored.load(&state).unwrap();
+    assert_eq!(restored.save().unwrap(), state);
+    let d = |metric: &Mahalanobis| metric.distance(Latent::new(&golden[..6], 3), Latent::new(&generated[..6], 3));
+    assert!(d(&fitted).unwrap() > 0.0);
+    assert_eq!(d(&restored), d(&fitted));
+    restored.load(&[]).unwrap();
+    assert!(d(&restored).is_err(), "an empty state is an unfitted metric");
 }
 
 #[test]

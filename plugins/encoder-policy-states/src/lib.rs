@@ -134,11 +134,51 @@ fn normalize(latent: &mut [f32]) {
     }
 }
 
+ldalign_sdk::export_plugin! { encoders: [PolicyStates] }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ldalign_sdk::{ModelFacts, Services};
     use serde_json::json;
+
+    /// A model of 12 layers and width 2 whose "hidden states" tell what was asked for.
+    struct Model;
+
+    impl Services for Model {
+        fn model(&self) -> Option<ModelFacts> {
+            Some(ModelFacts { vocab_size: 9, hidden_size: 2, num_layers: 12, max_positions: 16, end_ids: vec![1] })
+        }
+        fn hidden_states(&self, _: &[Sample<'_>], layer: usize, pool: Pooling, out: &mut [f32]) -> Result<(), Error> {
+            let pool = [Pooling::Mean, Pooling::Last, Pooling::MeanAll].iter().position(|&p| p == pool).unwrap();
+            out.chunks_exact_mut(2).for_each(|latent| latent.copy_from_slice(&[layer as f32, pool as f32]));
+            Ok(())
+        }
+    }
+
+    fn encode(options: serde_json::Value) -> Vec<f32> {
+        let encoder = PolicyStates::new(serde_json::from_value(options).unwrap(), Host::new(Model)).unwrap();
+        assert_eq!(encoder.shape(), LatentShape { slots: 1, dim: 2 });
+        let sample = Sample { prompt: "p", response: "r", prompt_ids: &[2], response_ids: &[3, 1] };
+        let mut out = vec![f32::NAN; 4];
+        encoder.encode(&[sample, sample], &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn the_host_is_asked_for_what_the_options_say() {
+        assert_eq!(encode(json!({})), [6.0, 0.0, 6.0, 0.0]);
+        assert_eq!(encode(json!({"layer": -2, "pooling": "last"})), [11.0, 1.0, 11.0, 1.0]);
+        assert_eq!(encode(json!({"layer": 3, "pooling": "mean-all"})), [3.0, 2.0, 3.0, 2.0]);
+        assert_eq!(encode(json!({"layer": "last", "normalize": true})), [1.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_host_without_a_model_is_an_error() {
+        let error = PolicyStates::new(Options::default(), Host::stand_in()).map(|_| ()).unwrap_err();
+        assert_eq!(error.message(), "the host has no model loaded");
+    }
 
     fn layer(options: serde_json::Value, num_layers: usize) -> Result<usize, Error> {
         serde_json::from_value::<Options>(options).unwrap().layer.resolve(num_layers)

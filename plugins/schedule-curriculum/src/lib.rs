@@ -85,6 +85,8 @@ fn weight(mix: f32, mean: f64, d: f32) -> f32 {
     ((1.0 - mix) + mix * ratio) as f32
 }
 
+ldalign_sdk::export_plugin! { schedules: [Curriculum] }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -121,9 +123,18 @@ mod tests {
     #[test]
     fn the_run_begins_uniform_and_ends_proportional() {
         let at = |round, step| StepContext { round, rounds: 2, step, total_steps: 10 };
-        assert_eq!(Options::default().mix(at(0, 0).progress()), 0.0);
-        assert_eq!(Options::default().mix(at(1, 9).progress()), 1.0);
-        assert_eq!(Options::default().mix(at(1, 99).progress()), 1.0, "beyond the last step");
+        let mut schedule = Curriculum::new(Options::default(), Host::stand_in()).unwrap();
+        let mut out = [f32::NAN; 4];
+        assert!(schedule.weights(at(0, 0), &DISTANCES, &mut out).is_err(), "before begin_round");
+        schedule.begin_round(&DISTANCES).unwrap();
+        for (at, expected) in [
+            (at(0, 0), [1.0; 4]),
+            (at(1, 9), [0.5, 1.5, 0.0, 2.0]),
+            (at(1, 99), [0.5, 1.5, 0.0, 2.0]), // beyond the last step
+        ] {
+            schedule.weights(at, &DISTANCES, &mut out).unwrap();
+            assert_eq!(out, expected, "{at:?}");
+        }
     }
 
     #[test]

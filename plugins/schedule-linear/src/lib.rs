@@ -100,6 +100,8 @@ impl Round {
     }
 }
 
+ldalign_sdk::export_plugin! { schedules: [Linear] }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -107,8 +109,13 @@ mod tests {
 
     fn weights(options: Options, distances: &[f32]) -> Vec<f32> {
         options.validate().unwrap();
-        let round = Round::new(options, distances).unwrap();
-        distances.iter().map(|&d| round.weight(d)).collect()
+        let at = StepContext { round: 0, rounds: 1, step: 0, total_steps: 1 };
+        let mut schedule = Linear::new(options, Host::stand_in()).unwrap();
+        assert!(schedule.weights(at, &[], &mut []).is_err(), "before begin_round");
+        schedule.begin_round(distances).unwrap();
+        let mut out = vec![f32::NAN; distances.len()];
+        schedule.weights(at, distances, &mut out).unwrap();
+        out
     }
 
     #[test]

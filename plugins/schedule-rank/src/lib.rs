@@ -66,14 +66,21 @@ impl Round {
     }
 }
 
+ldalign_sdk::export_plugin! { schedules: [Rank] }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn weights(distances: &[f32]) -> Vec<f32> {
-        let round = Round::new(distances).unwrap();
-        distances.iter().map(|&d| round.weight(d)).collect()
+        let at = StepContext { round: 0, rounds: 1, step: 0, total_steps: 1 };
+        let mut schedule = Rank::new(NoOptions {}, Host::stand_in()).unwrap();
+        assert!(schedule.weights(at, &[], &mut []).is_err(), "before begin_round");
+        schedule.begin_round(distances).unwrap();
+        let mut out = vec![f32::NAN; distances.len()];
+        schedule.weights(at, distances, &mut out).unwrap();
+        out
     }
 
     #[test]

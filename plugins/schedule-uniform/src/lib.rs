@@ -20,6 +20,8 @@ impl WeightSchedule for Uniform {
     }
 }
 
+ldalign_sdk::export_plugin! { schedules: [Uniform] }
+
 #[cfg(test)]
 mod tests {
     use super::*;
