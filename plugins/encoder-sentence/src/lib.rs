@@ -1,1 +1,94 @@
-//! .
+//! Latents from a BERT-family sentence encoder (such as all-MiniLM-L6-v2) in a local directory: mean of the last
+//! hidden states over the tokens, scaled to length 1, as sentence-transformers does for such models.
+
+mod bert;
+
+use bert::SentenceModel;
+use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Which model reads what.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT model.
+    pub model_dir: PathBuf,
+    /// Tokens read of a text, its beginning; the special tokens count.
+    #[serde(default = "max_tokens")]
+    pub max_tokens: usize,
+    /// What is read of a sample.
+    #[serde(default)]
+    pub input: Input,
+}
+
+fn max_tokens() -> usize {
+    256
+}
+
+impl PluginOptions for Options {
+    fn validate(&self) -> Result<(), Error> {
+        if self.max_tokens < 4 {
+            return Err(Error::options(format!("max_tokens {} leaves no room for text: at least 4", self.max_tokens)));
+        }
+        Ok(())
+    }
+}
+
+/// The text or texts of a sample that the model sees.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Input {
+    /// The response alone: the two responses of a pair share their prompt.
+    #[default]
+    Response,
+    /// Prompt and response as a pair of sentences; the longer one is cut first.
+    Pair,
+}
+
+/// A sentence encoder, never trained.
+pub struct Sentence {
+    model: SentenceModel,
+    input: Input,
+    /// Samples are encoded side by side, each alone, so that none sees padding or a neighbour.
+    threads: rayon::ThreadPool,
+}
+
+impl Encoder for Sentence {
+    const ID: &'static str = "sentence";
+    const SUMMARY: &'static str = "a BERT-family sentence encoder from a local directory: mean pooling, length 1";
+    type Options = Options;
+
+    fn new(options: Options, host: Host) -> Result<Self, Error> {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(host.threads()).build();
+        Ok(Self {
+            model: SentenceModel::load(&options.model_dir, options.max_tokens)?,
+            input: options.input,
+            threads: threads.map_err(|e| Error::failed(format!("cannot start threads: {e}")))?,
+        })
+    }
+
+    fn shape(&self) -> LatentShape {
+        LatentShape { slots: 1, dim: self.model.dim() }
+    }
+
+    fn encode(&self, samples: &[Sample<'_>], out: &mut [f32]) -> Result<(), Error> {
+        self.threads.install(|| {
+            out.par_chunks_exact_mut(self.model.dim()).zip(samples).try_for_each(|(out, sample)| {
+                let latent = match self.input {
+                    Input::Response => self.model.embed(sample.response)?,
+                    Input::Pair => self.model.embed((sample.prompt, sample.response))?,
+                };
+                out.copy_from_slice(&latent);
+                Ok(())
+            })
+        })
+    }
+}
+
+ldalign_sdk::export_plugin! { encoders: [Sentence] }
+
+#[cfg(test)]
+mod tests;

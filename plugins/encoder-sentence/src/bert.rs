@@ -1,0 +1,88 @@
+//! One text, or a pair, through tokenizer and BERT to a vector of length 1.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use candle_transformers::models::bert::{BertModel, Config};
+use ldalign_sdk::Error;
+use std::{fs, path::Path};
+use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
+
+/// Tokenizer and weights of a sentence encoder.
+pub struct SentenceModel {
+    tokenizer: Tokenizer,
+    model: BertModel,
+    dim: usize,
+}
+
+impl SentenceModel {
+    /// Reads config.json, tokenizer.json and model.safetensors; every fault names the file.
+    pub fn load(dir: &Path, max_tokens: usize) -> Result<Self, Error> {
+        let read = |name: &str| {
+            let path = dir.join(name);
+            fs::read(&path).map_err(|e| {
+                Error::options(format!(
+                    "cannot read {}: {e}; model_dir must hold config.json, model.safetensors and tokenizer.json",
+                    path.display()
+                ))
+            })
+        };
+        let unfit = |name: &str, why: &dyn std::fmt::Display| {
+            Error::options(format!("{} is not usable: {why}", dir.join(name).display()))
+        };
+
+        let config: Config =
+            serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
+        if max_tokens > config.max_position_embeddings {
+            let limit = config.max_position_embeddings;
+            return Err(Error::options(format!("max_tokens {max_tokens} is more than the model's {limit} positions")));
+        }
+
+        let mut tokenizer =
+            Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| unfit("tokenizer.json", &e))?;
+        // The file's own padding and truncation are those of whoever saved it.
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(Some(TruncationParams { max_length: max_tokens, ..Default::default() }))
+            .map_err(|e| unfit("tokenizer.json", &e))?;
+
+        let weights = VarBuilder::from_buffered_safetensors(read("model.safetensors")?, DType::F32, &Device::Cpu)
+            .map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
+        let model = BertModel::load(weights, &config).map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
+        Ok(Self { tokenizer, model, dim: config.hidden_size })
+    }
+
+    /// Numbers of an embedding.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Mean of the last hidden states over all tokens, special ones included, scaled to length 1.
+    pub fn embed<'t>(&self, text: impl Into<EncodeInput<'t>>) -> Result<Vec<f32>, Error> {
+        let tokens = self.tokenizer.encode(text, true).map_err(|e| Error::input(format!("cannot tokenize: {e}")))?;
+        let states = self.hidden_states(tokens.get_ids(), tokens.get_type_ids());
+        let states = states.map_err(|e| Error::failed(first_line(&e)))?;
+        Ok(mean_of_length_one(&states, self.dim))
+    }
+
+    fn hidden_states(&self, ids: &[u32], types: &[u32]) -> candle_core::Result<Vec<f32>> {
+        let row = |values| Tensor::new(values, &Device::Cpu)?.unsqueeze(0);
+        self.model.forward(&row(ids)?, &row(types)?, None)?.flatten_all()?.to_vec1()
+    }
+}
+
+/// candle's errors go on with a backtrace where one is enabled.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn mean_of_length_one(states: &[f32], dim: usize) -> Vec<f32> {
+    let mut sum = vec![0.0f64; dim];
+    for state in states.chunks_exact(dim) {
+        for (sum, &x) in sum.iter_mut().zip(state) {
+            *sum += f64::from(x);
+        }
+    }
+    // The mean's divisor cancels against its length.
+    let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    sum.iter().map(|x| (x / length) as f32).collect()
+}

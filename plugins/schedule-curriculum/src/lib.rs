@@ -1,0 +1,153 @@
+//! A curriculum: training begins with equal weights and ends with weights proportional to distance.
+
+use ldalign_sdk::{Error, Host, Level, PluginOptions, StepContext, WeightSchedule};
+
+/// When the move from uniform to proportional happens, as shares of the whole run (all rounds).
+#[derive(Debug, Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Weights are uniform up to here; in 0..=1.
+    pub start: f32,
+    /// Weights are proportional from here on; in 0..=1, above `start`.
+    pub end: f32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { start: 0.0, end: 1.0 }
+    }
+}
+
+impl PluginOptions for Options {
+    fn validate(&self) -> Result<(), Error> {
+        if !(0.0 <= self.start && self.start < self.end && self.end <= 1.0) {
+            return Err(Error::options(format!(
+                "start {} and end {} do not fit: 0 <= start < end <= 1 are needed",
+                self.start, self.end
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Options {
+    /// Share of the proportional weights at some progress through the run, both in 0..=1.
+    fn mix(&self, progress: f32) -> f32 {
+        ((progress - self.start) / (self.end - self.start)).clamp(0.0, 1.0)
+    }
+}
+
+/// `w = (1 - m) + m d / mean(d)`, where m goes from 0 to 1 between `start` and `end`.
+pub struct Curriculum {
+    options: Options,
+    host: Host,
+    /// Mean distance of the round.
+    mean: Option<f64>,
+}
+
+impl WeightSchedule for Curriculum {
+    const ID: &'static str = "curriculum";
+    const SUMMARY: &'static str = "weights that move from uniform to proportional to distance over training, mean 1";
+    type Options = Options;
+
+    fn new(options: Options, host: Host) -> Result<Self, Error> {
+        Ok(Self { options, host, mean: None })
+    }
+
+    fn begin_round(&mut self, distances: &[f32]) -> Result<(), Error> {
+        let mean = mean(distances)?;
+        if mean == 0.0 && !distances.is_empty() {
+            self.host.log(Level::Warn, "every distance of the round is 0: weights fall towards 0 for all pairs");
+        }
+        self.mean = Some(mean);
+        Ok(())
+    }
+
+    fn weights(&self, at: StepContext, distances: &[f32], out: &mut [f32]) -> Result<(), Error> {
+        let mean = self.mean.ok_or_else(|| Error::input("curriculum needs begin_round before weights"))?;
+        let mix = self.options.mix(at.progress());
+        for (out, &d) in out.iter_mut().zip(distances) {
+            *out = weight(mix, mean, d);
+        }
+        Ok(())
+    }
+}
+
+fn mean(distances: &[f32]) -> Result<f64, Error> {
+    let mean = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / distances.len().max(1) as f64;
+    if mean.is_finite() { Ok(mean) } else { Err(Error::input("a distance of the round is not finite")) }
+}
+
+/// Exactly 1 where `mix` is 0.
+fn weight(mix: f32, mean: f64, d: f32) -> f32 {
+    let ratio = if d == 0.0 { 0.0 } else { f64::from(d) / mean };
+    let mix = f64::from(mix);
+    ((1.0 - mix) + mix * ratio) as f32
+}
+
+ldalign_sdk::export_plugin! { schedules: [Curriculum] }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const DISTANCES: [f32; 4] = [1.0, 3.0, 0.0, 4.0];
+
+    fn weights(mix: f32, distances: &[f32]) -> Vec<f32> {
+        let mean = mean(distances).unwrap();
+        distances.iter().map(|&d| weight(mix, mean, d)).collect()
+    }
+
+    #[test]
+    fn from_uniform_to_proportional() {
+        assert_eq!(weights(0.0, &DISTANCES), [1.0; 4]);
+        assert_eq!(weights(0.5, &DISTANCES), [0.75, 1.25, 0.5, 1.5]);
+        assert_eq!(weights(1.0, &DISTANCES), [0.5, 1.5, 0.0, 2.0]);
+    }
+
+    #[test]
+    fn the_mean_stays_one_on_the_way() {
+        for mix in [0.1, 0.33, 0.9] {
+            assert!((weights(mix, &DISTANCES).iter().sum::<f32>() - 4.0).abs() < 1e-6, "mix {mix}");
+        }
+    }
+
+    #[test]
+    fn the_move_happens_between_start_and_end() {
+        let options = Options { start: 0.25, end: 0.75 };
+        let mixes = [0.0, 0.25, 0.5, 0.75, 1.0].map(|progress| options.mix(progress));
+        assert_eq!(mixes, [0.0, 0.0, 0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_run_begins_uniform_and_ends_proportional() {
+        let at = |round, step| StepContext { round, rounds: 2, step, total_steps: 10 };
+        let mut schedule = Curriculum::new(Options::default(), Host::stand_in()).unwrap();
+        let mut out = [f32::NAN; 4];
+        assert!(schedule.weights(at(0, 0), &DISTANCES, &mut out).is_err(), "before begin_round");
+        schedule.begin_round(&DISTANCES).unwrap();
+        for (at, expected) in [
+            (at(0, 0), [1.0; 4]),
+            (at(1, 9), [0.5, 1.5, 0.0, 2.0]),
+            (at(1, 99), [0.5, 1.5, 0.0, 2.0]), // beyond the last step
+        ] {
+            schedule.weights(at, &DISTANCES, &mut out).unwrap();
+            assert_eq!(out, expected, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn zero_distances() {
+        assert_eq!(weights(1.0, &[0.0; 2]), [0.0; 2]);
+        assert_eq!(weights(0.0, &[0.0; 2]), [1.0; 2]);
+        assert!(mean(&[f32::INFINITY]).is_err());
+    }
+
+    #[test]
+    fn impossible_spans_are_refused() {
+        for (start, end) in [(-0.1, 1.0), (0.5, 0.5), (0.8, 0.2), (0.0, 1.1), (f32::NAN, 1.0)] {
+            assert!(Options { start, end }.validate().is_err(), "{start} {end}");
+        }
+    }
+}
