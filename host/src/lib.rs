@@ -13,6 +13,7 @@ pub mod model;
 pub mod ops;
 pub mod plugin;
 pub mod progress;
+pub mod report;
 pub mod text;
 pub mod train;
 

@@ -1,0 +1,181 @@
+//! The section about each round: training curves, distances and weights, the farthest and nearest pairs.
+
+use super::{
+    html::{Page, esc, text},
+    plot::{Plot, histogram, number},
+    run::{Pair, Round, Run, Scores},
+    stats::{effective_size, mean, rank_correlation},
+};
+
+/// Adds every round, the newest open.
+pub fn section(page: &mut Page, run: &Run) {
+    page.heading(2, "Rounds");
+    if run.rounds.is_empty() {
+        page.absent("No round has been started yet.");
+    }
+    let last = run.rounds.last_key_value().map(|(n, _)| *n);
+    for (n, round) in &run.rounds {
+        page.details(&format!("Round {n}"), Some(*n) == last, |page| {
+            page.heading(3, "Training");
+            training(page, round);
+            page.heading(3, "Distances and weights");
+            scores(page, round);
+        });
+    }
+}
+
+fn training(page: &mut Page, round: &Round) {
+    let Some(steps) = round.metrics.get("step") else {
+        page.absent("This round's training has not written metrics yet.");
+        return;
+    };
+    // A column with its name in the legend, if the run has it.
+    let with = |plot: Plot, names: &[(&str, &str)]| {
+        names.iter().fold(plot, |plot, (column, name)| match round.metrics.get(*column) {
+            Some(values) => plot.line(name, steps.iter().copied().zip(values.iter().copied()).collect()),
+            None => plot,
+        })
+    };
+    let plot = |title: &str, description: &str, y: &str| Plot::new(title, description, "step", y).whole_x();
+    let figures = [
+        (
+            with(plot("Loss", "Training loss by step", "weighted DPO loss"), &[("loss", "loss")]),
+            "Should fall. The sigmoid loss starts at 0.693, a coin toss, since the model starts as its own reference; near 0 after a few steps means \
+             the pairs were easy or the learning rate is high.",
+        ),
+        (
+            with(
+                plot(
+                    "Rewards",
+                    "Mean rewards of golden (chosen) and own (rejected) responses by step",
+                    "β · log-ratio",
+                ),
+                &[("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")],
+            ),
+            "How far each response's log-probability moved since the round began, times β. Only the gap is trained: a falling chosen curve is normal \
+             while the rejected one falls faster. If both fall alike, raise β or set sft_weight.",
+        ),
+        (
+            with(
+                plot("Reward margin", "Chosen less rejected reward by step", "margin"),
+                &[("rewards/margins", "margin")],
+            ),
+            "The gap between the two curves: should rise from 0 and level off. Growth without end means the model drifts far from its start.",
+        ),
+        (
+            with(
+                plot("Reward accuracy", "Share of pairs ranked right by step", "share"),
+                &[("rewards/accuracies", "accuracy")],
+            )
+            .y_range(0.0, 1.0),
+            "Share of the step's pairs in which the golden response gained more than the model's own. It tells whether the pairs are learned, \
+             not whether answers are right.",
+        ),
+        (
+            with(
+                plot(
+                    "Log-probabilities",
+                    "Mean summed log-probabilities of chosen and rejected responses by step",
+                    "nats per response",
+                ),
+                &[("logps/chosen", "chosen"), ("logps/rejected", "rejected")],
+            ),
+            "Sums over a response, so long responses lie lower: compare each curve with its own start. Waves come from the batches' different rows.",
+        ),
+        (
+            with(
+                plot("Gradient norm", "Norm of the gradient before clipping by step", "norm"),
+                &[("grad_norm", "norm")],
+            ),
+            "Before clipping. Single spikes are harmless; steady growth asks for a lower learning rate.",
+        ),
+    ];
+    page.figures(&figures);
+}
+
+fn scores(page: &mut Page, round: &Round) {
+    if let Some(encoder) = &round.encoder {
+        let shape: Vec<u64> = encoder["shape"].as_array().into_iter().flatten().filter_map(|n| n.as_u64()).collect();
+        let shape = shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ");
+        let fit = encoder["fit"].as_object().into_iter().flatten();
+        let fit: String = fit.map(|(k, v)| format!("; {k} {}", v.as_f64().map_or(v.to_string(), number))).collect();
+        page.paragraph(&format!("Encoder {}, latents of {shape}{fit}.", encoder["id"].as_str().unwrap_or("unknown")));
+    }
+    let Some(scores) = round.scores.as_ref().filter(|s| !s.distances.is_empty()) else {
+        page.absent("This round's pairs have not been scored yet.");
+        return;
+    };
+    page.raw(&format!("<p>{}</p>", esc(&summary(round, scores))));
+    let bars = |title: &str, x: &str, values: &[f64]| {
+        Plot::new(title, &format!("{title} over the round's pairs"), x, "share of pairs").bars(x, histogram(values))
+    };
+    let pair = |a: &[f64], b: &[f64]| a.iter().copied().zip(b.iter().copied()).collect::<Vec<_>>();
+    let figures = [
+        (
+            bars("Distances", "distance", &scores.distances),
+            "How far the model's own responses lie from the golden ones in the encoder's space. At 0 the two are the same.",
+        ),
+        (
+            bars("Weights", "weight", &scores.weights),
+            "How much each pair counts at the first step. All at 1 would be SPIN; a long tail means few pairs decide.",
+        ),
+        (
+            Plot::new("Weight by distance", "Each pair's weight against its distance", "distance", "weight")
+                .cloud("pairs", pair(&scores.distances, &scores.weights)),
+            "What the schedule makes of distances.",
+        ),
+        (
+            Plot::new(
+                "Distance by difference in length",
+                "Each pair's distance against its difference in length",
+                "golden less own tokens",
+                "distance",
+            )
+            .cloud("pairs", pair(&scores.length_differences, &scores.distances)),
+            "A narrow V would mean that the distance measures length and little else.",
+        ),
+    ];
+    page.figures(&figures);
+    pairs(page, "Farthest pairs", &scores.farthest);
+    pairs(page, "Nearest pairs that differ", &scores.nearest);
+}
+
+fn summary(round: &Round, scores: &Scores) -> String {
+    let rows = scores.distances.len();
+    let size = effective_size(&scores.weights);
+    let lengths: Vec<f64> = scores.length_differences.iter().map(|d| d.abs()).collect();
+    let generated = round.generated.map_or(String::new(), |(stopped, cut)| {
+        format!(" {stopped} responses ended by themselves, {cut} were cut at the limit.")
+    });
+    let length = rank_correlation(&scores.distances, &lengths).map_or(String::new(), |rho| {
+        format!(" Rank correlation of distance with difference in length: {rho:.2} (1 would be length alone).")
+    });
+    format!(
+        "{rows} pairs, mean distance {}; {} responses equal the golden ones.{generated} The weights count like {} equal ones \
+         (effective sample size, {:.0} %).{length}",
+        number(mean(&scores.distances)),
+        scores.equal,
+        number(size),
+        100.0 * size / rows as f64
+    )
+}
+
+fn pairs(page: &mut Page, title: &str, pairs: &[Pair]) {
+    if pairs.is_empty() {
+        return;
+    }
+    let rows: Vec<_> = pairs
+        .iter()
+        .map(|p| {
+            vec![
+                format!("{} <small>weight {}, line {}</small>", number(p.distance), number(p.weight), p.line),
+                text(&p.prompt),
+                text(&p.chosen),
+                text(&p.rejected),
+            ]
+        })
+        .collect();
+    page.details(title, true, |page| {
+        page.table(&["Distance", "Prompt", "Golden (chosen)", "Own (rejected)"], &rows, true)
+    });
+}

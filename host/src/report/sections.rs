@@ -1,0 +1,227 @@
+//! The sections about a run as a whole: header, results, comparison of arms, sample texts, what was run.
+
+use super::{
+    Arm,
+    html::{Page, esc, text},
+    plot::{Plot, number},
+    run::{Eval, Run},
+};
+use serde_json::Value;
+
+/// Held-out rows shown with the responses before and after.
+const SHOWN_SAMPLES: usize = 12;
+
+/// Title and, above all else, what came of it.
+pub fn header(page: &mut Page, title: &str, run: &Run) {
+    let manifest = run.manifest.as_ref().unwrap_or(&Value::Null);
+    let file = |value: &Value| value.as_str().and_then(|p| p.rsplit('/').find(|s| !s.is_empty())).map(str::to_owned);
+    let model = file(&manifest["model"]["path"]).unwrap_or_else(|| "unknown model".into());
+    let data = file(&manifest["data"]["path"]).unwrap_or_else(|| "unknown data".into());
+    let rows = manifest["data"]["rows"].as_u64().map_or(String::new(), |n| format!(" ({n} rows)"));
+    page.raw(&format!("<header><h1>{}</h1><p>{}</p></header>", esc(title), esc(&format!("{model} on {data}{rows}"))));
+    let (Some(start), Some((&last, end))) = (run.evals.get(&0), run.evals.last_key_value()) else {
+        page.absent("There is no evaluation yet.");
+        return;
+    };
+    let rounds = format!(
+        "{} → {}",
+        if last == 0 { "start" } else { "before" },
+        if last == 1 { "after round 1".into() } else { format!("after {last} rounds") }
+    );
+    let tile = |name: &str, of: fn(&Eval) -> f64, show: fn(f64) -> String| {
+        let value = if last == 0 { show(of(start)) } else { format!("{} → {}", show(of(start)), show(of(end))) };
+        (name.to_owned(), value, if last == 0 { "before training".into() } else { rounds.clone() })
+    };
+    page.tiles(&[
+        tile("Sampled accuracy", |e| e.sampled_accuracy, percent),
+        tile("Greedy accuracy", |e| e.greedy_accuracy, percent),
+        tile("Held-out NLL", |e| e.nll, number),
+    ]);
+}
+
+/// A share as a percentage.
+fn percent(share: f64) -> String {
+    if share.is_finite() { format!("{:.1} %", 100.0 * share) } else { "–".into() }
+}
+
+/// A share with its standard error over `rows` rows.
+fn share_cell(share: f64, rows: u64) -> String {
+    if !share.is_finite() {
+        return "–".into();
+    }
+    let error = (share * (1.0 - share) / rows.max(1) as f64).sqrt();
+    format!("{} <small>± {:.1}</small>", percent(share), 100.0 * error)
+}
+
+fn eval_cells(eval: &Eval) -> [String; 3] {
+    let nll = if eval.nll.is_finite() { number(eval.nll) } else { "–".into() };
+    [share_cell(eval.sampled_accuracy, eval.rows), share_cell(eval.greedy_accuracy, eval.rows), nll]
+}
+
+const HOW_TO_READ: &str = "Sampled accuracy counts responses drawn at the evaluation's temperature: it sees bad habits that greedy \
+     decoding hides. ± is one standard error over the held-out rows. NLL is the negative log-likelihood of the golden responses, nats per token; \
+     preference training is allowed to raise it a little, since it moves probability rather than fits text.";
+
+/// Accuracy and likelihood after each round.
+pub fn results(page: &mut Page, run: &Run) {
+    page.heading(2, "Results");
+    if run.evals.is_empty() {
+        page.absent("No evaluation was written: the config has no eval section, or the run has not come that far.");
+        return;
+    }
+    let rows: Vec<_> = run
+        .evals
+        .iter()
+        .map(|(n, eval)| {
+            [vec![if *n == 0 { "before".into() } else { format!("round {n}") }], eval_cells(eval).to_vec()].concat()
+        })
+        .collect();
+    page.table(&["Model", "Sampled accuracy", "Greedy accuracy", "Held-out NLL"], &rows, false);
+    page.paragraph(HOW_TO_READ);
+    if run.evals.len() > 1 {
+        let curve = |of: fn(&Eval) -> f64| run.evals.iter().map(|(n, e)| (*n as f64, of(e))).collect::<Vec<_>>();
+        let accuracy = Plot::new(
+            "Accuracy by round",
+            "Sampled and greedy accuracy before training and after each round",
+            "round",
+            "share right",
+        )
+        .whole_x()
+        .y_range(0.0, 1.0)
+        .dots("sampled", curve(|e| e.sampled_accuracy))
+        .dots("greedy", curve(|e| e.greedy_accuracy));
+        let nll = Plot::new(
+            "Held-out NLL by round",
+            "Negative log-likelihood of golden held-out responses by round",
+            "round",
+            "nats per token",
+        )
+        .whole_x()
+        .dots("NLL", curve(|e| e.nll));
+        page.figures(&[
+            (accuracy, "Where the two lines meet, the model says the same however it is asked: its bad habits are gone."),
+            (nll, "A slow rise beside rising accuracy is the price of moving probability; a steep one means beta is too low or the steps too large."),
+        ]);
+    }
+}
+
+/// Arms side by side: a table, curves over the rounds, and what each arm is.
+pub fn arms(page: &mut Page, arms: &[Arm], runs: &[Run]) {
+    let mut rows = vec![];
+    if let Some(start) = runs.iter().find_map(|run| run.evals.get(&0)) {
+        rows.push([vec!["Start".into(), "–".into()], eval_cells(start).to_vec()].concat());
+    }
+    for (arm, run) in arms.iter().zip(runs) {
+        match run.evals.last_key_value().filter(|(n, _)| **n > 0) {
+            Some((n, eval)) => rows.push([vec![esc(&arm.name), n.to_string()], eval_cells(eval).to_vec()].concat()),
+            None => rows.push([vec![esc(&arm.name)], vec!["not there yet".into(); 4]].concat()),
+        }
+    }
+    page.table(&["Model", "Rounds", "Sampled accuracy", "Greedy accuracy", "Held-out NLL"], &rows, false);
+    if let Some(sentence) = ranking(arms, runs) {
+        page.paragraph(&sentence);
+    }
+    let plot = |title: &str, y: &str, of: fn(&Eval) -> f64| {
+        let empty = Plot::new(title, &format!("{title}, one line per way of training"), "round", y).whole_x();
+        arms.iter().zip(runs).fold(empty, |plot, (arm, run)| {
+            plot.dots(&arm.name, run.evals.iter().map(|(n, e)| (*n as f64, of(e))).collect())
+        })
+    };
+    page.figures(&[
+        (
+            plot("Sampled accuracy", "share right", |e| e.sampled_accuracy).y_range(0.0, 1.0),
+            "Responses drawn at the evaluation's temperature: bad habits show here.",
+        ),
+        (
+            plot("Greedy accuracy", "share right", |e| e.greedy_accuracy).y_range(0.0, 1.0),
+            "The likeliest response: what the model can do at its best.",
+        ),
+        (
+            plot("Held-out NLL", "nats per token", |e| e.nll),
+            "Plain SFT trains exactly this number; preference training does not.",
+        ),
+    ]);
+    page.raw("<dl>");
+    arms.iter().for_each(|arm| page.raw(&format!("<dt>{}</dt><dd>{}</dd>", esc(&arm.name), esc(&arm.note))));
+    page.raw("</dl>");
+    page.paragraph(HOW_TO_READ);
+}
+
+/// Which arm is best by sampled accuracy, and whether the lead over the next is more than noise.
+fn ranking(arms: &[Arm], runs: &[Run]) -> Option<String> {
+    let ends = arms.iter().zip(runs).filter_map(|(arm, run)| Some((arm, run.evals.last_key_value()?.1)));
+    let mut ends: Vec<_> = ends.filter(|(_, e)| e.sampled_accuracy.is_finite()).collect();
+    ends.sort_by(|a, b| b.1.sampled_accuracy.total_cmp(&a.1.sampled_accuracy));
+    let [(first, a), (second, b), ..] = &ends[..] else { return None };
+    let variance = |e: &Eval| e.sampled_accuracy * (1.0 - e.sampled_accuracy) / e.rows.max(1) as f64;
+    let (lead, error) = (a.sampled_accuracy - b.sampled_accuracy, (variance(a) + variance(b)).sqrt());
+    Some(format!(
+        "Best by sampled accuracy: {}, {:.1} points ahead of {}; one standard error of that difference is {:.1} points, so this is {}. It is one seed.",
+        first.name,
+        100.0 * lead,
+        second.name,
+        100.0 * error,
+        if lead > 2.0 * error { "more than noise over the test rows" } else { "within noise" }
+    ))
+}
+
+/// The same held-out rows before and after.
+pub fn samples(page: &mut Page, run: &Run) {
+    page.heading(2, "Responses before and after");
+    let (Some(start), Some((&last, end))) = (run.evals.get(&0), run.evals.last_key_value().filter(|(n, _)| **n > 0))
+    else {
+        page.absent("Needs the evaluations before training and after a round.");
+        return;
+    };
+    let mark = |right: bool, response: &str| {
+        let (class, sign, word) = if right { ("right", "✓", "right") } else { ("wrong", "✗", "wrong") };
+        format!("<span class=\"{class}\" role=\"img\" aria-label=\"{word}\">{sign}</span> {}", text(response))
+    };
+    let both = start.samples.iter().zip(&end.samples).filter(|(a, b)| a.prompt == b.prompt);
+    let rows: Vec<_> = both
+        .take(SHOWN_SAMPLES)
+        .map(|(a, b)| vec![text(&a.prompt), text(&a.golden), mark(a.right, &a.response), mark(b.right, &b.response)])
+        .collect();
+    if rows.is_empty() {
+        page.absent("The evaluations hold no sample texts.");
+        return;
+    }
+    page.table(&["Prompt", "Golden", "Before", &format!("After round {last}")], &rows, true);
+    page.paragraph("The first held-out rows in the file's order, not a selection.");
+}
+
+/// Model, data, plugins, config.
+pub fn what_was_run(page: &mut Page, run: &Run) {
+    page.heading(2, "What was run");
+    let Some(manifest) = &run.manifest else {
+        page.absent("There is no manifest.json yet.");
+        return;
+    };
+    let string = |value: &Value| value.as_str().map_or("–".into(), esc);
+    let hash = |value: &Value| {
+        value.as_str().map_or("–".into(), |h| format!("<code>{}</code>", esc(h.get(..12).unwrap_or(h))))
+    };
+    let mut rows = vec![];
+    for part in ["model", "data"] {
+        let v = &manifest[part];
+        rows.push(vec![
+            part.into(),
+            string(&v["path"]),
+            v["rows"].as_u64().map_or("–".into(), |n| format!("{n} rows")),
+            hash(&v["sha256"]),
+        ]);
+    }
+    for plugin in manifest["plugins"].as_array().into_iter().flatten() {
+        let named = format!("{} <small>{}</small>", string(&plugin["id"]), string(&plugin["name"]));
+        rows.push(vec![
+            string(&plugin["kind"]),
+            named,
+            format!("version {}", string(&plugin["version"])),
+            hash(&plugin["sha256"]),
+        ]);
+    }
+    page.table(&["Part", "What", "Size or version", "SHA-256"], &rows, false);
+    page.raw(&format!("<p>ldalign {}, started {}.</p>", string(&manifest["ldalign"]), string(&manifest["created"])));
+    let config = serde_json::to_string_pretty(&manifest["config"]).unwrap_or_default();
+    page.details("Resolved config", false, |page| page.raw(&format!("<pre>{}</pre>", esc(&config))));
+}

@@ -1,0 +1,233 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use serde_json::{Value, json};
+use std::{fmt::Write as _, fs};
+
+/// A plausible run: accuracy rises, margins grow, own responses are a noisy version of the golden ones.
+fn fake_run(dir: &Path, rounds: u64, rows: usize) {
+    let noise = |i: usize, k: usize| ((i * 7919 + k * 104_729) as f64).sin() * 0.5 + 0.5;
+    fs::create_dir_all(dir).unwrap();
+    let plugin = |kind, id, sha: &str| json!({"kind": kind, "id": id, "name": format!("{kind}-{id}"), "version": "0.1.0", "sha256": sha.repeat(16), "options": {}});
+    let manifest = json!({
+        "ldalign": "0.1.0", "created": "2026-11-23T14:40:00Z",
+        "config": {"model": "model", "rounds": rounds, "train": {"beta": 0.5, "learning_rate": 1e-4}},
+        "model": {"path": "examples/quickstart/model", "sha256": "9f2c4e1b".repeat(8)},
+        "data": {"path": "examples/quickstart/golden.jsonl", "sha256": "03bd77aa".repeat(8), "rows": rows},
+        "plugins": [plugin("encoder", "policy-states", "a1b2"), plugin("distance", "euclidean", "c3d4"), plugin("schedule", "linear", "e5f6")],
+    });
+    fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
+    for n in 0..=rounds {
+        let samples: Vec<Value> = (0..16)
+            .map(|i| {
+                let right = noise(i, 3) < 0.3 + 0.2 * n as f64;
+                let response = if right { "ikamot" } else { "tomaki lu bado" };
+                json!({"prompt": format!("Spell tomaki backwards. ({i})"), "golden": "ikamot", "response": response, "right": right})
+            })
+            .collect();
+        let up = n as f64 / (1.0 + n as f64);
+        let eval = json!({"greedy_accuracy": 0.67 + 0.12 * up, "sampled_accuracy": 0.21 + 0.55 * up, "nll": 0.27 - 0.02 * up, "rows": 400, "samples": samples});
+        fs::write(dir.join(format!("eval-{n}.json")), eval.to_string()).unwrap();
+    }
+    for n in 1..=rounds {
+        let round = dir.join(format!("round-{n}"));
+        fs::create_dir_all(round.join("train")).unwrap();
+        let (mut generations, mut scores, mut metrics) = (String::new(), String::new(), String::new());
+        for i in 0..rows {
+            let stop = if noise(i, 1) < 0.01 { "length" } else { "stop" };
+            writeln!(generations, "{}", json!({"index": i, "ids": [5, 6, 3], "text": "ab", "stop": stop})).unwrap();
+            let equal = noise(i, 2) < 0.2 * n as f64;
+            let distance = if equal { 0.0 } else { 1.0 + 6.0 * noise(i, 4) * noise(i, 5) };
+            let (own, own_tokens) =
+                if equal { ("ikamot", 7) } else { ("tomaki <b>bold</b> & babble", 7 + (9.0 * noise(i, 6)) as i32) };
+            let line = json!({"index": i, "line": i + 1, "distance": distance, "weight": distance / 2.1, "chosen_tokens": 7,
+                "rejected_tokens": own_tokens, "prompt": "Spell tomaki backwards.", "chosen": "ikamot", "rejected": own});
+            writeln!(scores, "{line}").unwrap();
+        }
+        for step in 1..=40usize {
+            let t = step as f64 / 40.0;
+            let (chosen, rejected) = (-0.4 * t + 0.1 * noise(step, 7), -2.2 * t + 0.3 * noise(step, 8));
+            let line = json!({"step": step, "epoch": t, "loss": 0.693 - 0.4 * t + 0.08 * noise(step, 9), "learning_rate": 1e-4 * (1.0 - t),
+                "grad_norm": 2.0 + noise(step, 10), "rewards/chosen": chosen, "rewards/rejected": rejected, "rewards/margins": chosen - rejected,
+                "rewards/accuracies": 0.5 + 0.4 * t, "logps/chosen": -3.0 - noise(step, 11), "logps/rejected": -6.0 - 9.0 * t + noise(step, 12)});
+            writeln!(metrics, "{line}").unwrap();
+        }
+        fs::write(round.join("generations.jsonl"), generations).unwrap();
+        fs::write(round.join("scores.jsonl"), scores).unwrap();
+        fs::write(
+            round.join("encoder.json"),
+            json!({"id": "policy-states", "shape": [1, 96], "fit": {"rows": rows}}).to_string(),
+        )
+        .unwrap();
+        fs::write(round.join("train/metrics.jsonl"), metrics).unwrap();
+    }
+}
+
+fn page_of(dir: &Path) -> String {
+    let html = fs::read_to_string(write(dir).unwrap()).unwrap();
+    assert_well_formed(&html);
+    html
+}
+
+/// Every element that is opened is closed, in order; ids are unique; nothing is fetched and nothing runs.
+fn assert_well_formed(html: &str) {
+    let body = html.split("</head>").nth(1).unwrap().strip_suffix("</html>\n").unwrap();
+    let (mut open, mut rest) = (vec![], body);
+    while let Some(at) = rest.find('<') {
+        let tag = &rest[at + 1..at + rest[at..].find('>').unwrap()];
+        rest = &rest[at + tag.len() + 2..];
+        let name = tag.trim_start_matches('/').split([' ', '/', '\n']).next().unwrap();
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "closed out of order");
+        } else if !tag.ends_with('/') {
+            open.push(name);
+        }
+        assert_eq!(tag.matches('"').count() % 2, 0, "<{tag}>");
+        assert!(!["script", "img", "link", "iframe"].contains(&name));
+    }
+    assert_eq!(open, [""; 0], "never closed");
+    let mut ids: Vec<_> = body.split(" id=\"").skip(1).map(|s| s.split('"').next().unwrap()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
+    assert!(!html.contains("http://") && !html.contains("https://") && !html.contains("NaN"));
+}
+
+#[test]
+fn a_whole_run_is_reported_the_same_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    fake_run(dir.path(), 2, 300);
+    let html = page_of(dir.path());
+    assert_eq!(html, page_of(dir.path()));
+    for part in [
+        "Sampled accuracy",
+        "21.0 % → 57.7 %",
+        "Round 2",
+        "Farthest pairs",
+        "policy-states",
+        "9f2c4e1b9f2c",
+        "after 2 rounds",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(html.contains("&lt;b&gt;bold&lt;/b&gt; &amp; babble") && !html.contains("<b>bold"));
+    assert!(!html.contains("not there") && !html.contains("not been"));
+}
+
+#[test]
+fn an_unfinished_run_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let html = page_of(dir.path());
+    for part in ["no evaluation yet", "No round has been started", "no manifest.json yet"] {
+        assert!(html.contains(part), "{part}");
+    }
+    fake_run(dir.path(), 1, 40);
+    fs::remove_file(dir.path().join("eval-1.json")).unwrap();
+    fs::remove_file(dir.path().join("round-1/scores.jsonl")).unwrap();
+    fs::remove_dir_all(dir.path().join("round-1/train")).unwrap();
+    let html = page_of(dir.path());
+    for part in ["have not been scored yet", "has not written metrics yet", "Needs the evaluations before training"] {
+        assert!(html.contains(part), "{part}");
+    }
+    let err = write(&dir.path().join("nowhere")).unwrap_err();
+    assert_eq!((err.code(), err.hint_text()), ("report/run-dir", Some("give the output_dir of a run")));
+}
+
+#[test]
+fn torn_and_broken_lines_and_values_that_are_not_finite_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    fake_run(dir.path(), 1, 40);
+    let edit = |file: &str, by: &dyn Fn(String) -> String| {
+        let path = dir.path().join(file);
+        fs::write(&path, by(fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    edit("round-1/train/metrics.jsonl", &|s| {
+        s.replacen("\"loss\":0.", "\"loss\":null,\"was\":0.", 1) + "{\"step\":41,\"lo"
+    });
+    edit("round-1/scores.jsonl", &|s| s.replacen("\"weight\"", "weight", 2));
+    edit("eval-1.json", &|_| "{".into());
+    let html = page_of(dir.path());
+    assert!(html.contains("2 lines of round-1/scores.jsonl cannot be read"));
+    assert!(html.contains("eval-1.json cannot be read"));
+    assert!(
+        html.contains("weighted DPO loss (1 not finite)")
+            && html.contains("not every value is a finite number in loss, was")
+    );
+}
+
+#[test]
+fn known_failure_signs_are_found_and_healthy_runs_are_not_accused() {
+    let dir = tempfile::tempdir().unwrap();
+    fake_run(dir.path(), 1, 200);
+    let findings = || watch::findings(&Run::read(dir.path()).unwrap());
+    assert_eq!(findings(), [""; 0]);
+    let (mut scores, mut metrics, mut generations) = (String::new(), String::new(), String::new());
+    for i in 0..200 {
+        let weight = if i == 0 { 150.0 } else { 0.25 };
+        let line = json!({"index": i, "line": i + 1, "distance": i as f64, "weight": weight, "chosen_tokens": 5, "rejected_tokens": 5 + i,
+            "prompt": "p", "chosen": "a", "rejected": if i % 3 == 0 { "b" } else { "a" }});
+        writeln!(scores, "{line}").unwrap();
+        writeln!(
+            metrics,
+            "{}",
+            json!({"step": i, "rewards/chosen": -0.9, "rewards/rejected": -1.0, "rewards/margins": 0.1})
+        )
+        .unwrap();
+        writeln!(generations, "{}", json!({"stop": if i % 4 == 0 { "length" } else { "stop" }})).unwrap();
+    }
+    fs::write(dir.path().join("round-1/scores.jsonl"), scores).unwrap();
+    fs::write(dir.path().join("round-1/train/metrics.jsonl"), metrics).unwrap();
+    fs::write(dir.path().join("round-1/generations.jsonl"), generations).unwrap();
+    let found = findings().join("\n");
+    for sign in [
+        "25 % of the responses were cut",
+        "count like only 1.772 of 200",
+        "responses equal the golden",
+        "difference in length",
+        "lost likelihood",
+    ] {
+        assert!(found.contains(sign), "{sign} in\n{found}");
+    }
+}
+
+fn fake_arms(dir: &Path) -> Vec<Arm> {
+    ["More SFT", "SPIN", "LD-Align"]
+        .into_iter()
+        .zip([1, 2, 2])
+        .map(|(name, rounds)| {
+            let arm = Arm { name: name.into(), note: format!("What {name} does."), dir: dir.join(name) };
+            fake_run(&arm.dir, rounds, 100);
+            arm
+        })
+        .collect()
+}
+
+#[test]
+fn arms_are_compared_with_their_noise() {
+    let dir = tempfile::tempdir().unwrap();
+    let arms = fake_arms(dir.path());
+    let out = dir.path().join("report.html");
+    comparison("Quickstart", "One model, <three> ways.", &arms, &out).unwrap();
+    let html = fs::read_to_string(out).unwrap();
+    assert_well_formed(&html);
+    assert!(html.contains("One model, &lt;three&gt; ways.") && html.contains("LD-Align in detail"));
+    assert!(
+        html.contains("Best by sampled accuracy: SPIN, 0.0 points ahead of LD-Align") && html.contains("within noise")
+    );
+}
+
+/// `cargo test -p ldalign report::tests::pages_to_look_at -- --ignored`, then open target/report-sample/.
+#[test]
+#[ignore = "writes pages for the eye"]
+fn pages_to_look_at() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/report-sample");
+    let arms = fake_arms(&dir);
+    comparison(
+        "LD-Align quickstart",
+        "One starting model with bad habits, three ways to rid it of them.",
+        &arms,
+        &dir.join("report.html"),
+    )
+    .unwrap();
+    write(&arms[2].dir).unwrap();
+}

@@ -1,0 +1,115 @@
+//! What in a run deserves a second look: the known ways in which this kind of training goes wrong, each by a plain rule.
+
+use super::{
+    html::Page,
+    plot::number,
+    run::{Round, Run},
+    stats::{effective_size, mean, rank_correlation},
+};
+
+/// Adds the findings, or says that there are none.
+pub fn section(page: &mut Page, run: &Run) {
+    let findings = findings(run);
+    page.heading(2, "Worth a look");
+    if run.rounds.is_empty() {
+        page.absent("No round has been started yet.");
+    } else if findings.is_empty() {
+        page.paragraph("None of the known failure signs was found.");
+    }
+    if !findings.is_empty() {
+        page.raw("<ul class=\"watch\">");
+        findings.iter().for_each(|f| page.raw(&format!("<li>{}</li>", super::html::esc(f))));
+        page.raw("</ul>");
+    }
+}
+
+/// Every finding in a sentence with what to do.
+pub fn findings(run: &Run) -> Vec<String> {
+    let mut found = run.problems.clone();
+    for (n, round) in &run.rounds {
+        found.extend(pairs(round).into_iter().chain(curves(round)).map(|f| format!("Round {n}: {f}")));
+    }
+    found.extend(accuracy(run));
+    found
+}
+
+/// The round's pairs.
+fn pairs(round: &Round) -> Vec<String> {
+    let mut found = vec![];
+    if let Some((stopped, cut)) = round.generated
+        && cut * 10 > stopped + cut
+    {
+        let share = 100.0 * cut as f64 / (stopped + cut) as f64;
+        found.push(format!(
+            "{share:.0} % of the responses were cut at max_new_tokens. Raise it, unless the model babbles on."
+        ));
+    }
+    let Some(scores) = &round.scores else { return found };
+    let rows = scores.weights.len();
+    let sum: f64 = scores.weights.iter().sum();
+    let (size, largest) = (effective_size(&scores.weights), scores.weights.iter().fold(0.0, |m: f64, w| m.max(*w)));
+    if rows > 0 && size < 0.25 * rows as f64 {
+        found.push(format!(
+            "the weights count like only {} of {rows} pairs (the largest has {:.1} % of all weight). Clip the schedule or use rank weights.",
+            number(size),
+            100.0 * largest / sum
+        ));
+    }
+    if scores.equal * 2 > rows {
+        found.push(format!(
+            "{} of {rows} responses equal the golden ones: there is little left to learn from these rows.",
+            scores.equal
+        ));
+    }
+    let lengths: Vec<f64> = scores.length_differences.iter().map(|d| d.abs()).collect();
+    if let Some(rho) = rank_correlation(&scores.distances, &lengths)
+        && rho > 0.7
+    {
+        found.push(format!(
+            "distance mostly follows the difference in length (rank correlation {rho:.2}). Try another encoder or layer."
+        ));
+    }
+    found
+}
+
+/// The round's training curves.
+fn curves(round: &Round) -> Vec<String> {
+    let mut found = vec![];
+    let broken: Vec<&str> =
+        round.metrics.iter().filter(|(_, v)| v.iter().any(|x| !x.is_finite())).map(|(k, _)| k.as_str()).collect();
+    if !broken.is_empty() {
+        found.push(format!("not every value is a finite number in {}.", broken.join(", ")));
+    }
+    // The last quarter, so that one odd batch does not decide.
+    let late = |name: &str| round.metrics.get(name).map_or(f64::NAN, |v| mean(&v[v.len() - v.len().div_ceil(4)..]));
+    let (chosen, rejected, margin) = (late("rewards/chosen"), late("rewards/rejected"), late("rewards/margins"));
+    if margin <= 0.0 {
+        found.push(
+            "the margin between golden and own responses did not grow. Raise the learning rate or train longer.".into(),
+        );
+    } else if chosen < 0.0 && rejected < 0.0 && chosen < 0.5 * rejected {
+        found.push(format!(
+            "golden responses lost likelihood more than half as much as the model's own (rewards {} and {}). \
+             Lower learning_rate, raise beta, or set sft_weight.",
+            number(chosen),
+            number(rejected)
+        ));
+    }
+    found
+}
+
+/// The course of the evaluations.
+fn accuracy(run: &Run) -> Option<String> {
+    let measured = || run.evals.iter().filter(|(_, e)| e.sampled_accuracy.is_finite());
+    let (best, top) = measured().max_by(|a, b| a.1.sampled_accuracy.total_cmp(&b.1.sampled_accuracy))?;
+    let (last, end) = measured().next_back()?;
+    let lost = top.sampled_accuracy - end.sampled_accuracy;
+    // More than twice the standard error of a difference of two such shares.
+    let noise = 2.0 * (2.0 * 0.25 / top.rows.max(1) as f64).sqrt();
+    (best != last && lost > noise).then(|| {
+        format!(
+            "Sampled accuracy was best after round {best} and fell by {:.1} points since: use that round's model.",
+            100.0 * lost
+        )
+    })
+}
