@@ -1,18 +1,36 @@
-//! The typed configuration of a run. What a YAML file may say is exactly these structs.
+//! The typed configuration of a run. What a YAML file may say is exactly these structs: the schema that finds a file's
+//! faults is derived from them.
+//!
+//! Relative paths, also those given by `--set`, start at the directory of the config file.
 
+mod rules;
+mod schema;
+mod source;
+
+pub use schema::{Fault, check, suggest};
+
+use crate::{Error, Result, files};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use source::Source;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Everything `ldalign run` needs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
     /// Directory of the starting model, Hugging Face layout.
+    #[schemars(extend("format" = "directory"))]
     pub model: PathBuf,
     /// Where the run writes everything.
+    #[schemars(extend("format" = "path"))]
     pub output_dir: PathBuf,
     /// Rounds of generate, encode, weigh, train.
     #[serde(default = "one")]
+    #[schemars(range(min = 1))]
     pub rounds: u64,
     /// Seed of everything random.
     #[serde(default)]
@@ -45,7 +63,60 @@ pub struct RunConfig {
     pub eval: Option<EvalConfig>,
     /// Directories searched for plugins named without a path.
     #[serde(default)]
+    #[schemars(extend("items" = {"type": "string", "format": "directory"}))]
     pub plugin_path: Vec<PathBuf>,
+}
+
+impl RunConfig {
+    /// Reads a config file, applies `overrides` (`key.key=value`), and makes its paths absolute.
+    ///
+    /// Fails with every fault at once: unknown keys, wrong types, values out of range, missing files, contradictions.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        let mut source = Source::parse(path, &files::read_text(path)?)?;
+        for assignment in overrides {
+            source.set(assignment)?;
+        }
+        let base = path.parent().unwrap_or(Path::new(""));
+        let schema = schemars::schema_for!(Self).to_value();
+        let mut faults = schema::check(&schema, &mut source.value, base);
+        // What `check` leaves can be deserialized, so that contradictions are reported along with the rest.
+        let mut config: Self = serde_json::from_value(source.value.take()).map_err(|e| {
+            Error::new("config/invalid", format!("{}: {e}", path.display())).hint("look at the key that is named")
+        })?;
+        rules::check(&mut config, base, &mut faults);
+        if faults.is_empty() { Ok(config) } else { Err(report(path, &source, faults)) }
+    }
+
+    /// The config with all defaults spelled out, as YAML that [`load`](Self::load) reads back.
+    pub fn to_yaml(&self) -> Result<String> {
+        serde_saphyr::to_string(self).map_err(|e| Error::new("config/write", "cannot write the config").caused_by(e))
+    }
+}
+
+/// One error for all faults, each with its key and place.
+fn report(path: &Path, source: &Source, faults: Vec<Fault>) -> Error {
+    let lines: Vec<String> = faults
+        .iter()
+        .map(|f| match source.place(&f.key) {
+            Some(place) => format!("{} ({place}): {}", f.key, f.message),
+            None => format!("{}: {}", f.key, f.message),
+        })
+        .collect();
+    let file = path.display();
+    let message = match &lines[..] {
+        [one] => format!("{file}: {one}"),
+        many => format!("{file} has {} faults\n  {}", many.len(), many.join("\n  ")),
+    };
+    let mut hints: Vec<String> = Vec::new();
+    for hint in faults.into_iter().filter_map(|f| f.hint) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    if hints.is_empty() {
+        hints.push(format!("correct it and test it without running anything: ldalign check {file}"));
+    }
+    Error::new("config/invalid", message).hint(hints.join("\n"))
 }
 
 fn one() -> u64 {
@@ -65,17 +136,39 @@ fn default_schedule() -> PluginChoice {
 }
 
 /// A plugin and its options: `euclidean`, or `{plugin: ./libmine.so, id: mine, options: {...}}`.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(from = "ChoiceForm")]
 pub struct PluginChoice {
     /// Bundled id, name on the search path, or path of a library.
     pub plugin: String,
     /// Which of the library's ids, where it provides several of the kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The plugin's own options, checked against its schema before a model is loaded.
-    #[serde(default)]
     pub options: serde_json::Map<String, serde_json::Value>,
+}
+
+/// How a choice is written: a name alone, or with its id and options.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged, deny_unknown_fields)]
+enum ChoiceForm {
+    Name(String),
+    Map {
+        plugin: String,
+        #[serde(default)]
+        id: Option<String>,
+        #[serde(default)]
+        options: serde_json::Map<String, serde_json::Value>,
+    },
+}
+
+impl From<ChoiceForm> for PluginChoice {
+    fn from(form: ChoiceForm) -> Self {
+        match form {
+            ChoiceForm::Name(plugin) => Self { plugin, id: None, options: Default::default() },
+            ChoiceForm::Map { plugin, id, options } => Self { plugin, id, options },
+        }
+    }
 }
 
 impl PluginChoice {
@@ -86,10 +179,11 @@ impl PluginChoice {
 }
 
 /// Rows and how to read them.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// JSONL (or, with the feature, Parquet) file.
+    #[schemars(extend("format" = "file"))]
     pub path: PathBuf,
     /// Our field -> the file's field, e.g. `{prompt: question, completion: answer}`.
     #[serde(default)]
@@ -105,6 +199,7 @@ pub struct DataConfig {
     pub system: Option<String>,
     /// Tokens of prompt and completion together.
     #[serde(default = "max_length")]
+    #[schemars(range(min = 2))]
     pub max_length: usize,
     /// Tokens kept of a prompt, its end; 0 for no limit of its own.
     #[serde(default)]
@@ -116,7 +211,7 @@ fn max_length() -> usize {
 }
 
 /// Assistant turns that become pairs.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Turns {
     /// Every assistant turn, with the turns before as prompt.
@@ -127,18 +222,22 @@ pub enum Turns {
 }
 
 /// Sampling.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct GenerateConfig {
     /// Tokens sampled at most.
+    #[schemars(range(min = 1))]
     pub max_new_tokens: usize,
     /// 0 is greedy.
+    #[schemars(range(min = 0))]
     pub temperature: f32,
     /// Keep the k likeliest tokens; 0 for all.
     pub top_k: usize,
     /// Keep the smallest set of tokens with at least this probability.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
     pub top_p: f32,
     /// Sequences decoded together.
+    #[schemars(range(min = 1))]
     pub batch_size: usize,
 }
 
@@ -149,46 +248,61 @@ impl Default for GenerateConfig {
 }
 
 /// Weighted DPO (and, for `sft`, the part that applies there). Names are TRL's where TRL has one.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// sigmoid, hinge or ipo.
     pub loss_type: LossType,
     /// Strength of the pull to the reference.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub beta: f64,
     /// cDPO: probability that a label is wrong, in 0..0.5.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 0.5))]
     pub label_smoothing: f64,
     /// Weight of the SFT loss on chosen responses (RPO's alpha); 0 for none.
+    #[schemars(range(min = 0))]
     pub sft_weight: f64,
     /// Peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// constant, linear or cosine, after warm-up.
     pub lr_scheduler_type: LrSchedulerType,
     /// Share of the steps that warm up.
+    #[schemars(range(min = 0, max = 1))]
     pub warmup_ratio: f64,
     /// Decoupled weight decay.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// Adam's betas.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub adam_beta1: f64,
     /// See `adam_beta1`.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub adam_beta2: f64,
     /// Adam's epsilon.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub adam_epsilon: f64,
     /// Gradients are scaled to this norm at most; 0 for never.
+    #[schemars(range(min = 0))]
     pub max_grad_norm: f64,
     /// Passes over the pairs.
+    #[schemars(range(min = 1))]
     pub num_train_epochs: u64,
     /// Optimizer steps; overrides epochs where above 0.
     pub max_steps: u64,
     /// Rows in one forward and backward pass.
+    #[schemars(range(min = 1))]
     pub per_device_train_batch_size: usize,
     /// Passes summed before an optimizer step.
+    #[schemars(range(min = 1))]
     pub gradient_accumulation_steps: usize,
     /// Steps between checkpoints; 0 for only at the end of an epoch.
     pub save_steps: u64,
     /// Checkpoints kept.
+    #[schemars(range(min = 1))]
     pub save_total_limit: usize,
     /// Steps between metric lines.
+    #[schemars(range(min = 1))]
     pub logging_steps: u64,
     /// Low-rank adapters instead of full fine-tuning.
     pub lora: Option<LoraConfig>,
@@ -222,7 +336,7 @@ impl Default for TrainConfig {
 }
 
 /// DPO's loss of beta times the difference of log-ratios.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LossType {
     /// -log sigmoid (DPO, SPIN).
@@ -234,7 +348,7 @@ pub enum LossType {
 }
 
 /// Shape of the learning rate after warm-up.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum LrSchedulerType {
     /// Stays at the peak.
@@ -246,14 +360,17 @@ pub enum LrSchedulerType {
 }
 
 /// Low-rank adapters, PEFT's names.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
     /// Rank.
+    #[schemars(range(min = 1))]
     pub r: usize,
     /// Scale is lora_alpha / r.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub lora_alpha: f64,
     /// Module names such as q_proj; `all-linear` for every linear layer but the head.
+    #[schemars(length(min = 1))]
     pub target_modules: Vec<String>,
 }
 
@@ -264,7 +381,7 @@ impl Default for LoraConfig {
 }
 
 /// Held-out rows with checkable answers.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
     /// Rows, read like the training rows.
@@ -278,7 +395,7 @@ pub struct EvalConfig {
 }
 
 /// When a response counts as right.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checker {
     /// Equal after trimming white space.
@@ -287,3 +404,6 @@ pub enum Checker {
     /// The last number in the text is equal (GSM8K).
     LastNumber,
 }
+
+#[cfg(test)]
+mod tests;

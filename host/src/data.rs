@@ -4,6 +4,9 @@ pub mod tokens;
 
 use crate::{Result, config::DataConfig, text::Message};
 
+/// Our names of fields, which `data.fields` can map to a file's.
+pub const FIELDS: [&str; 1] = ["messages"];
+
 /// One prompt with its golden response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {

@@ -1,0 +1,93 @@
+//! What the schema cannot say: rules between keys, and of this build.
+
+use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, suggest};
+use crate::{
+    data::FIELDS,
+    hub::{self, HubId},
+};
+use std::path::Path;
+
+/// Adds the contradictions of a config to `faults` and makes the paths of plugin libraries absolute.
+pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
+    let mut fault = |key: &str, message: String, hint: Option<&str>| {
+        // One fault per key: a placeholder for a faulty value must not be faulted again.
+        if !faults.iter().any(|f| f.key == key) {
+            faults.push(Fault { key: key.into(), message, hint: hint.map(str::to_owned) });
+        }
+    };
+    if let Err((message, hint)) = device(&config.device) {
+        fault("device", message, Some(hint));
+    }
+    let t = &config.train;
+    if t.label_smoothing > 0.0 && t.loss_type != LossType::Sigmoid {
+        fault(
+            "train.label_smoothing",
+            "applies to loss_type: sigmoid alone".into(),
+            Some("remove train.label_smoothing"),
+        );
+    }
+    on_hub(&config.model.to_string_lossy(), "model", false, &mut fault);
+    let eval = config.eval.iter().map(|e| ("eval.data", &e.data));
+    for (section, data) in std::iter::once(("data", &config.data)).chain(eval) {
+        rows(section, data, &mut fault);
+    }
+    for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule] {
+        library_path(choice, base);
+    }
+}
+
+fn device(name: &str) -> Result<(), (String, &'static str)> {
+    let number =
+        name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(if rest.is_empty() { "0" } else { "x" }));
+    match number {
+        None if name == "cpu" => Ok(()),
+        Some(n) if n.parse::<usize>().is_ok() && cfg!(feature = "cuda") => Ok(()),
+        Some(n) if n.parse::<usize>().is_ok() => Err((
+            format!("this build has no CUDA, so it cannot use {name}"),
+            "build with --features cuda, or use device: cpu",
+        )),
+        _ => Err((format!("expected cpu or cuda:N, found {name:?}"), "write device: cpu, or cuda:0 for the first GPU")),
+    }
+}
+
+fn on_hub(text: &str, key: &str, file: bool, fault: &mut impl FnMut(&str, String, Option<&str>)) {
+    if !hub::is_hub(text) {
+        return;
+    }
+    match text.parse::<HubId>() {
+        Err(e) => fault(key, e.message().to_owned(), e.hint_text()),
+        Ok(id) if file && id.file.is_none() => {
+            fault(key, format!("`{text}` names no file"), Some("write hub:owner/name@revision:path/in/repo.jsonl"));
+        }
+        Ok(id) => {
+            if let Err(e) = hub::supported(&id) {
+                fault(key, e.message().to_owned(), e.hint_text());
+            }
+        }
+    }
+}
+
+fn rows(section: &str, data: &DataConfig, fault: &mut impl FnMut(&str, String, Option<&str>)) {
+    on_hub(&data.path.to_string_lossy(), &format!("{section}.path"), true, fault);
+    if data.max_prompt_length >= data.max_length {
+        fault(
+            &format!("{section}.max_prompt_length"),
+            format!("{} leaves no room for a response in max_length {}", data.max_prompt_length, data.max_length),
+            Some("make max_prompt_length smaller than max_length, or 0"),
+        );
+    }
+    for name in data.fields.keys().filter(|n| !FIELDS.contains(&n.as_str())) {
+        let near = suggest(name, FIELDS).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        let hint = format!("data.fields maps our fields to the file's; ours: {}", FIELDS.join(", "));
+        fault(&format!("{section}.fields.{name}"), format!("unknown field{near}"), Some(&hint));
+    }
+}
+
+/// A plugin given with a `/` is a file.
+fn library_path(choice: &mut PluginChoice, base: &Path) {
+    if choice.plugin.contains('/')
+        && let Ok(path) = std::path::absolute(base.join(&choice.plugin))
+    {
+        choice.plugin = path.to_string_lossy().into_owned();
+    }
+}

@@ -1,0 +1,122 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+use std::fs;
+
+/// A directory with the files that a config may name.
+fn place() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("model")).unwrap();
+    fs::write(dir.path().join("data.jsonl"), "").unwrap();
+    fs::write(dir.path().join("model.gguf"), "").unwrap();
+    dir
+}
+
+fn load(dir: &tempfile::TempDir, yaml: &str, set: &[&str]) -> Result<RunConfig> {
+    let path = dir.path().join("run.yaml");
+    fs::write(&path, yaml).unwrap();
+    RunConfig::load(&path, &set.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+}
+
+/// The error's text and hint, the temporary directory written as DIR.
+fn fails(yaml: &str, set: &[&str]) -> String {
+    let dir = place();
+    let e = load(&dir, yaml, set).unwrap_err();
+    let text = format!("error[{}]: {e}\nhint: {}\n", e.code(), e.hint_text().unwrap_or("NONE"));
+    text.replace(dir.path().to_str().unwrap(), "DIR")
+}
+
+const GOOD: &str = "model: model\noutput_dir: out\ndata: {path: data.jsonl}\n";
+
+#[test]
+fn defaults_paths_and_short_forms() {
+    let dir = place();
+    let c = load(&dir, &format!("{GOOD}distance: cosine\nencoder: {{plugin: ./libx.so, options: {{a: 1}}}}\n"), &[])
+        .unwrap();
+    assert_eq!(c.model, dir.path().join("model"));
+    assert_eq!(c.output_dir, dir.path().join("out"));
+    assert_eq!(c.distance, PluginChoice::bundled("cosine"));
+    assert_eq!(c.encoder.plugin, dir.path().join("libx.so").to_str().unwrap());
+    assert_eq!((c.rounds, c.train.beta, c.train.lora), (1, 0.1, None));
+}
+
+#[test]
+fn numbers_in_any_notation() {
+    let dir = place();
+    let c = load(&dir, &format!("{GOOD}train: {{learning_rate: 5e-6, beta: 1, lora: {{}}}}\n"), &[]).unwrap();
+    assert_eq!((c.train.learning_rate, c.train.beta), (5e-6, 1.0));
+    assert_eq!(c.train.lora, Some(LoraConfig::default()));
+}
+
+#[test]
+fn overrides_come_before_checks_and_make_sections() {
+    let dir = place();
+    let set = ["train.beta=0.2", "train.lora.r=8", "encoder.options.x=1", "data.turns=all", "generate.top_p=0.9"];
+    let c = load(&dir, &format!("{GOOD}encoder: mine\ntrain: {{beta: -1}}\n"), &set).unwrap();
+    assert_eq!((c.train.beta, c.train.lora.unwrap().r, c.data.turns), (0.2, 8, Turns::All));
+    assert_eq!((c.encoder.plugin.as_str(), &c.encoder.options["x"]), ("mine", &1.into()));
+    let c = load(&dir, &format!("{GOOD}train: {{lora: {{r: 8}}}}\n"), &["train.lora=null"]).unwrap();
+    assert_eq!(c.train.lora, None);
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let dir = place();
+    let set = ["train.lora.r=8", "encoder.plugin=x", "encoder.options.rate=1e-3", "eval.data.path=data.jsonl", "train.learning_rate=1e-6"];
+    let c = load(&dir, GOOD, &set).unwrap();
+    let again = load(&dir, &c.to_yaml().unwrap(), &[]).unwrap();
+    assert_eq!(serde_json::to_value(&c).unwrap(), serde_json::to_value(&again).unwrap());
+}
+
+#[test]
+fn all_faults_at_once_each_with_its_line() {
+    let yaml = "\
+model: nowhere
+output_dir: out
+rounds: 0
+learning_rate: 1e-6
+data:
+  path: data.jsonl
+  turns: lst
+  max_prompt_length: 2000
+  fields: {promt: question}
+train:
+  learning_rat: 1
+  learning_rate: \"1e-5\"
+  label_smoothing: 0.5
+  loss_type: hinge
+  per_device_train_batch_size: 2.5
+  lora: {r: 0, target_modules: []}
+generate: {top_p: 0, temperature: hot}
+distance: 3
+device: gpu
+";
+    insta::assert_snapshot!(fails(yaml, &["train.beta=-1", "train.warmup_ratio=2"]));
+}
+
+#[test]
+fn single_faults() {
+    let cases: &[(&str, &[&str])] = &[
+        ("rounds: 2\n", &[]),
+        ("model: model.gguf\noutput_dir: out\ndata: {path: data.jsonl}\n", &[]),
+        ("model: data.jsonl\noutput_dir: out\ndata: {path: data.jsonl}\n", &[]),
+        ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\ntrain:\n", &[]),
+        ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\nencoder: {options: {a: 1}}\n", &[]),
+        ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\nencoder: {plugin: x, option: {a: 1}}\n", &[]),
+        ("model: hub:org/name\noutput_dir: out\ndata: {path: hub:org/name@main}\n", &[]),
+        ("model: model\nmodel: model\n", &[]),
+        ("model: [model\n", &[]),
+        ("\tmodel: x\n", &[]),
+        ("", &[]),
+        ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\ntrain: {lr: 1e-5}\n", &[]),
+        ("- a\n- b\n", &[]),
+        (GOOD, &["train.beta"]),
+        (GOOD, &["train..beta=1"]),
+        (GOOD, &["seed.x=1"]),
+        (GOOD, &["rounds.x=1"]),
+        (GOOD, &["train.beta=[1"]),
+        (GOOD, &["train.beta=.nan"]),
+        (GOOD, &["device=cuda:0"]),
+    ];
+    let said: Vec<String> = cases.iter().map(|(yaml, set)| fails(yaml, set)).collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
