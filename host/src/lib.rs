@@ -12,6 +12,7 @@ pub mod import;
 pub mod interrupt;
 pub mod model;
 pub mod ops;
+pub mod pipeline;
 pub mod plugin;
 pub mod progress;
 pub mod report;

@@ -8,7 +8,7 @@ use crate::{
     progress::Progress,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, io::Write, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// A line of generations.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -34,7 +34,7 @@ pub struct Source {
 }
 
 /// What a run is made from. A run directory belongs to one manifest for good.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the host.
     pub ldalign: String,

@@ -5,7 +5,7 @@ use crate::{
     Error, Result,
     data::{Dataset, tokens::TokenStore},
     files, interrupt,
-    plugin::{CorpusSource, Encoder, Kind, OwnedSample, Schedule},
+    plugin::{CorpusSource, Encoder, OwnedSample, Schedule},
     progress::Progress,
     text::TextCodec,
 };
@@ -13,7 +13,6 @@ use ldalign_sdk::{Sample, StepContext};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    io::Write,
     path::{Path, PathBuf},
 };
 

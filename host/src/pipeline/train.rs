@@ -3,7 +3,6 @@
 use super::{Run, ScoreLine, generate::parse_line};
 use crate::{
     Error, Result,
-    config::TrainConfig,
     data::tokens::TokenStore,
     files,
     progress::Progress,
