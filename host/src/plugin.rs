@@ -1,9 +1,29 @@
 //! Plugins: found, inspected, probed, loaded, and called without letting them take a run's data with them.
+//!
+//! A choice becomes a file ([`Finder`]), the file's bytes are hashed and read without running anything (`inspect`), a child process
+//! loads it and builds what was chosen (`probe`), and only then is it loaded here (`load`). Every call goes through `call`, every
+//! result through `instance`, which trusts nothing it is given back.
 
-use crate::{Result, config::PluginChoice};
-use ldalign_sdk::{FitReport, LatentShape, Sample, StepContext};
+mod call;
+mod find;
+mod inspect;
+mod instance;
+mod load;
+mod probe;
+mod services;
+
+pub use find::Finder;
+pub use inspect::{Metadata, Provides};
+pub use instance::{Distance, Encoder, Schedule};
+pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
+pub use probe::{COMMAND as PROBE_COMMAND, probe_main};
+pub use services::{CorpusSource, Services};
+
+use crate::{Error, Result, config::PluginChoice};
+use call::{Call, Who};
+use ldalign_abi::{AbiResult, HostBox, PluginModule_Ref, abi_stable::std_types::RStr};
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 /// The three kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +35,23 @@ pub enum Kind {
     Distance,
     /// Distances to weights.
     Schedule,
+}
+
+impl Kind {
+    /// Its name in configs, metadata and file names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Encoder => "encoder",
+            Kind::Distance => "distance",
+            Kind::Schedule => "schedule",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// What a run used, for its manifest.
@@ -34,172 +71,82 @@ pub struct PluginRecord {
     pub options: serde_json::Value,
 }
 
-/// Facts about the policy model that encoders may ask for.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
-pub struct ModelFacts {
-    /// Rows of the embedding.
-    pub vocab_size: usize,
-    /// Width of hidden states.
-    pub hidden_size: usize,
-    /// Layers.
-    pub num_layers: usize,
-    /// Longest sequence.
-    pub max_positions: usize,
-    /// Tokens that end a response.
-    pub end_ids: Vec<u32>,
-}
-
-/// One sample owned by the host.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct OwnedSample {
-    /// See [`Sample`].
-    pub prompt: String,
-    /// See [`Sample`].
-    pub response: String,
-    /// See [`Sample`].
-    pub prompt_ids: Vec<u32>,
-    /// See [`Sample`].
-    pub response_ids: Vec<u32>,
-}
-
-/// How token states become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// Mean over the response's tokens.
-    Mean,
-    /// The response's last token.
-    Last,
-    /// Mean over prompt and response.
-    MeanAll,
-}
-
-/// What the host does for plugins; the pipeline implements it, tests bring their own.
-pub trait Services: Send + Sync {
-    /// The policy's facts; None while no model is loaded.
-    fn model(&self) -> Option<ModelFacts>;
-    /// Pooled hidden states of the samples after `layer` layers, `hidden_size` numbers each.
-    fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()>;
-    /// Seed for this plugin.
-    fn seed(&self) -> u64;
-    /// Threads the plugin may use.
-    fn threads(&self) -> usize;
-    /// Progress of a fit, 0..=1.
-    fn progress(&self, _fraction: f32, _note: &str) {}
-}
-
-/// The samples an encoder is fitted on: 2i is the golden, 2i+1 the generated response of row i.
-pub trait CorpusSource: Sync {
-    /// Number of samples.
-    fn len(&self) -> usize;
-    /// Reads samples by index.
-    fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>>;
-}
-
-/// A plugin found, inspected and loaded, its options validated.
-pub struct Plugin {}
-
-/// Where plugins are looked for.
-pub struct Finder {
-    /// Directories for names; the bundled directory is searched last.
-    pub search_path: Vec<PathBuf>,
-}
-
-impl Finder {
-    /// Finds, inspects, probes and loads the plugin of a choice, and validates its options.
-    pub fn load(&self, _kind: Kind, _choice: &PluginChoice) -> Result<Plugin> {
-        todo!()
+/// How messages name it: `distance `euclidean` of ldalign-distance-euclidean 0.1.0 (sha256 0123456789ab)`.
+impl fmt::Display for PluginRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, id, name, version, sha256, .. } = self;
+        write!(f, "{kind} `{id}` of {name} {version} (sha256 {:.12})", sha256)
     }
+}
+
+/// A plugin found, inspected, probed and loaded, its options validated.
+pub struct Plugin {
+    record: PluginRecord,
+    who: Who,
+    module: PluginModule_Ref,
 }
 
 impl Plugin {
+    /// Inspects, probes and loads a library file; `choice` selects the id and brings the options.
+    fn open(finder: &Finder, kind: Kind, path: &Path, choice: &PluginChoice) -> Result<Self> {
+        let inspected = inspect::inspect(path)?;
+        let id = inspected.metadata.choose(kind, choice).map_err(|e| e.at(path.display()))?;
+        let record = PluginRecord {
+            kind,
+            id,
+            name: inspected.metadata.name.clone(),
+            version: inspected.metadata.version.clone(),
+            sha256: inspected.sha256.clone(),
+            options: choice.options.clone().into(),
+        };
+        probe::probe(finder, path, &record)?;
+        call::watch();
+        Self::load(path, record)
+    }
+    /// The part that runs plugin code: first in the probe, then here.
+    fn load(path: &Path, record: PluginRecord) -> Result<Self> {
+        let who = Who::new(&record);
+        let module = load::load(path, &record.sha256, who)?;
+        Ok(Self { record, who, module })
+    }
+    fn validate_options(&self) -> Result<()> {
+        let (kind, id, options) = (self.record.kind.name(), &self.record.id, self.record.options.to_string());
+        self.who.call(Call::Options, || {
+            self.module.validate_options()(kind.into(), id.as_str().into(), options.as_str().into())
+        })
+    }
     /// For the manifest.
     pub fn record(&self) -> &PluginRecord {
-        todo!()
+        &self.record
+    }
+    /// JSON schema of its options.
+    pub fn options_schema(&self) -> Result<serde_json::Value> {
+        let schema = self.who.call(Call::Options, || {
+            self.module.options_schema()(self.record.kind.name().into(), self.record.id.as_str().into())
+        })?;
+        serde_json::from_str(&schema).map_err(|e| {
+            Error::new("plugin/output", format!("{}: its options' schema is no JSON", self.who)).caused_by(e)
+        })
     }
     /// Makes an encoder.
-    pub fn encoder(&self, _services: Arc<dyn Services>) -> Result<Encoder> {
-        todo!()
+    pub fn encoder(&self, services: Arc<dyn Services>) -> Result<Encoder> {
+        Encoder::new(self.who, self.make(Kind::Encoder, services, self.module.new_encoder())?)
     }
     /// Makes a distance.
-    pub fn distance(&self, _services: Arc<dyn Services>) -> Result<Distance> {
-        todo!()
+    pub fn distance(&self, services: Arc<dyn Services>) -> Result<Distance> {
+        Ok(Distance::new(self.who, self.make(Kind::Distance, services, self.module.new_distance())?))
     }
     /// Makes a schedule.
-    pub fn schedule(&self, _services: Arc<dyn Services>) -> Result<Schedule> {
-        todo!()
+    pub fn schedule(&self, services: Arc<dyn Services>) -> Result<Schedule> {
+        Ok(Schedule::new(self.who, self.make(Kind::Schedule, services, self.module.new_schedule())?))
+    }
+
+    fn make<O>(&self, kind: Kind, services: Arc<dyn Services>, new: New<O>) -> Result<O> {
+        assert_eq!(kind, self.record.kind, "a {} cannot be made from a {}", kind, self.record.kind);
+        let host = ldalign_sdk::serve(services::Bridge::new(services, self.who));
+        let options = self.record.options.to_string();
+        self.who.call(Call::New, || new(self.record.id.as_str().into(), options.as_str().into(), host))
     }
 }
 
-/// An encoder instance; every value it returns was checked (shape, finiteness).
-pub struct Encoder {}
-
-impl Encoder {
-    /// Shape of its latents.
-    pub fn shape(&self) -> LatentShape {
-        todo!()
-    }
-    /// Fits on the corpus.
-    pub fn fit(&mut self, _corpus: &dyn CorpusSource) -> Result<FitReport> {
-        todo!()
-    }
-    /// Latents of the samples.
-    pub fn encode(&self, _samples: &[Sample<'_>]) -> Result<Vec<f32>> {
-        todo!()
-    }
-    /// State as bytes.
-    pub fn save(&self) -> Result<Vec<u8>> {
-        todo!()
-    }
-    /// Restores a state.
-    pub fn load(&mut self, _state: &[u8]) -> Result<()> {
-        todo!()
-    }
-    /// Ends the instance, reporting a panic in its Drop.
-    pub fn close(self) -> Result<()> {
-        todo!()
-    }
-}
-
-/// A distance instance; values are finite and at least 0.
-pub struct Distance {}
-
-impl Distance {
-    /// Learns from the round's latents.
-    pub fn fit(&mut self, _golden: &[f32], _generated: &[f32], _shape: LatentShape) -> Result<()> {
-        todo!()
-    }
-    /// Distances of pairs of latents.
-    pub fn distances(&self, _golden: &[f32], _generated: &[f32], _shape: LatentShape) -> Result<Vec<f32>> {
-        todo!()
-    }
-    /// State as bytes.
-    pub fn save(&self) -> Result<Vec<u8>> {
-        todo!()
-    }
-    /// Restores a state.
-    pub fn load(&mut self, _state: &[u8]) -> Result<()> {
-        todo!()
-    }
-    /// Ends the instance, reporting a panic in its Drop.
-    pub fn close(self) -> Result<()> {
-        todo!()
-    }
-}
-
-/// A schedule instance; weights are finite and at least 0.
-pub struct Schedule {}
-
-impl Schedule {
-    /// Shows it all distances of the round.
-    pub fn begin_round(&mut self, _distances: &[f32]) -> Result<()> {
-        todo!()
-    }
-    /// Weights for distances at a step.
-    pub fn weights(&self, _at: StepContext, _distances: &[f32]) -> Result<Vec<f32>> {
-        todo!()
-    }
-    /// Ends the instance, reporting a panic in its Drop.
-    pub fn close(self) -> Result<()> {
-        todo!()
-    }
-}
+type New<O> = extern "C" fn(RStr<'_>, RStr<'_>, HostBox) -> AbiResult<O>;

@@ -79,7 +79,7 @@ impl abi::CorpusObject for Lent<'_> {
 }
 
 /// What stands behind a [`Corpus`]: the host's data, or a test's `Vec<OwnedSample>`.
-pub trait CorpusSource: Send + Sync {
+pub trait CorpusSource: Sync {
     /// Number of samples.
     fn len(&self) -> usize;
     /// Whether there is none.

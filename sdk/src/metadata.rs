@@ -6,6 +6,20 @@ use ldalign_abi as abi;
 /// Room while writing; the section itself is as long as its text.
 const CAPACITY: usize = 16 << 10;
 
+/// Where the library runs, in parts: `x86_64-linux-gnu`.
+pub const TARGET: [&str; 4] = [
+    std::env::consts::ARCH,
+    "-",
+    std::env::consts::OS,
+    if cfg!(target_env = "gnu") {
+        "-gnu"
+    } else if cfg!(target_env = "musl") {
+        "-musl"
+    } else {
+        ""
+    },
+];
+
 /// A JSON text under construction in a constant.
 pub struct Json {
     bytes: [u8; CAPACITY],
@@ -128,16 +142,11 @@ pub const fn describe<L: Library>(name: &str, version: &str, license: &str) -> J
     json.field("sdk", env!("CARGO_PKG_VERSION"));
     json.field("license", license);
     json.raw("\"target\":\"");
-    json.raw(std::env::consts::ARCH);
-    json.raw("-");
-    json.raw(std::env::consts::OS);
-    json.raw(if cfg!(target_env = "gnu") {
-        "-gnu"
-    } else if cfg!(target_env = "musl") {
-        "-musl"
-    } else {
-        ""
-    });
+    let mut part = 0;
+    while part < TARGET.len() {
+        json.raw(TARGET[part]);
+        part += 1;
+    }
     // Instructions the compiler was allowed to use without asking the processor first.
     json.raw("\",\"cpu_features\":[");
     macro_rules! features {

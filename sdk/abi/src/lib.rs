@@ -34,7 +34,7 @@
 //! 7. Every change of this crate's source raises its version: minor for growth, patch for docs. A major version would refuse every plugin
 //!    built before and is not planned. The crate starts at 1.0.0 because `abi_stable` treats each 0.x minor as incompatible.
 // What `#[sabi_trait]` and the derives generate is named and documented by abi_stable, not by us.
-#![allow(non_camel_case_types, non_local_definitions, missing_docs)]
+#![allow(non_camel_case_types, non_local_definitions, missing_docs, clippy::len_without_is_empty)]
 
 use abi_stable::{
     StableAbi,

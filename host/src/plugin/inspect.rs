@@ -1,0 +1,244 @@
+//! What a library file says about itself, read without running any of it.
+//!
+//! After dlopen has started no error is possible any more: a file cut short kills the process with SIGBUS. So everything that can be
+//! seen in the bytes is seen here.
+
+use super::Kind;
+use crate::{Error, Result, config::PluginChoice, files};
+use ldalign_abi::{METADATA_SCHEMA, METADATA_SECTION, VERSION, abi_stable::library::ROOT_MODULE_LOADER_NAME};
+use object::{
+    Endianness, Object, ObjectSymbol,
+    elf::FileHeader64,
+    read::elf::{FileHeader, ProgramHeader, SectionHeader},
+};
+use serde::Deserialize;
+use std::path::Path;
+
+/// The metadata section of a library; see [`ldalign_abi`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Metadata {
+    /// Version of this layout.
+    pub schema: u32,
+    /// Package name.
+    pub name: String,
+    /// Package version.
+    pub version: String,
+    /// Version of the boundary it was built against.
+    pub abi: String,
+    /// Version of the SDK it was built with.
+    pub sdk: String,
+    /// License of the package.
+    pub license: String,
+    /// Where it runs, such as `x86_64-linux-gnu`.
+    pub target: String,
+    /// Instructions it uses without asking the processor.
+    pub cpu_features: Vec<String>,
+    /// What it provides.
+    pub provides: Vec<Provides>,
+}
+
+/// One thing a library provides.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Provides {
+    /// `encoder`, `distance`, `schedule`, or what a later host may know.
+    pub kind: String,
+    /// The name by which configs choose it.
+    pub id: String,
+    /// One sentence.
+    pub summary: String,
+    /// What it promises.
+    pub properties: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Metadata {
+    /// The id of a choice: the one given, else the plugin's name where the library has it, else the only one of the kind.
+    pub(super) fn choose(&self, kind: Kind, choice: &PluginChoice) -> Result<String> {
+        let ids: Vec<&str> = self.provides.iter().filter(|p| p.kind == kind.name()).map(|p| p.id.as_str()).collect();
+        let wanted = choice.id.as_deref();
+        let id = match (wanted, ids.as_slice()) {
+            (Some(id), _) => ids.iter().find(|i| **i == id),
+            (None, [only]) => Some(only),
+            (None, _) => ids.iter().find(|i| **i == choice.plugin),
+        };
+        if let Some(id) = id {
+            return Ok((*id).to_owned());
+        }
+        let (name, list) = (&self.name, ids.join(", "));
+        Err(match (wanted, ids.is_empty()) {
+            (_, true) => {
+                let others: Vec<String> = self.provides.iter().map(|p| format!("{} {}", p.kind, p.id)).collect();
+                Error::new("plugin/find", format!("{name} provides no {kind}, but: {}", others.join(", ")))
+            }
+            (Some(id), _) => Error::new("plugin/find", format!("{name} provides no {kind} called `{id}`, but: {list}")),
+            (None, _) => Error::new("plugin/find", format!("{name} provides several {kind}s: {list}"))
+                .hint("choose one with `id`"),
+        })
+    }
+}
+
+/// A file that looked right.
+pub(super) struct Inspected {
+    /// Of the whole file.
+    pub sha256: String,
+    pub metadata: Metadata,
+}
+
+/// Reads a library file and refuses what cannot be loaded.
+pub(super) fn inspect(path: &Path) -> Result<Inspected> {
+    let bytes = files::read(path)?;
+    let metadata = check(&bytes).map_err(|e| e.at(path.display()))?;
+    Ok(Inspected { sha256: files::sha256(&bytes), metadata })
+}
+
+fn refuse(what: impl Into<String>) -> Error {
+    Error::new("plugin/file", what).hint("expected the .so file that `cargo build` makes of a plugin crate")
+}
+
+fn check(bytes: &[u8]) -> Result<Metadata> {
+    if !bytes.starts_with(b"\x7fELF") {
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
+        return Err(refuse(format!("no shared library: the file begins with {start:?}")));
+    }
+    whole(bytes)?;
+    let damaged = |e: object::Error| refuse("damaged").caused_by(e);
+    let file = object::read::elf::ElfFile64::<Endianness>::parse(bytes).map_err(damaged)?;
+    let (built, ours) = (file.architecture(), std::env::consts::ARCH);
+    if !format!("{built:?}").eq_ignore_ascii_case(ours) {
+        return Err(refuse(format!("built for {built:?}, this program runs on {ours}")));
+    }
+    if file.kind() != object::ObjectKind::Dynamic {
+        return Err(refuse(format!("no shared library but an ELF file of kind {:?}", file.kind())));
+    }
+    if !file.dynamic_symbols().any(|s| s.is_definition() && s.name() == Ok(ROOT_MODULE_LOADER_NAME)) {
+        return Err(refuse("a shared library, but no plugin: it has no entry symbol")
+            .hint("does the crate call `ldalign_sdk::export_plugin!`?"));
+    }
+    let section = object::ObjectSection::data(
+        &file
+            .section_by_name(METADATA_SECTION)
+            .ok_or_else(|| refuse(format!("a plugin without metadata: it has no section {METADATA_SECTION}")))?,
+    )
+    .map_err(damaged)?;
+    let metadata: Metadata =
+        serde_json::from_slice(section).map_err(|e| refuse("its metadata cannot be read").caused_by(e))?;
+    compatible(&metadata)?;
+    Ok(metadata)
+}
+
+/// Refuses a file that ends before its own tables say it does.
+fn whole(bytes: &[u8]) -> Result<()> {
+    let end = bytes.len() as u64;
+    let short = |what: &str, needed: u64| {
+        refuse(format!("cut short: the file has {end} bytes, its {what} end at {needed}"))
+            .hint("copy or build the library again")
+    };
+    let size = size_of::<FileHeader64<Endianness>>() as u64;
+    if end < size {
+        return Err(short("headers", size));
+    }
+    let header = FileHeader64::<Endianness>::parse(bytes).map_err(|e| refuse("no 64-bit library").caused_by(e))?;
+    let endian = header.endian().map_err(|e| refuse("damaged").caused_by(e))?;
+    let table = |at: u64, count: u16, each: u16| at.saturating_add(u64::from(count) * u64::from(each));
+    let tables = [
+        ("program headers", table(header.e_phoff(endian), header.e_phnum(endian), header.e_phentsize(endian))),
+        ("section headers", table(header.e_shoff(endian), header.e_shnum(endian), header.e_shentsize(endian))),
+    ];
+    if let Some((what, needed)) = tables.into_iter().find(|(_, needed)| *needed > end) {
+        return Err(short(what, needed));
+    }
+    let damaged = |e: object::Error| refuse("damaged").caused_by(e);
+    let segments = header.program_headers(endian, bytes).map_err(damaged)?.iter().map(|p| p.file_range(endian));
+    let sections = header.section_headers(endian, bytes).map_err(damaged)?.iter().filter_map(|s| s.file_range(endian));
+    match segments.chain(sections).map(|(at, size)| at.saturating_add(size)).max() {
+        Some(needed) if needed > end => Err(short("contents", needed)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what was built for another boundary or another machine.
+fn compatible(metadata: &Metadata) -> Result<()> {
+    let major = |version: &str| version.split('.').next().unwrap_or_default().to_owned();
+    let refuse = |what| Error::new("plugin/file", what);
+    if metadata.schema != METADATA_SCHEMA || major(&metadata.abi) != major(VERSION) {
+        return Err(refuse(format!("built for plugin ABI {}, this program has {VERSION}", metadata.abi))
+            .hint("rebuild the plugin with this program's SDK"));
+    }
+    let ours = ldalign_sdk::metadata::TARGET.join("");
+    if metadata.target != ours {
+        return Err(refuse(format!("built for {}, this program for {ours}", metadata.target)));
+    }
+    match metadata.cpu_features.iter().find(|f| !processor_has(f)) {
+        Some(feature) => Err(refuse(format!("built for processors with {feature}, which this one lacks"))
+            .hint("rebuild the plugin without `-C target-cpu=native`")),
+        None => Ok(()),
+    }
+}
+
+/// Whether the processor has a feature; true for one we know nothing about, as the probe will tell.
+#[cfg(target_arch = "x86_64")]
+fn processor_has(feature: &str) -> bool {
+    match feature {
+        "sse4.2" => is_x86_feature_detected!("sse4.2"),
+        "avx" => is_x86_feature_detected!("avx"),
+        "avx2" => is_x86_feature_detected!("avx2"),
+        "fma" => is_x86_feature_detected!("fma"),
+        "bmi2" => is_x86_feature_detected!("bmi2"),
+        "avx512f" => is_x86_feature_detected!("avx512f"),
+        "avx512bw" => is_x86_feature_detected!("avx512bw"),
+        "avx512vl" => is_x86_feature_detected!("avx512vl"),
+        _ => true,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn processor_has(_feature: &str) -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn library() -> Metadata {
+        let json = format!(
+            r#"{{"schema":1,"name":"lib","version":"2.0.0","abi":"1.4.0","sdk":"0.3.0","license":"MIT","target":"{}",
+                "cpu_features":[],"added later":1,"provides":[
+                {{"kind":"distance","id":"a","summary":"","properties":{{"symmetric":true}}}},
+                {{"kind":"distance","id":"b","summary":"","properties":{{}}}},
+                {{"kind":"schedule","id":"a","summary":"","properties":{{}}}}]}}"#,
+            ldalign_sdk::metadata::TARGET.join("")
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn a_choice_finds_its_id() {
+        let choose = |kind, plugin: &str, id: Option<&str>| {
+            let choice = PluginChoice { id: id.map(str::to_owned), ..PluginChoice::bundled(plugin) };
+            library().choose(kind, &choice).map_err(|e| e.to_string())
+        };
+        assert_eq!(choose(Kind::Distance, "./lib.so", Some("b")), Ok("b".into()));
+        assert_eq!(choose(Kind::Distance, "a", None), Ok("a".into()));
+        assert_eq!(choose(Kind::Schedule, "./lib.so", None), Ok("a".into()));
+        assert_eq!(choose(Kind::Distance, "./lib.so", None), Err("lib provides several distances: a, b".into()));
+        let e = choose(Kind::Distance, "a", Some("c")).unwrap_err();
+        assert_eq!(e, "lib provides no distance called `c`, but: a, b");
+        let e = choose(Kind::Encoder, "a", None).unwrap_err();
+        assert_eq!(e, "lib provides no encoder, but: distance a, distance b, schedule a");
+    }
+
+    #[test]
+    fn what_was_built_for_something_else_is_refused() {
+        let refused = |change: fn(&mut Metadata)| {
+            let mut metadata = library();
+            change(&mut metadata);
+            compatible(&metadata).map_err(|e| e.to_string())
+        };
+        assert_eq!(refused(|_| ()), Ok(()));
+        let e = refused(|m| m.abi = "2.0.0".into()).unwrap_err();
+        assert_eq!(e, format!("built for plugin ABI 2.0.0, this program has {VERSION}"));
+        let e = refused(|m| m.target = "x86_64-linux-musl".into()).unwrap_err();
+        assert!(e.starts_with("built for x86_64-linux-musl, this program for "), "{e}");
+    }
+}
