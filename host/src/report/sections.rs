@@ -3,7 +3,7 @@
 use super::{
     Arm,
     html::{Page, esc, text},
-    plot::{Plot, number},
+    plot::Plot,
     run::{Eval, Run},
 };
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub fn header(page: &mut Page, title: &str, run: &Run) {
     page.tiles(&[
         tile("Sampled accuracy", |e| e.sampled_accuracy, percent),
         tile("Greedy accuracy", |e| e.greedy_accuracy, percent),
-        tile("Held-out NLL", |e| e.nll, number),
+        tile("Held-out NLL", |e| e.nll, nats),
     ]);
 }
 
@@ -44,18 +44,23 @@ fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1} %", 100.0 * share) } else { "–".into() }
 }
 
-/// A share with its standard error over `rows` rows.
+/// Nats per token.
+fn nats(nll: f64) -> String {
+    if nll.is_finite() { format!("{nll:.3}") } else { "–".into() }
+}
+
+/// A share with its standard error over `rows` rows and a bar as long.
 fn share_cell(share: f64, rows: u64) -> String {
     if !share.is_finite() {
         return "–".into();
     }
     let error = (share * (1.0 - share) / rows.max(1) as f64).sqrt();
-    format!("{} <small>± {:.1}</small>", percent(share), 100.0 * error)
+    let bar = format!("<i class=\"bar\" style=\"width:{:.1}%\"></i>", 100.0 * share.clamp(0.0, 1.0));
+    format!("{} <small>± {:.1}</small>{bar}", percent(share), 100.0 * error)
 }
 
 fn eval_cells(eval: &Eval) -> [String; 3] {
-    let nll = if eval.nll.is_finite() { number(eval.nll) } else { "–".into() };
-    [share_cell(eval.sampled_accuracy, eval.rows), share_cell(eval.greedy_accuracy, eval.rows), nll]
+    [share_cell(eval.sampled_accuracy, eval.rows), share_cell(eval.greedy_accuracy, eval.rows), nats(eval.nll)]
 }
 
 const HOW_TO_READ: &str = "Sampled accuracy counts responses drawn at the evaluation's temperature: it sees bad habits that greedy \
@@ -220,8 +225,9 @@ pub fn what_was_run(page: &mut Page, run: &Run) {
             hash(&plugin["sha256"]),
         ]);
     }
-    page.table(&["Part", "What", "Size or version", "SHA-256"], &rows, false);
-    page.raw(&format!("<p>ldalign {}, started {}.</p>", string(&manifest["ldalign"]), string(&manifest["created"])));
+    page.table(&["Part", "What", "Size or version", "SHA-256"], &rows, true);
+    let started = manifest["created"].as_str().map_or(String::new(), |when| format!(", started {}", esc(when)));
+    page.raw(&format!("<p>ldalign {}{started}.</p>", string(&manifest["ldalign"])));
     let config = serde_json::to_string_pretty(&manifest["config"]).unwrap_or_default();
     page.details("Resolved config", false, |page| page.raw(&format!("<pre>{}</pre>", esc(&config))));
 }
