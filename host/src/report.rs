@@ -41,9 +41,10 @@ pub struct Arm {
 }
 
 /// Writes a page that compares arms which started from one model on the same data; the last arm's run follows in full.
+/// Returns the page's table as plain text.
 ///
 /// Fails as [`write`] does, for any arm.
-pub fn comparison(title: &str, lead: &str, arms: &[Arm], path: &Path) -> Result<()> {
+pub fn comparison(title: &str, lead: &str, arms: &[Arm], path: &Path) -> Result<String> {
     let runs = arms.iter().map(|arm| Run::read(&arm.dir)).collect::<Result<Vec<_>>>()?;
     let mut page = Page::new(title);
     page.raw(&format!("<header><h1>{}</h1></header>", html::esc(title)));
@@ -53,7 +54,8 @@ pub fn comparison(title: &str, lead: &str, arms: &[Arm], path: &Path) -> Result<
         page.heading(2, &format!("{} in detail", arm.name));
         details(&mut page, run);
     }
-    files::write(path, page.finish().as_bytes())
+    files::write(path, page.finish().as_bytes())?;
+    Ok(sections::arms_text(arms, &runs))
 }
 
 fn details(page: &mut Page, run: &Run) {

@@ -3,7 +3,7 @@
 use super::{
     Arm,
     html::{Page, esc, text},
-    plot::{Plot, number},
+    plot::Plot,
     run::{Eval, Run},
 };
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub fn header(page: &mut Page, title: &str, run: &Run) {
     page.tiles(&[
         tile("Sampled accuracy", |e| e.sampled_accuracy, percent),
         tile("Greedy accuracy", |e| e.greedy_accuracy, percent),
-        tile("Held-out NLL", |e| e.nll, number),
+        tile("Held-out NLL", |e| e.nll, nats),
     ]);
 }
 
@@ -44,18 +44,23 @@ fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1} %", 100.0 * share) } else { "–".into() }
 }
 
-/// A share with its standard error over `rows` rows.
+/// Nats per token.
+fn nats(nll: f64) -> String {
+    if nll.is_finite() { format!("{nll:.3}") } else { "–".into() }
+}
+
+/// A share with its standard error over `rows` rows and a bar as long.
 fn share_cell(share: f64, rows: u64) -> String {
     if !share.is_finite() {
         return "–".into();
     }
     let error = (share * (1.0 - share) / rows.max(1) as f64).sqrt();
-    format!("{} <small>± {:.1}</small>", percent(share), 100.0 * error)
+    let bar = format!("<i class=\"bar\" style=\"width:{:.1}%\"></i>", 100.0 * share.clamp(0.0, 1.0));
+    format!("{} <small>± {:.1}</small>{bar}", percent(share), 100.0 * error)
 }
 
 fn eval_cells(eval: &Eval) -> [String; 3] {
-    let nll = if eval.nll.is_finite() { number(eval.nll) } else { "–".into() };
-    [share_cell(eval.sampled_accuracy, eval.rows), share_cell(eval.greedy_accuracy, eval.rows), nll]
+    [share_cell(eval.sampled_accuracy, eval.rows), share_cell(eval.greedy_accuracy, eval.rows), nats(eval.nll)]
 }
 
 const HOW_TO_READ: &str = "Sampled accuracy counts responses drawn at the evaluation's temperature: it sees bad habits that greedy \
@@ -105,19 +110,39 @@ pub fn results(page: &mut Page, run: &Run) {
     }
 }
 
+/// Name, rounds and last figures of the start and of every arm that has come past it.
+fn outcomes<'a>(arms: &'a [Arm], runs: &'a [Run]) -> Vec<(&'a str, u64, &'a Eval)> {
+    let start = runs.iter().find_map(|run| Some(("Start", 0, run.evals.get(&0)?)));
+    let ends = arms.iter().zip(runs).filter_map(|(arm, run)| {
+        let (rounds, eval) = run.evals.last_key_value()?;
+        (*rounds > 0).then_some((arm.name.as_str(), *rounds, eval))
+    });
+    start.into_iter().chain(ends).collect()
+}
+
+/// The table of [`arms`] for a terminal.
+pub fn arms_text(arms: &[Arm], runs: &[Run]) -> String {
+    let mut out =
+        format!("{:<14}{:>8}{:>20}{:>20}{:>16}\n", "", "rounds", "sampled accuracy", "greedy accuracy", "held-out NLL");
+    for (name, rounds, eval) in outcomes(arms, runs) {
+        let [sampled, greedy] = [eval.sampled_accuracy, eval.greedy_accuracy].map(percent);
+        out += &format!("{name:<14}{rounds:>8}{sampled:>20}{greedy:>20}{:>16}\n", nats(eval.nll));
+    }
+    out + &ranking(arms, runs).map_or(String::new(), |s| format!("\n{s}\n"))
+}
+
 /// Arms side by side: a table, curves over the rounds, and what each arm is.
 pub fn arms(page: &mut Page, arms: &[Arm], runs: &[Run]) {
-    let mut rows = vec![];
-    if let Some(start) = runs.iter().find_map(|run| run.evals.get(&0)) {
-        rows.push([vec!["Start".into(), "–".into()], eval_cells(start).to_vec()].concat());
-    }
-    for (arm, run) in arms.iter().zip(runs) {
-        match run.evals.last_key_value().filter(|(n, _)| **n > 0) {
-            Some((n, eval)) => rows.push([vec![esc(&arm.name), n.to_string()], eval_cells(eval).to_vec()].concat()),
-            None => rows.push([vec![esc(&arm.name)], vec!["not there yet".into(); 4]].concat()),
-        }
-    }
+    let row = |(name, rounds, eval): (&str, u64, &Eval)| {
+        [vec![esc(name), rounds.to_string()], eval_cells(eval).to_vec()].concat()
+    };
+    let rows: Vec<_> = outcomes(arms, runs).into_iter().map(row).collect();
     page.table(&["Model", "Rounds", "Sampled accuracy", "Greedy accuracy", "Held-out NLL"], &rows, false);
+    let missing: Vec<_> =
+        arms.iter().filter(|a| !rows.iter().any(|r| r[0] == esc(&a.name))).map(|a| a.name.as_str()).collect();
+    if !missing.is_empty() {
+        page.absent(&format!("Not evaluated after a round yet: {}.", missing.join(", ")));
+    }
     if let Some(sentence) = ranking(arms, runs) {
         page.paragraph(&sentence);
     }
@@ -149,17 +174,17 @@ pub fn arms(page: &mut Page, arms: &[Arm], runs: &[Run]) {
 
 /// Which arm is best by sampled accuracy, and whether the lead over the next is more than noise.
 fn ranking(arms: &[Arm], runs: &[Run]) -> Option<String> {
-    let ends = arms.iter().zip(runs).filter_map(|(arm, run)| Some((arm, run.evals.last_key_value()?.1)));
-    let mut ends: Vec<_> = ends.filter(|(_, e)| e.sampled_accuracy.is_finite()).collect();
-    ends.sort_by(|a, b| b.1.sampled_accuracy.total_cmp(&a.1.sampled_accuracy));
-    let [(first, a), (second, b), ..] = &ends[..] else { return None };
+    let mut ends = outcomes(arms, runs);
+    ends.retain(|(_, rounds, e)| *rounds > 0 && e.sampled_accuracy.is_finite());
+    ends.sort_by(|a, b| b.2.sampled_accuracy.total_cmp(&a.2.sampled_accuracy));
+    let [(first, _, a), (second, _, b), ..] = ends[..] else { return None };
     let variance = |e: &Eval| e.sampled_accuracy * (1.0 - e.sampled_accuracy) / e.rows.max(1) as f64;
     let (lead, error) = (a.sampled_accuracy - b.sampled_accuracy, (variance(a) + variance(b)).sqrt());
     Some(format!(
         "Best by sampled accuracy: {}, {:.1} points ahead of {}; one standard error of that difference is {:.1} points, so this is {}. It is one seed.",
-        first.name,
+        first,
         100.0 * lead,
-        second.name,
+        second,
         100.0 * error,
         if lead > 2.0 * error { "more than noise over the test rows" } else { "within noise" }
     ))
@@ -220,8 +245,9 @@ pub fn what_was_run(page: &mut Page, run: &Run) {
             hash(&plugin["sha256"]),
         ]);
     }
-    page.table(&["Part", "What", "Size or version", "SHA-256"], &rows, false);
-    page.raw(&format!("<p>ldalign {}, started {}.</p>", string(&manifest["ldalign"]), string(&manifest["created"])));
+    page.table(&["Part", "What", "Size or version", "SHA-256"], &rows, true);
+    let started = manifest["created"].as_str().map_or(String::new(), |when| format!(", started {}", esc(when)));
+    page.raw(&format!("<p>ldalign {}{started}.</p>", string(&manifest["ldalign"])));
     let config = serde_json::to_string_pretty(&manifest["config"]).unwrap_or_default();
     page.details("Resolved config", false, |page| page.raw(&format!("<pre>{}</pre>", esc(&config))));
 }

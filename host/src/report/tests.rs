@@ -207,8 +207,12 @@ fn arms_are_compared_with_their_noise() {
     let dir = tempfile::tempdir().unwrap();
     let arms = fake_arms(dir.path());
     let out = dir.path().join("report.html");
-    comparison("Quickstart", "One model, <three> ways.", &arms, &out).unwrap();
-    let html = fs::read_to_string(out).unwrap();
+    let table = comparison("Quickstart", "One model, <three> ways.", &arms, &out).unwrap();
+    assert_eq!(
+        table.lines().nth(2),
+        Some("More SFT             1              48.5 %              73.0 %           0.260")
+    );
+    let html = fs::read_to_string(&out).unwrap();
     assert_well_formed(&html);
     assert!(html.contains("One model, &lt;three&gt; ways.") && html.contains("LD-Align in detail"));
     assert!(
