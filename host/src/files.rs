@@ -135,7 +135,8 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     use std::fmt;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
