@@ -1,11 +1,29 @@
 //! Rows of data files as prompts with golden (and perhaps rejected) responses.
+//!
+//! A file is scanned once: every row is checked and its place noted, nothing else is kept. Rows are then read at random.
 
+mod budget;
+mod parquet;
+mod shape;
 pub mod tokens;
 
-use crate::{Result, config::DataConfig, text::Message};
+pub use budget::{Budget, BudgetReport};
+pub use shape::FIELDS;
 
-/// Our names of fields, which `data.fields` can map to a file's.
-pub const FIELDS: [&str; 1] = ["messages"];
+use crate::{
+    Error, Result,
+    config::DataConfig,
+    files::{self, io_error},
+    text::Message,
+};
+use sha2::{Digest, Sha256};
+use shape::{Conversation, Format};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    os::unix::fs::FileExt,
+    path::PathBuf,
+};
 
 /// One prompt with its golden response.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,22 +42,77 @@ pub struct Row {
     pub weight: Option<f32>,
 }
 
-/// A data file, indexed but not held: memory is a few bytes a row.
+/// A data file, indexed but not held: memory is 16 bytes a row.
+pub struct Dataset {
+    path: PathBuf,
+    /// The file itself, or a Parquet file's rows as JSON lines.
+    file: File,
+    format: Format,
+    index: Vec<Entry>,
+    hash: String,
+}
 
-pub struct Dataset {}
+/// Where a row lies.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Byte at which its line begins.
+    offset: u64,
+    line: u32,
+    /// The response's message in the conversation.
+    target: u32,
+}
+
+// Nothing about a row but this is kept: a field added here costs memory with every row.
+const _: () = assert!(size_of::<Entry>() == 16);
 
 impl Dataset {
     /// Scans the file once: every row's shape is checked, its offset noted.
-    pub fn open(_config: &DataConfig) -> Result<Self> {
-        todo!()
+    ///
+    /// Fails at the first row that is no JSON object, lacks a field, or is of another shape than the first row.
+    pub fn open(config: &DataConfig) -> Result<Self> {
+        let path = &config.path;
+        let fail = |e| io_error(path, "read", e);
+        let mut file = File::open(path).map_err(fail)?;
+        let is_parquet = parquet::is_parquet(&file).map_err(fail)?;
+        let parquet_hash = is_parquet.then(|| files::sha256_file(path)).transpose()?;
+        if is_parquet {
+            file = parquet::as_json_lines(path, file)?;
+        }
+        let mut scan = Scan { config, unit: if is_parquet { "row" } else { "line" }, format: None, index: Vec::new() };
+        let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
+        let mut reader = BufReader::with_capacity(1 << 20, &file);
+        let (mut offset, mut line, mut rows) = (0u64, 0u32, 0);
+        loop {
+            bytes.clear();
+            let n = reader.read_until(b'\n', &mut bytes).map_err(fail)? as u64;
+            if n == 0 {
+                break;
+            }
+            hash.update(&bytes);
+            line += 1;
+            let wanted = config.max_rows == 0 || rows < config.max_rows;
+            if wanted && !content(&bytes, offset).trim_ascii().is_empty() {
+                rows += 1;
+                scan.row(content(&bytes, offset), offset, line)?;
+            }
+            offset += n;
+        }
+        let Scan { format, index, .. } = scan;
+        let format = format.ok_or_else(|| {
+            Error::new("data/empty", format!("{} has no rows", path.display()))
+                .hint("one JSON object a line is expected")
+        })?;
+        let hash = parquet_hash.unwrap_or_else(|| files::hex(&hash.finalize()));
+        Ok(Self { path: path.clone(), file, format, index, hash })
     }
+
     /// SHA-256 of the file.
     pub fn hash(&self) -> &str {
-        todo!()
+        &self.hash
     }
     /// Number of rows (assistant turns that become pairs).
     pub fn len(&self) -> usize {
-        todo!()
+        self.index.len()
     }
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -47,14 +120,91 @@ impl Dataset {
     }
     /// Whether all rows bring a rejected response (mixed files are refused by `open`).
     pub fn has_rejected(&self) -> bool {
-        todo!()
+        self.format.has_rejected()
     }
     /// Whether all rows bring a weight.
     pub fn has_weights(&self) -> bool {
-        todo!()
+        self.format.has_weights()
     }
-    /// Reads one row.
-    pub fn row(&self, _index: usize) -> Result<Row> {
-        todo!()
+
+    /// Reads one row. Fails if the file was changed since it was opened. Panics if there is no such row.
+    pub fn row(&self, index: usize) -> Result<Row> {
+        let entry = self.index[index];
+        let mut bytes = Vec::new();
+        BufReader::new(ReadFrom { file: &self.file, offset: entry.offset })
+            .read_until(b'\n', &mut bytes)
+            .map_err(|e| io_error(&self.path, "read", e))?;
+        let changed = || {
+            Error::new(
+                "data/changed",
+                format!("{}, line {}: the file was changed during the run", self.path.display(), entry.line),
+            )
+            .hint("put the file back as it was, or start a new run")
+        };
+        let row = serde_json::from_slice(content(&bytes, entry.offset)).map_err(|_| changed())?;
+        let Conversation { mut messages, rejected, weight, .. } = self.format.parse(&row).map_err(|_| changed())?;
+        messages.truncate(entry.target as usize + 1);
+        let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?.content;
+        let turn = messages.iter().filter(|m| m.role == "assistant").count() as u32;
+        Ok(Row { line: entry.line.into(), turn, history: messages, chosen, rejected, weight })
     }
 }
+
+/// The state of the first pass over a file.
+struct Scan<'a> {
+    config: &'a DataConfig,
+    unit: &'a str,
+    format: Option<Format>,
+    index: Vec<Entry>,
+}
+
+impl Scan<'_> {
+    fn row(&mut self, json: &[u8], offset: u64, line: u32) -> Result<()> {
+        let place = || format!("{}, {} {line}", self.config.path.display(), self.unit);
+        let row = serde_json::from_slice(json).map_err(|e| not_json(&place(), json, &e))?;
+        let format = match &self.format {
+            Some(format) => format,
+            None => self.format.insert(Format::detect(&row, self.config).map_err(|e| e.at(place()))?),
+        };
+        let conversation = format.parse(&row).map_err(|e| e.at(place()))?;
+        self.index.extend(conversation.targets.iter().map(|&t| Entry { offset, line, target: t as u32 }));
+        Ok(())
+    }
+}
+
+/// A line without the byte-order mark that some editors put at the start of a file.
+fn content(line: &[u8], offset: u64) -> &[u8] {
+    if offset == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
+}
+
+fn not_json(place: &str, json: &[u8], e: &serde_json::Error) -> Error {
+    if e.is_data() {
+        let found = if json.trim_ascii_start().starts_with(b"[") { "a list" } else { "another value" };
+        return Error::new("data/json", format!("{place}: expected a JSON object, found {found}"))
+            .hint("one object a line; a JSON array of rows is split by: jq -c '.[]' FILE > rows.jsonl");
+    }
+    let what = e.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default();
+    let err = Error::new("data/json", format!("{place}, column {}: not valid JSON: {what}", e.column()));
+    match json.trim_ascii() {
+        b"[" | b"{" => err.hint("one object a line; pretty-printed JSON is flattened by: jq -c . FILE > rows.jsonl"),
+        _ => err.hint("correct the line; every line is one complete JSON object"),
+    }
+}
+
+/// Reads a file from an offset without moving the file's own position, so that threads can share it.
+struct ReadFrom<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for ReadFrom<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buf, self.offset)?;
+        self.offset += n as u64;
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests;

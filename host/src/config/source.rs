@@ -47,8 +47,8 @@ impl Source {
                 .hint("write it as key.key=value, for example --set train.beta=0.2")
         };
         let (key, text) = assignment.split_once('=').ok_or_else(|| fail("expected key=value".into()))?;
-        let value: Value = serde_saphyr::from_str(text)
-            .map_err(|e| fail(format!("`{text}` is not a YAML value: {}", words(&e))))?;
+        let value: Value =
+            serde_saphyr::from_str(text).map_err(|e| fail(format!("`{text}` is not a YAML value: {}", words(&e))))?;
         let parts: Vec<&str> = key.split('.').collect();
         let Some((last, sections)) = parts.split_last().filter(|_| parts.iter().all(|p| !p.is_empty())) else {
             return Err(fail("a part of the key is empty".into()));

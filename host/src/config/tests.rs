@@ -61,7 +61,13 @@ fn overrides_come_before_checks_and_make_sections() {
 #[test]
 fn what_is_written_is_read_back() {
     let dir = place();
-    let set = ["train.lora.r=8", "encoder.plugin=x", "encoder.options.rate=1e-3", "eval.data.path=data.jsonl", "train.learning_rate=1e-6"];
+    let set = [
+        "train.lora.r=8",
+        "encoder.plugin=x",
+        "encoder.options.rate=1e-3",
+        "eval.data.path=data.jsonl",
+        "train.learning_rate=1e-6",
+    ];
     let c = load(&dir, GOOD, &set).unwrap();
     let again = load(&dir, &c.to_yaml().unwrap(), &[]).unwrap();
     assert_eq!(serde_json::to_value(&c).unwrap(), serde_json::to_value(&again).unwrap());
