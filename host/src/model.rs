@@ -1,7 +1,14 @@
 //! Decoder-only transformers: one definition for every family, device, and use.
 
+mod cache;
+mod config;
+mod lora;
 mod pack;
+mod passes;
 mod policy;
+mod transformer;
+mod weights;
 
+pub use cache::KvCache;
 pub use pack::{Pack, Segment, Target};
-pub use policy::{Gradients, KvCache, Policy, Trainable};
+pub use policy::{Gradients, Policy, Trainable};

@@ -1,9 +1,20 @@
-//! The model as the rest of the host sees it.
+//! The model as the rest of the host sees it: its tensors, how they are loaded, adapted and saved.
+//!
+//! The passes are in [`super::passes`] (packs) and [`super::cache`] (generation).
 
-use super::{Pack, Target};
-use crate::{Result, config::LoraConfig};
-use candle_core::{Device, Tensor, Var};
-use std::{collections::BTreeMap, path::Path};
+use super::{
+    config::ModelConfig,
+    lora::{self, AdapterFile},
+    transformer::Transformer,
+    weights::{self, Weights},
+};
+use crate::{Error, Result, config::LoraConfig, files};
+use candle_core::{DType, Device, Tensor, Var};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Gradients by parameter name, sorted.
 pub type Gradients = BTreeMap<String, Tensor>;
@@ -17,107 +28,231 @@ pub struct Trainable {
     pub var: Var,
 }
 
-/// Keys and values of sequences being generated, preallocated, one slot a sequence.
-pub struct KvCache {}
-
-impl KvCache {
-    /// Forgets a slot's sequence so that another can take it.
-    pub fn clear(&mut self, _slot: usize) {
-        todo!()
-    }
-    /// Tokens held in a slot.
-    pub fn len(&self, _slot: usize) -> usize {
-        todo!()
-    }
+/// A decoder-only transformer with its weights, and an adapter if it has one.
+pub struct Policy {
+    /// Directory of the (base) model.
+    source: PathBuf,
+    /// Whether the weights are no longer those of `source`.
+    merged: bool,
+    device: Device,
+    /// Every tensor by Hugging Face's or PEFT's name; the trainable ones are variables.
+    tensors: BTreeMap<String, Tensor>,
+    lora: Option<LoraConfig>,
+    /// The transformer over `tensors`, whose passes candle records.
+    graph: Transformer,
+    /// The same over the same memory, whose passes leave no trace.
+    plain: Transformer,
 }
 
-/// A decoder-only transformer with its weights, and an adapter if it has one.
-pub struct Policy {}
+/// Files of a model directory that go with the weights.
+const COMPANIONS: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    "special_tokens_map.json",
+];
 
 impl Policy {
-    /// Loads config.json and safetensors of a Hugging Face directory; an `adapter_config.json` in it loads the base it names plus the adapter.
-    pub fn load(_dir: &Path, _device: &Device) -> Result<Self> {
-        todo!()
+    /// Loads config.json and safetensors of a Hugging Face directory; an `adapter_config.json` in it loads the base it
+    /// names plus the adapter.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        if !dir.is_dir() {
+            return Err(Error::new("model/directory", format!("there is no model directory {}", dir.display())));
+        }
+        if !dir.join(lora::CONFIG).exists() {
+            return Self::load_base(dir, device);
+        }
+        let mut policy = Self::load_base(&AdapterFile::load(dir)?.base()?, device)?;
+        policy.load_adapter(dir)?;
+        Ok(policy)
     }
+
+    fn load_base(dir: &Path, device: &Device) -> Result<Self> {
+        let config = Arc::new(ModelConfig::load(&dir.join("config.json"))?);
+        let mut weights = Weights::open(dir)?;
+        let mut tensors = BTreeMap::new();
+        let graph = Transformer::build(&config, &mut |name, shape| {
+            let var = Var::from_tensor(&weights.take(name, shape, device)?)?.into_inner();
+            tensors.insert(name.to_owned(), var.clone());
+            Ok(var)
+        })?;
+        // Old checkpoints hold buffers that follow from the configuration, or the tied head once more.
+        weights.finish(|name| name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight"))?;
+        let plain = assemble(&config, &tensors, None, Tensor::detach)?;
+        let (source, device) = (dir.to_owned(), device.clone());
+        Ok(Self { source, merged: false, device, tensors, lora: None, graph, plain })
+    }
+
+    /// Builds both transformers over `tensors` anew.
+    fn set(&mut self, tensors: BTreeMap<String, Tensor>, lora: Option<LoraConfig>) -> Result<()> {
+        let config = self.plain.config.clone();
+        self.graph = assemble(&config, &tensors, lora.as_ref(), Tensor::clone)?;
+        self.plain = assemble(&config, &tensors, lora.as_ref(), Tensor::detach)?;
+        (self.tensors, self.lora) = (tensors, lora);
+        Ok(())
+    }
+
+    /// The base's tensors, frozen.
+    fn frozen(&self) -> BTreeMap<String, Tensor> {
+        let base = self.tensors.iter().filter(|(name, _)| !lora::is_adapter(name));
+        base.map(|(name, t)| (name.clone(), t.detach())).collect()
+    }
+
+    /// Linear modules with their inputs and outputs.
+    fn modules(&mut self) -> Vec<(String, (usize, usize))> {
+        self.plain.linears_mut().map(|(name, linear)| (name, linear.sizes())).collect()
+    }
+
     /// Adds fresh low-rank adapters and freezes everything else. Deterministic in `seed`.
-    pub fn add_lora(&mut self, _config: &LoraConfig, _seed: u64) -> Result<()> {
-        todo!()
+    pub fn add_lora(&mut self, config: &LoraConfig, seed: u64) -> Result<()> {
+        if self.lora.is_some() {
+            return Err(Error::new("model/lora", "the model has an adapter already").hint("merge it first"));
+        }
+        let modules = self.modules();
+        let targets = lora::targets(config, &modules)?;
+        let mut tensors = self.frozen();
+        for (module, (inputs, outputs)) in &targets {
+            let name = lora::tensor_name(module, "A");
+            let a = lora::init_a(seed, &name, config.r, *inputs, &self.device)?;
+            tensors.insert(name, Var::from_tensor(&a)?.into_inner());
+            let b = Var::zeros((*outputs, config.r), DType::F32, &self.device)?;
+            tensors.insert(lora::tensor_name(module, "B"), b.into_inner());
+        }
+        let target_modules = lora::leaves(targets.iter().map(|(name, _)| name.as_str()));
+        self.set(tensors, Some(LoraConfig { target_modules, ..config.clone() }))
     }
-    /// Loads adapter weights saved by [`save`](Self::save) or PEFT.
-    pub fn load_adapter(&mut self, _dir: &Path) -> Result<()> {
-        todo!()
+
+    /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything else is frozen.
+    pub fn load_adapter(&mut self, dir: &Path) -> Result<()> {
+        let file = AdapterFile::load(dir)?;
+        let mut weights = Weights::open_files(vec![dir.join(lora::WEIGHTS)])?;
+        // Which modules have adapters is what the tensors say: the configuration may hold a pattern instead.
+        let target_modules = lora::leaves(lora::modules_of(weights.shapes()));
+        let config = LoraConfig { r: file.r, lora_alpha: file.lora_alpha, target_modules };
+        let modules = self.modules();
+        let mut tensors = self.frozen();
+        for (module, (inputs, outputs)) in lora::targets(&config, &modules)? {
+            for (part, shape) in [("A", [config.r, *inputs]), ("B", [*outputs, config.r])] {
+                let name = lora::tensor_name(module, part);
+                let var = Var::from_tensor(&weights.take(&name, &shape, &self.device)?)?;
+                tensors.insert(name, var.into_inner());
+            }
+        }
+        weights.finish(|_| false)?;
+        self.set(tensors, Some(config))
     }
-    /// Adds the adapters into the weights and drops them.
+
+    /// Adds the adapters into the weights and drops them. All weights are trainable then.
     pub fn merge(&mut self) -> Result<()> {
-        todo!()
+        if self.lora.is_none() {
+            return Err(Error::new("model/lora", "the model has no adapter to merge"));
+        }
+        let mut tensors = self.frozen();
+        for (module, linear) in self.plain.linears_mut() {
+            tensors.insert(format!("{module}.weight"), linear.merged()?);
+        }
+        for t in tensors.values_mut() {
+            *t = Var::from_tensor(t)?.into_inner();
+        }
+        self.set(tensors, None)?;
+        self.merged = true;
+        Ok(())
     }
-    /// Writes what was trained: the whole model, or the adapter where there is one (PEFT layout).
-    pub fn save(&self, _dir: &Path) -> Result<()> {
-        todo!()
+
+    /// Writes what was trained: the whole model in f32, or the adapter where there is one (PEFT layout). The tokenizer's
+    /// files go with it.
+    pub fn save(&self, dir: &Path) -> Result<()> {
+        files::make_dir(dir)?;
+        if let Some(config) = &self.lora {
+            if self.merged {
+                return Err(Error::new(
+                    "model/adapter-base",
+                    "the adapter's base exists in memory only: another adapter was merged into it",
+                )
+                .hint("save the merged model and load it before adding an adapter"));
+            }
+            // An absolute path, so that PEFT finds the base from any working directory.
+            let base = self.source.canonicalize().map_err(|e| files::io_error(&self.source, "find", e))?;
+            lora::save_config(dir, config, &base)?;
+            let adapter = self.tensors.iter().filter(|(name, _)| lora::is_adapter(name));
+            weights::save(&dir.join(lora::WEIGHTS), &adapter.map(|(k, t)| (k.clone(), t.clone())).collect())?;
+        } else {
+            let mut config = self.plain.config.raw.clone();
+            config.shift_remove("torch_dtype");
+            config.insert("dtype".into(), "float32".into());
+            files::write_json(&dir.join("config.json"), &config)?;
+            weights::save(&dir.join("model.safetensors"), &self.tensors)?;
+        }
+        for name in COMPANIONS {
+            let from = self.source.join(name);
+            if from.is_file() {
+                files::write(&dir.join(name), &files::read(&from)?)?;
+            }
+        }
+        Ok(())
     }
+
     /// The adapter's configuration, if there is one.
     pub fn lora(&self) -> Option<&LoraConfig> {
-        todo!()
+        self.lora.as_ref()
     }
     /// Trainable tensors, sorted by name.
     pub fn trainable(&self) -> Vec<Trainable> {
-        todo!()
+        let var = |t| Var::from_tensor(t).expect("a variable is itself");
+        self.variables("").map(|(name, t)| Trainable { name: name.clone(), var: var(t) }).collect()
+    }
+    /// Trainable tensors whose name in the base model starts with `prefix`.
+    pub(super) fn variables(&self, prefix: &str) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.tensors.iter().filter(move |(name, t)| t.is_variable() && lora::base_name(name).starts_with(prefix))
+    }
+    /// The transformer whose passes candle records.
+    pub(super) fn graph(&self) -> &Transformer {
+        &self.graph
+    }
+    /// The transformer whose passes leave no trace.
+    pub(super) fn plain(&self) -> &Transformer {
+        &self.plain
     }
     /// Tokens in the vocabulary, rows of the embedding.
     pub fn vocab_size(&self) -> usize {
-        todo!()
+        self.plain.config.vocab_size
     }
     /// Width of the hidden states.
     pub fn hidden_size(&self) -> usize {
-        todo!()
+        self.plain.config.hidden_size
     }
     /// Number of layers; hidden states exist for 0 (embeddings) ..= this (after the final norm).
     pub fn num_layers(&self) -> usize {
-        todo!()
+        self.plain.config.num_layers
     }
     /// Longest sequence the model was made for.
     pub fn max_positions(&self) -> usize {
-        todo!()
+        self.plain.config.max_positions
     }
     /// The device.
     pub fn device(&self) -> &Device {
-        todo!()
+        &self.device
     }
-    /// Parameters in all.
+    /// Parameters in all, those of the adapter included.
     pub fn num_parameters(&self) -> usize {
-        todo!()
+        self.tensors.values().map(Tensor::elem_count).sum()
     }
+}
 
-    /// Log-probabilities of the targets, no gradient, no stored activations.
-    pub fn logps(&self, _pack: &Pack, _targets: &[Target]) -> Result<Vec<f32>> {
-        todo!()
+/// The transformer over `tensors`, each as `view` shows it.
+fn assemble(
+    config: &Arc<ModelConfig>,
+    tensors: &BTreeMap<String, Tensor>,
+    lora: Option<&LoraConfig>,
+    view: impl Fn(&Tensor) -> Tensor,
+) -> Result<Transformer> {
+    let views: BTreeMap<String, Tensor> = tensors.iter().map(|(name, t)| (name.clone(), view(t))).collect();
+    let mut model = Transformer::build(config, &mut |name, _| {
+        Ok(views.get(name).expect("the tensors of a loaded model are complete").clone())
+    })?;
+    if let Some(config) = lora {
+        model.attach(&views, config.lora_alpha / config.r as f64);
     }
-    /// Hidden states [tokens, hidden] after `layer` layers (0 = embeddings, `num_layers()` = after the final norm), no gradient.
-    pub fn hidden_states(&self, _pack: &Pack, _layer: usize) -> Result<Tensor> {
-        todo!()
-    }
-    /// Forward, then `loss_gradient` turns the targets' log-probabilities into dLoss/dlogp (same length), then backward:
-    /// the gradients of all trainable tensors. Layers are recomputed in the backward pass; only their inputs are kept.
-    pub fn backward(
-        &self,
-        _pack: &Pack,
-        _targets: &[Target],
-        _loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
-    ) -> Result<Gradients> {
-        todo!()
-    }
-
-    /// A cache for `slots` sequences of up to `capacity` tokens.
-    pub fn cache(&self, _slots: usize, _capacity: usize) -> Result<KvCache> {
-        todo!()
-    }
-    /// Runs a prompt (or a further piece) into a slot and returns the logits after its last token, [vocab].
-    pub fn prefill(&self, _cache: &mut KvCache, _slot: usize, _ids: &[u32]) -> Result<Vec<f32>> {
-        todo!()
-    }
-    /// Feeds one token to each given slot and returns their next logits, `vocab` numbers each in the same order.
-    /// A slot's logits do not depend, to the bit, on the other slots.
-    pub fn decode(&self, _cache: &mut KvCache, _tokens: &[(usize, u32)]) -> Result<Vec<f32>> {
-        todo!()
-    }
+    Ok(model)
 }

@@ -1,0 +1,117 @@
+//! Keys and values of sequences being generated, and the passes that fill them.
+
+use super::policy::Policy;
+use crate::{
+    Error, Result,
+    ops::{self, Attention, Span},
+};
+use candle_core::{DType, Tensor};
+
+/// Keys and values of sequences being generated, preallocated, one slot a sequence.
+pub struct KvCache {
+    /// Of each layer, keys and values: [slots * capacity, kv_heads * dim].
+    layers: Vec<[Tensor; 2]>,
+    lens: Vec<usize>,
+    capacity: usize,
+}
+
+impl KvCache {
+    /// Forgets a slot's sequence so that another can take it.
+    pub fn clear(&mut self, slot: usize) {
+        self.lens[slot] = 0;
+    }
+    /// Tokens held in a slot.
+    pub fn len(&self, slot: usize) -> usize {
+        self.lens[slot]
+    }
+    /// Whether a slot holds nothing.
+    pub fn is_empty(&self, slot: usize) -> bool {
+        self.len(slot) == 0
+    }
+    /// Tokens that a slot has room for.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Fails unless the slot exists and has room for `n` more tokens.
+    fn check(&self, slot: usize, n: usize) -> Result<()> {
+        let Some(len) = self.lens.get(slot) else {
+            return Err(Error::new("model/cache", format!("slot {slot} of a cache with {} slots", self.lens.len())));
+        };
+        if n == 0 || len + n > self.capacity {
+            let what = format!("{n} tokens more than the {len} of a slot with room for {}", self.capacity);
+            return Err(Error::new("model/cache", what));
+        }
+        Ok(())
+    }
+}
+
+impl Policy {
+    /// A cache for `slots` sequences of up to `capacity` tokens.
+    pub fn cache(&self, slots: usize, capacity: usize) -> Result<KvCache> {
+        let c = &self.plain().config;
+        let shape = (slots * capacity, c.num_kv_heads * c.head_dim);
+        let zeros = || Tensor::zeros(shape, DType::F32, self.device());
+        let layers = (0..c.num_layers).map(|_| Ok([zeros()?, zeros()?])).collect::<Result<_>>()?;
+        Ok(KvCache { layers, lens: vec![0; slots], capacity })
+    }
+
+    /// Runs a prompt (or a further piece) into a slot and returns the logits after its last token, [vocab].
+    pub fn prefill(&self, cache: &mut KvCache, slot: usize, ids: &[u32]) -> Result<Vec<f32>> {
+        cache.check(slot, ids.len())?;
+        let x = self.extend(cache, &[(slot, ids)])?;
+        self.logits(&x.narrow(0, ids.len() - 1, 1)?)
+    }
+
+    /// Feeds one token to each given slot and returns their next logits, `vocab` numbers each in the same order.
+    /// A slot's logits do not depend, to the bit, on the other slots.
+    pub fn decode(&self, cache: &mut KvCache, tokens: &[(usize, u32)]) -> Result<Vec<f32>> {
+        for (i, (slot, _)) in tokens.iter().enumerate() {
+            cache.check(*slot, 1)?;
+            if tokens[..i].iter().any(|(other, _)| other == slot) {
+                return Err(Error::new("model/cache", format!("slot {slot} is given two tokens at once")));
+            }
+        }
+        let mut logits = Vec::with_capacity(tokens.len() * self.vocab_size());
+        // A larger batch would take a faster product whose rounding depends on the number of rows.
+        for tokens in tokens.chunks(ops::MAX_INVARIANT_ROWS) {
+            let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
+            logits.extend(self.logits(&self.extend(cache, &pieces)?)?);
+        }
+        Ok(logits)
+    }
+
+    /// Runs tokens at the end of their slots' sequences: [tokens, hidden] before the last norm.
+    fn extend(&self, cache: &mut KvCache, pieces: &[(usize, &[u32])]) -> Result<Tensor> {
+        let model = self.plain();
+        let (mut ids, mut positions, mut rows, mut spans) = (vec![], vec![], vec![], vec![]);
+        for &(slot, piece) in pieces {
+            let (start, len) = (slot * cache.capacity, cache.lens[slot]);
+            let queries = ids.len()..ids.len() + piece.len();
+            // Spans are of different slots, so none shares keys with another.
+            spans.push(Span { queries, keys: [0..0, start..start + len + piece.len()] });
+            positions.extend((len..len + piece.len()).map(|p| p as u32));
+            rows.extend(start + len..start + len + piece.len());
+            ids.extend_from_slice(piece);
+        }
+        let attention = Attention::new(spans, model.config.head_dim)?;
+        let angles = model.angles(&positions)?;
+        let mut x = model.embed(&ids)?;
+        for ((layer, window), [keys, values]) in model.layers.iter().zip(&model.config.windows).zip(&cache.layers) {
+            x = layer.forward(&x, &angles, |q, k, v| {
+                ops::set_rows(keys, k, &rows)?;
+                ops::set_rows(values, v, &rows)?;
+                Ok(attention.forward(q, keys, values, *window)?)
+            })?;
+        }
+        for (slot, piece) in pieces {
+            cache.lens[*slot] += piece.len();
+        }
+        Ok(x)
+    }
+
+    fn logits(&self, x: &Tensor) -> Result<Vec<f32>> {
+        let model = self.plain();
+        Ok(ops::linear(&model.norm(x)?, model.head())?.flatten_all()?.to_vec1()?)
+    }
+}

@@ -1,0 +1,307 @@
+//! The engine against PyTorch: transformers' and PEFT's numbers for small random models of every family
+//! (tests/fixtures/make_models.py), and the engine against itself where two ways must agree.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use candle_core::{Device, Tensor};
+use ldalign::model::{Gradients, Pack, Policy, Target};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+const MODELS: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "llama-bf16", "qwen2-sharded"];
+
+fn dir(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models").join(name)
+}
+
+fn load(name: &str) -> Policy {
+    Policy::load(&dir(name), &Device::Cpu).unwrap()
+}
+
+/// PyTorch's numbers.
+struct Reference(HashMap<String, Tensor>);
+
+impl Reference {
+    fn of(name: &str) -> Self {
+        Self(candle_core::safetensors::load(dir(name).join("reference.safetensors"), &Device::Cpu).unwrap())
+    }
+    fn ids(&self, name: &str) -> Vec<u32> {
+        self.0[name].to_vec1::<i64>().unwrap().into_iter().map(|i| i as u32).collect()
+    }
+    fn numbers(&self, name: &str) -> Vec<f32> {
+        numbers(&self.0[name])
+    }
+    /// Prompt, chosen and rejected in one pack; the targets of chosen come first.
+    fn pack(&self) -> (Pack, Vec<Target>, usize) {
+        let mut pack = Pack::default();
+        let prompt = pack.push_prompt(&self.ids("prompt"));
+        let mut targets = pack.push_completion(prompt, &self.ids("chosen"));
+        let chosen = targets.len();
+        targets.extend(pack.push_completion(prompt, &self.ids("rejected")));
+        (pack, targets, chosen)
+    }
+}
+
+fn numbers(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest difference relative to the largest number.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let scale = b.iter().fold(0f32, |m, x| m.max(x.abs())).max(1e-20);
+    a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
+}
+
+/// The loss of make_models.py and its gradient by the log-probabilities.
+fn loss(logps: &[f32], chosen: usize) -> (f32, Vec<f32>) {
+    let sum = |x: &[f32]| x.iter().sum::<f32>();
+    let (a, b) = logps.split_at(chosen);
+    let z = 0.5 * (sum(a) - sum(b));
+    let sigmoid = 1.0 / (1.0 + z.exp());
+    let n = chosen as f32;
+    let mut gradient = vec![-0.5 * sigmoid - 0.1 / n; a.len()];
+    gradient.extend(vec![0.5 * sigmoid; b.len()]);
+    ((1.0 + (-z).exp()).ln() - 0.1 * sum(a) / n, gradient)
+}
+
+fn gradients(policy: &Policy, reference: &Reference) -> (f32, Gradients) {
+    let (pack, targets, chosen) = reference.pack();
+    let mut value = 0.0;
+    let grads = policy.backward(&pack, &targets, |logps| {
+        let (l, g) = loss(logps, chosen);
+        value = l;
+        Ok(g)
+    });
+    (value, grads.unwrap())
+}
+
+/// Log-probabilities of every token of the vocabulary at every row of a sequence.
+fn all_logps(policy: &Policy, ids: &[u32]) -> Vec<f32> {
+    let mut pack = Pack::default();
+    pack.push_prompt(ids);
+    let vocab = policy.vocab_size() as u32;
+    let targets: Vec<_> =
+        (0..ids.len() as u32).flat_map(|row| (0..vocab).map(move |token| Target { row, token })).collect();
+    policy.logps(&pack, &targets).unwrap()
+}
+
+fn check_gradients(policy: &Policy, reference: &Reference, tolerance: f32) {
+    let (value, grads) = gradients(policy, reference);
+    let expected = reference.numbers("loss")[0];
+    assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "loss {value}, PyTorch {expected}");
+    let mut names: Vec<_> = reference.0.keys().filter_map(|k| k.strip_prefix("grad.")).collect();
+    names.sort_unstable();
+    assert_eq!(names, grads.keys().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(names, policy.trainable().iter().map(|t| t.name.as_str()).collect::<Vec<_>>());
+    for (name, grad) in &grads {
+        let expected = &reference.0[&format!("grad.{name}")];
+        assert_eq!(grad.dims(), expected.dims(), "{name}");
+        let d = difference(&numbers(grad), &numbers(expected));
+        assert!(d < tolerance, "gradient of {name}: relative difference {d:e}");
+        assert!(numbers(grad).iter().any(|x| *x != 0.0), "{name} gets no gradient");
+    }
+}
+
+#[test]
+fn logits_equal_transformers() {
+    for name in MODELS {
+        let (policy, reference) = (load(name), Reference::of(name));
+        for response in ["chosen", "rejected"] {
+            let ids = [reference.ids("prompt"), reference.ids(response)].concat();
+            let expected = reference.numbers(&format!("logps.{response}"));
+            let d = difference(&all_logps(&policy, &ids), &expected);
+            assert!(d < 1e-5, "{name} {response}: {d:e}");
+        }
+    }
+}
+
+#[test]
+fn loss_and_every_gradient_equal_transformers() {
+    for name in MODELS {
+        check_gradients(&load(name), &Reference::of(name), 1e-4);
+    }
+}
+
+#[test]
+fn the_gradient_check_notices_a_wrong_model() {
+    // The same weights without sliding window, as one wrong line of a config would have it.
+    let tmp = tempfile::tempdir().unwrap();
+    let config = std::fs::read_to_string(dir("mistral").join("config.json")).unwrap();
+    assert!(config.contains("\"sliding_window\": 4"));
+    let config = config.replace("\"sliding_window\": 4", "\"sliding_window\": null");
+    std::fs::write(tmp.path().join("config.json"), config).unwrap();
+    std::fs::copy(dir("mistral").join("model.safetensors"), tmp.path().join("model.safetensors")).unwrap();
+    let (policy, reference) = (Policy::load(tmp.path(), &Device::Cpu).unwrap(), Reference::of("mistral"));
+    let (value, grads) = gradients(&policy, &reference);
+    assert!((value - reference.numbers("loss")[0]).abs() > 1e-3);
+    let name = "model.layers.0.self_attn.q_proj.weight";
+    assert!(difference(&numbers(&grads[name]), &reference.numbers(&format!("grad.{name}"))) > 1e-2);
+}
+
+#[test]
+fn adapters_equal_peft() {
+    let (policy, reference) = (load("llama-lora"), Reference::of("llama-lora"));
+    assert_eq!(policy.lora().unwrap().r, 3);
+    check_gradients(&policy, &reference, 1e-4);
+    for response in ["chosen", "rejected"] {
+        let ids = [reference.ids("prompt"), reference.ids(response)].concat();
+        let d = difference(&all_logps(&policy, &ids), &reference.numbers(&format!("logps.{response}")));
+        assert!(d < 1e-5, "{response}: {d:e}");
+    }
+    let mut merged = load("llama-lora");
+    merged.merge().unwrap();
+    assert!(merged.lora().is_none() && merged.trainable().len() == load("llama").trainable().len());
+    let ids = [reference.ids("prompt"), reference.ids("chosen")].concat();
+    assert!(difference(&all_logps(&merged, &ids), &reference.numbers("logps.chosen")) < 1e-5);
+}
+
+#[test]
+fn a_shared_prompt_equals_separate_sequences() {
+    for name in ["llama", "mistral", "qwen3"] {
+        let (policy, reference) = (load(name), Reference::of(name));
+        let (pack, targets, chosen) = reference.pack();
+        let together = policy.logps(&pack, &targets).unwrap();
+        let (value, grads) = gradients(&policy, &reference);
+
+        let mut apart = Pack::default();
+        let mut apart_targets = vec![];
+        for response in ["chosen", "rejected"] {
+            let prompt = apart.push_prompt(&reference.ids("prompt"));
+            apart_targets.extend(apart.push_completion(prompt, &reference.ids(response)));
+        }
+        assert!(difference(&policy.logps(&apart, &apart_targets).unwrap(), &together) < 1e-5, "{name}");
+        let apart_grads = policy.backward(&apart, &apart_targets, |logps| {
+            let (l, g) = loss(logps, chosen);
+            assert!((l - value).abs() < 1e-4);
+            Ok(g)
+        });
+        for (key, grad) in apart_grads.unwrap() {
+            let d = difference(&numbers(&grad), &numbers(&grads[&key]));
+            assert!(d < 1e-4, "{name} {key}: {d:e}");
+        }
+    }
+}
+
+#[test]
+fn passes_repeat_to_the_bit() {
+    let (policy, reference) = (load("llama"), Reference::of("llama"));
+    let (pack, targets, _) = reference.pack();
+    let logps = policy.logps(&pack, &targets).unwrap();
+    assert_eq!(logps, policy.logps(&pack, &targets).unwrap());
+    let (a, b) = (gradients(&policy, &reference).1, gradients(&policy, &reference).1);
+    for (name, grad) in a {
+        assert_eq!(numbers(&grad), numbers(&b[&name]), "{name}");
+    }
+    // The log-probabilities a backward pass reports are those of a pass without gradient.
+    policy
+        .backward(&pack, &targets, |seen| {
+            assert_eq!(seen, logps);
+            Ok(vec![0.0; seen.len()])
+        })
+        .unwrap();
+}
+
+#[test]
+fn hidden_states_are_those_of_every_layer() {
+    let (policy, reference) = (load("qwen2"), Reference::of("qwen2"));
+    let mut pack = Pack::default();
+    pack.push_prompt(&reference.ids("prompt"));
+    let embeddings = policy.hidden_states(&pack, 0).unwrap();
+    assert_eq!(embeddings.dims(), [5, policy.hidden_size()]);
+    let table = policy.trainable().into_iter().find(|t| t.name == "model.embed_tokens.weight").unwrap();
+    let first = table.var.get(reference.ids("prompt")[0] as usize).unwrap();
+    assert_eq!(numbers(&embeddings.get(0).unwrap()), numbers(&first));
+    // The last, times the head (tied here), gives the logits.
+    let last = policy.hidden_states(&pack, policy.num_layers()).unwrap();
+    let logits = last.matmul(&table.var.t().unwrap()).unwrap();
+    let logps = candle_nn::ops::log_softmax(&logits, 1).unwrap();
+    assert!(difference(&numbers(&logps), &all_logps(&policy, &reference.ids("prompt"))) < 1e-5);
+    assert_eq!(policy.hidden_states(&pack, 3).unwrap_err().code(), "model/layer");
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().cloned().fold(f32::MIN, f32::max);
+    let lse = max + logits.iter().map(|x| (x - max).exp()).sum::<f32>().ln();
+    logits.iter().map(|x| x - lse).collect()
+}
+
+fn argmax(x: &[f32]) -> u32 {
+    (0..x.len()).reduce(|a, b| if x[b] > x[a] { b } else { a }).unwrap() as u32
+}
+
+#[test]
+fn cached_decoding_equals_uncached() {
+    for name in MODELS.into_iter().chain(["llama-lora"]) {
+        let (policy, vocab) = (load(name), load(name).vocab_size());
+        let mut ids = Reference::of(if name == "llama-lora" { "llama" } else { name }).ids("prompt");
+        let mut cache = policy.cache(2, 40).unwrap();
+        // The prompt in two pieces, the second one longer than a token.
+        policy.prefill(&mut cache, 1, &ids[..2]).unwrap();
+        let mut logits = policy.prefill(&mut cache, 1, &ids[2..]).unwrap();
+        for _ in 0..30 {
+            let all = all_logps(&policy, &ids);
+            let expected = &all[all.len() - vocab..];
+            let d = difference(&log_softmax(&logits), expected);
+            assert!(d < 1e-5, "{name} at {}: {d:e}", ids.len());
+            assert_eq!(argmax(&logits), argmax(expected), "{name} at {}", ids.len());
+            ids.push(argmax(expected));
+            logits = policy.decode(&mut cache, &[(1, argmax(expected))]).unwrap();
+        }
+        assert_eq!((cache.len(0), cache.len(1)), (0, 35));
+    }
+}
+
+/// Logits of one sequence fed token by token in `slot`, others of other lengths beside it.
+fn trace(policy: &Policy, ids: &[u32], slot: usize, slots: usize, place: usize) -> Vec<Vec<f32>> {
+    let mut cache = policy.cache(slots, 24).unwrap();
+    for other in (0..slots).filter(|s| *s != slot) {
+        let prompt: Vec<u32> = (0..1 + other as u32 % 7).map(|i| (i * 5 + other as u32) % 37).collect();
+        policy.prefill(&mut cache, other, &prompt).unwrap();
+    }
+    let mut out = vec![policy.prefill(&mut cache, slot, &ids[..3]).unwrap()];
+    let vocab = policy.vocab_size();
+    for (step, id) in ids[3..].iter().enumerate() {
+        let others = (0..slots).filter(|s| *s != slot).map(|s| (s, (s * 3 + step) as u32 % 37));
+        let mut tokens: Vec<_> = others.collect();
+        let place = place.min(tokens.len());
+        tokens.insert(place, (slot, *id));
+        let logits = policy.decode(&mut cache, &tokens).unwrap();
+        out.push(logits[place * vocab..(place + 1) * vocab].to_vec());
+    }
+    out
+}
+
+#[test]
+fn a_slots_logits_do_not_depend_on_the_others() {
+    for name in ["llama", "qwen2", "qwen3", "mistral", "llama-lora"] {
+        let policy = load(name);
+        let ids = [3, 9, 27, 4, 11, 30, 2, 8];
+        let alone = trace(&policy, &ids, 0, 1, 0);
+        for (slots, slot, place) in
+            [(2, 1, 0), (3, 0, 2), (4, 3, 1), (5, 2, 4), (8, 7, 7), (15, 4, 0), (32, 31, 30), (33, 5, 32), (70, 69, 33)]
+        {
+            assert_eq!(trace(&policy, &ids, slot, slots, place), alone, "{name}: slot {slot} of {slots} at {place}");
+        }
+        // The same tokens say something else after another prompt: the comparison above is not of constants.
+        assert_ne!(trace(&policy, &[3, 9, 26, 4, 11, 30, 2, 8], 0, 1, 0), alone);
+    }
+}
+
+#[test]
+fn a_cleared_slot_starts_anew() {
+    let policy = load("llama");
+    let mut cache = policy.cache(2, 8).unwrap();
+    let first = policy.prefill(&mut cache, 0, &[5, 6, 7]).unwrap();
+    policy.prefill(&mut cache, 1, &[9]).unwrap();
+    policy.decode(&mut cache, &[(0, 3), (1, 4)]).unwrap();
+    cache.clear(0);
+    assert_eq!((cache.len(0), cache.len(1)), (0, 2));
+    assert_eq!(policy.prefill(&mut cache, 0, &[5, 6, 7]).unwrap(), first);
+    let fails = |r: ldalign::Result<Vec<f32>>| assert_eq!(r.unwrap_err().code(), "model/cache");
+    fails(policy.prefill(&mut cache, 0, &[1; 6]));
+    fails(policy.prefill(&mut cache, 2, &[1]));
+    fails(policy.decode(&mut cache, &[(0, 1), (0, 2)]));
+    assert_eq!(policy.prefill(&mut cache, 0, &[37]).unwrap_err().code(), "model/token");
+}
