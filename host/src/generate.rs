@@ -1,6 +1,15 @@
 //! Sampling responses from the policy.
 
-use crate::{Result, config::GenerateConfig, model::Policy};
+mod sampler;
+
+pub use sampler::Sampler;
+
+use crate::{
+    Error, Result,
+    config::GenerateConfig,
+    interrupt,
+    model::{KvCache, Policy},
+};
 use serde::{Deserialize, Serialize};
 
 /// A prompt to continue, with the key that seeds its randomness.
@@ -33,14 +42,186 @@ pub struct Generation {
 
 /// Continues every request; `done(index, generation)` is called as each finishes, in order of completion.
 ///
-/// Finished sequences are replaced at once. Fails with [`crate::interrupt::CODE`] between tokens if a stop was asked for.
+/// Finished sequences are replaced at once. Fails with [`crate::interrupt::CODE`] between tokens if a stop was asked for,
+/// and with `generate/length` where a prompt and `max_new_tokens` exceed the model's positions.
 pub fn generate(
-    _policy: &Policy,
-    _requests: impl Iterator<Item = Result<(usize, Request)>>,
-    _config: &GenerateConfig,
-    _end_ids: &[u32],
-    _seed: u64,
-    _done: impl FnMut(usize, Generation) -> Result<()>,
+    policy: &Policy,
+    requests: impl Iterator<Item = Result<(usize, Request)>>,
+    config: &GenerateConfig,
+    end_ids: &[u32],
+    seed: u64,
+    mut done: impl FnMut(usize, Generation) -> Result<()>,
 ) -> Result<()> {
-    todo!()
+    check(config)?;
+    let mut batch = Batch { policy, config, end_ids, cache: None, free: Vec::new(), running: Vec::new() };
+    let mut requests = requests.peekable();
+    loop {
+        // Prefill may end a sequence at once, so a slot can take several requests before the next step.
+        while let Some(next) = requests.next_if(|r| r.as_ref().map_or(true, |(_, request)| batch.can_take(request))) {
+            interrupt::check()?;
+            let (index, request) = next?;
+            batch.take(index, &request, seed).map_err(|e| e.at(format!("request {index}")))?;
+            batch.hand_over(&mut done)?;
+        }
+        if batch.running.is_empty() {
+            return Ok(());
+        }
+        interrupt::check()?;
+        batch.step()?;
+        batch.hand_over(&mut done)?;
+    }
 }
+
+/// Continues one prompt; `on_token` sees each token as it comes, the end token included.
+///
+/// The same tokens as [`generate`] gives for this request.
+pub fn generate_one(
+    policy: &Policy,
+    request: &Request,
+    config: &GenerateConfig,
+    end_ids: &[u32],
+    seed: u64,
+    mut on_token: impl FnMut(u32) -> Result<()>,
+) -> Result<Generation> {
+    check(config)?;
+    let mut cache = policy.cache(1, length(policy, request, config)?)?;
+    let mut sequence = Sequence::new(0, 0, Sampler::new(config, seed, request.key));
+    let mut logits = policy.prefill(&mut cache, 0, &request.prompt)?;
+    loop {
+        interrupt::check()?;
+        let token = sequence.push(&logits, config, end_ids)?;
+        on_token(token)?;
+        if let Some(stop) = sequence.stop {
+            return Ok(Generation { ids: sequence.ids, stop });
+        }
+        logits = policy.decode(&mut cache, &[(0, token)])?;
+    }
+}
+
+/// Sequences decoded together, each in its slot of the cache.
+struct Batch<'a> {
+    policy: &'a Policy,
+    config: &'a GenerateConfig,
+    end_ids: &'a [u32],
+    /// The cache and the tokens that fit into a slot.
+    cache: Option<(KvCache, usize)>,
+    /// Slots of the cache that no sequence has.
+    free: Vec<usize>,
+    running: Vec<Sequence>,
+}
+
+impl Batch<'_> {
+    /// Whether there is a slot; a request that is longer than the slots waits until all of them are free.
+    fn can_take(&self, request: &Request) -> bool {
+        let capacity = self.cache.as_ref().map_or(0, |(_, capacity)| *capacity);
+        let fits = request.prompt.len() + self.config.max_new_tokens <= capacity;
+        self.running.is_empty() || (fits && !self.free.is_empty())
+    }
+
+    /// Runs the prompt into a slot and samples its first token.
+    fn take(&mut self, index: usize, request: &Request, seed: u64) -> Result<()> {
+        let length = length(self.policy, request, self.config)?;
+        if self.cache.as_ref().is_none_or(|(_, capacity)| *capacity < length) {
+            // Doubling keeps the waits for all slots few; the old cache goes before the new one comes.
+            let capacity = length.next_power_of_two().min(self.policy.max_positions());
+            self.cache = None;
+            self.cache = Some((self.policy.cache(self.config.batch_size, capacity)?, capacity));
+            self.free = (0..self.config.batch_size).rev().collect();
+        }
+        let (Some((cache, _)), Some(slot)) = (&mut self.cache, self.free.pop()) else {
+            return Err(Error::new("generate/slots", "no slot is free"));
+        };
+        cache.clear(slot);
+        let logits = self.policy.prefill(cache, slot, &request.prompt)?;
+        let mut sequence = Sequence::new(index, slot, Sampler::new(self.config, seed, request.key));
+        sequence.push(&logits, self.config, self.end_ids)?;
+        self.running.push(sequence);
+        Ok(())
+    }
+
+    /// Adds a token to every running sequence.
+    fn step(&mut self) -> Result<()> {
+        let Some((cache, _)) = &mut self.cache else { return Ok(()) };
+        let last: Vec<(usize, u32)> = self.running.iter().map(|s| (s.slot, s.ids[s.ids.len() - 1])).collect();
+        let logits = self.policy.decode(cache, &last)?;
+        let vocab = self.policy.vocab_size();
+        for (sequence, logits) in self.running.iter_mut().zip(logits.chunks_exact(vocab)) {
+            let pushed = sequence.push(logits, self.config, self.end_ids);
+            pushed.map_err(|e| e.at(format!("request {}", sequence.index)))?;
+        }
+        Ok(())
+    }
+
+    /// Hands finished sequences over and frees their slots.
+    fn hand_over(&mut self, done: &mut impl FnMut(usize, Generation) -> Result<()>) -> Result<()> {
+        for i in (0..self.running.len()).rev() {
+            if let Some(stop) = self.running[i].stop {
+                let finished = self.running.remove(i);
+                self.free.push(finished.slot);
+                done(finished.index, Generation { ids: finished.ids, stop })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A response being sampled.
+struct Sequence {
+    index: usize,
+    slot: usize,
+    sampler: Sampler,
+    ids: Vec<u32>,
+    stop: Option<StopReason>,
+}
+
+impl Sequence {
+    fn new(index: usize, slot: usize, sampler: Sampler) -> Self {
+        Self { index, slot, sampler, ids: Vec::new(), stop: None }
+    }
+
+    /// Samples the next token from its logits and notes whether it is the last.
+    fn push(&mut self, logits: &[f32], config: &GenerateConfig, end_ids: &[u32]) -> Result<u32> {
+        let token = self.sampler.next(logits)?;
+        self.ids.push(token);
+        if end_ids.contains(&token) {
+            self.stop = Some(StopReason::Stop);
+        } else if self.ids.len() == config.max_new_tokens {
+            self.stop = Some(StopReason::Length);
+        }
+        Ok(token)
+    }
+}
+
+/// Tokens of the prompt and the longest response, if the model has room for them.
+fn length(policy: &Policy, request: &Request, config: &GenerateConfig) -> Result<usize> {
+    let (prompt, room) = (request.prompt.len(), policy.max_positions());
+    if prompt == 0 {
+        return Err(Error::new("generate/empty", "the prompt has no tokens"));
+    }
+    if prompt + config.max_new_tokens > room {
+        let message = format!(
+            "the prompt's {prompt} tokens and max_new_tokens {} exceed the model's {room} positions",
+            config.max_new_tokens
+        );
+        return Err(Error::new("generate/length", message).hint("lower max_new_tokens or max_prompt_length"));
+    }
+    Ok(prompt + config.max_new_tokens)
+}
+
+fn check(config: &GenerateConfig) -> Result<()> {
+    let fault = if config.max_new_tokens == 0 {
+        "max_new_tokens is 0, expected at least 1".to_owned()
+    } else if config.batch_size == 0 {
+        "batch_size is 0, expected at least 1".to_owned()
+    } else if !(config.temperature.is_finite() && config.temperature >= 0.0) {
+        format!("temperature is {}, expected a number of at least 0", config.temperature)
+    } else if !(config.top_p > 0.0 && config.top_p <= 1.0) {
+        format!("top_p is {}, expected above 0 and at most 1", config.top_p)
+    } else {
+        return Ok(());
+    };
+    Err(Error::new("generate/options", fault))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! The codec: prompts and turns to token ids and back.
+
+use super::{Message, special::SpecialTokens, template::ChatTemplate};
+use crate::{Error, Result, files};
+use std::path::Path;
+use tokenizers::Tokenizer;
+
+/// Token ids of a prompt and of one response to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedTurn {
+    /// Ends with the template's generation prompt.
+    pub prompt: Vec<u32>,
+    /// Ends with the model's end-of-turn token.
+    pub response: Vec<u32>,
+}
+
+/// A model's tokenizer with its chat template.
+///
+/// With a template, text is what the template renders, and no special token is added to it. Without one, it is the
+/// messages' contents end to end, after the tokens that the tokenizer itself puts before a text (BOS, or nothing),
+/// and a response ends with the tokenizer's EOS.
+pub struct TextCodec {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    special: SpecialTokens,
+    /// What the tokenizer puts before a text by itself.
+    opening: Vec<u32>,
+    vocab_size: usize,
+    hash: String,
+}
+
+impl TextCodec {
+    /// Reads tokenizer.json, tokenizer_config.json, chat_template.jinja, generation_config.json of a model directory.
+    pub fn load(model_dir: &Path) -> Result<Self> {
+        let path = model_dir.join("tokenizer.json");
+        let bytes = files::read(&path)?;
+        let unreadable = |e: tokenizers::Error| {
+            Error::new("text/tokenizer", format!("{} is not a tokenizer that can be read", path.display()))
+                .caused_by(e.to_string())
+        };
+        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(unreadable)?;
+        // Lengths are the host's business; many files carry the settings of their training.
+        tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
+        let special = SpecialTokens::read(model_dir, &tokenizer)?;
+        let template = ChatTemplate::load(model_dir)?;
+        let source = template.as_ref().map_or("", |t| &t.source);
+        let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];
+        let mut codec = Self {
+            vocab_size: tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
+            opening: Vec::new(),
+            hash: files::sha256(parts.join("\n").as_bytes()),
+            tokenizer,
+            template,
+            special,
+        };
+        if codec.template.is_none() {
+            codec.opening = codec.read_opening()?;
+        }
+        Ok(codec)
+    }
+    /// SHA-256 over tokenizer, template and special tokens.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+    /// One more than the largest token id, added tokens included.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+    /// Tokens that end a response: those of generation_config.json, config.json and the tokenizer's EOS, ascending.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.special.end_ids
+    }
+
+    /// The prompt as text, with the generation prompt.
+    pub fn render_prompt(&self, history: &[Message]) -> Result<String> {
+        match &self.template {
+            Some(template) => template.render(history, true, &self.special),
+            None => Ok(history.iter().map(|m| m.content.as_str()).collect()),
+        }
+    }
+
+    /// Ids of the prompt, ending with the generation prompt.
+    pub fn encode_prompt(&self, history: &[Message]) -> Result<Vec<u32>> {
+        self.prompt_ids(&self.render_prompt(history)?)
+    }
+
+    /// Ids of prompt and golden response; fails where the template's rendering of the prompt is no prefix of the whole.
+    ///
+    /// The prompt's ids are those of [`encode_prompt`](Self::encode_prompt), from which a model will generate. Where
+    /// tokenizing both as one text begins with these ids, the response is the rest; where a token would span the
+    /// border, the response is tokenized on its own. What a template adds after the end token is left out.
+    pub fn encode_turn(&self, history: &[Message], response: &str) -> Result<EncodedTurn> {
+        let prompt = self.render_prompt(history)?;
+        let prompt_ids = self.prompt_ids(&prompt)?;
+        let Some(template) = &self.template else {
+            let eos = self.special.eos.ok_or_else(|| {
+                Error::new("text/end", "the model names no end token: a response cannot be ended")
+                    .hint("set eos_token in tokenizer_config.json")
+            })?;
+            let mut response = self.continuation(&prompt, response)?;
+            response.push(eos);
+            return Ok(EncodedTurn { prompt: prompt_ids, response });
+        };
+        let turn = Message { role: "assistant".into(), content: response.into() };
+        let whole = template.render(&[history, &[turn]].concat(), false, &self.special)?;
+        let Some(completion) = whole.strip_prefix(&prompt) else {
+            return Err(no_prefix(&prompt, &whole));
+        };
+        let response = self.continuation(&prompt, completion.trim_end())?;
+        match response.last() {
+            Some(last) if self.end_ids().contains(last) => Ok(EncodedTurn { prompt: prompt_ids, response }),
+            last => {
+                let last = last.map_or("nothing".into(), |id| format!("token {id} `{}`", self.token_text(*id)));
+                let ends: Vec<String> = self.end_ids().iter().map(|id| self.token_text(*id)).collect();
+                let message = format!("the chat template ends the response {completion:?} with {last}, no end token");
+                Err(Error::new("text/end", message).hint(format!(
+                    "the model would never learn to stop: end tokens are [{}]; add the template's own to eos_token_id \
+                     in generation_config.json",
+                    ends.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// Text of ids, special tokens left out.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let fail =
+            |e: tokenizers::Error| Error::new("text/decode", "tokens cannot be decoded").caused_by(e.to_string());
+        self.tokenizer.decode(ids, true).map_err(fail)
+    }
+
+    /// One token as it stands in the vocabulary's text, special tokens shown, for `check`.
+    pub fn token_text(&self, id: u32) -> String {
+        let Some(token) = self.tokenizer.id_to_token(id) else { return format!("<{id}>") };
+        match self.tokenizer.decode(&[id], false) {
+            // A piece of a character decodes to a replacement sign: its vocabulary entry says more.
+            Ok(text) if !text.is_empty() && !text.contains('\u{FFFD}') => text,
+            _ => token,
+        }
+    }
+
+    fn prompt_ids(&self, rendered: &str) -> Result<Vec<u32>> {
+        let ids = [self.opening.clone(), self.ids(rendered)?].concat();
+        if let (Some(bos), [first, second, ..]) = (self.special.bos, &ids[..])
+            && *first == bos
+            && *second == bos
+        {
+            let text: String = rendered.chars().take(40).collect();
+            let message = format!("the prompt begins with `{}` twice: {text:?}", self.token_text(bos));
+            return Err(Error::new("text/bos", message).hint("remove it from the texts: template or tokenizer adds it"));
+        }
+        if ids.is_empty() {
+            return Err(Error::new("text/empty", "the prompt has no tokens").hint("give a prompt, or a chat template"));
+        }
+        Ok(ids)
+    }
+
+    /// Ids of `text` as they come after `before`.
+    fn continuation(&self, before: &str, text: &str) -> Result<Vec<u32>> {
+        // A neutral line break stands in where a token spans the border, because some tokenizers
+        // (SentencePiece) put a space before any text that begins on its own.
+        for anchor in [before, "\n"] {
+            let (head, mut whole) = (self.ids(anchor)?, self.ids(&[anchor, text].concat())?);
+            if whole.starts_with(&head) {
+                return Ok(whole.split_off(head.len()));
+            }
+        }
+        self.ids(text)
+    }
+
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let fail =
+            |e: tokenizers::Error| Error::new("text/encode", "text cannot be tokenized").caused_by(e.to_string());
+        Ok(self.tokenizer.encode_fast(text, false).map_err(fail)?.get_ids().to_vec())
+    }
+
+    /// The tokens that the tokenizer's post-processor puts before a text.
+    fn read_opening(&self) -> Result<Vec<u32>> {
+        let fail =
+            |e: tokenizers::Error| Error::new("text/encode", "text cannot be tokenized").caused_by(e.to_string());
+        let mut with = self.tokenizer.encode_fast("a", true).map_err(fail)?.get_ids().to_vec();
+        let without = self.ids("a")?;
+        let at = with.windows(without.len().max(1)).position(|w| w == without).unwrap_or(0);
+        with.truncate(at);
+        Ok(with)
+    }
+}
+
+/// The template's two renderings disagree; shows where.
+fn no_prefix(prompt: &str, whole: &str) -> Error {
+    let same = prompt.chars().zip(whole.chars()).take_while(|(a, b)| a == b).count();
+    let around = |text: &str| text.chars().skip(same.saturating_sub(40)).take(120).collect::<String>();
+    let message = format!(
+        "the chat template renders the prompt differently when a response follows: after {same} equal characters the \
+         prompt reads {:?}, the whole {:?}",
+        around(prompt),
+        around(whole)
+    );
+    Error::new("text/prefix", message).hint(
+        "training and generation would see different prompts: use a template whose prompt with add_generation_prompt \
+         is the beginning of the whole conversation (chat_template.jinja beside the model overrides the model's own)",
+    )
+}

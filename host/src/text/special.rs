@@ -1,0 +1,87 @@
+//! Special tokens as the model directory's JSON files name them.
+
+use crate::{Error, Result, files};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, path::Path};
+use tokenizers::Tokenizer;
+
+/// The tokens that begin and end texts.
+pub(super) struct SpecialTokens {
+    /// `bos_token`, `eos_token`, ... -> text, as templates see them.
+    pub named: BTreeMap<String, String>,
+    pub bos: Option<u32>,
+    pub eos: Option<u32>,
+    /// Every token that ends a response, ascending.
+    pub end_ids: Vec<u32>,
+}
+
+impl SpecialTokens {
+    pub fn read(model_dir: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+        let mut named = BTreeMap::new();
+        for file in ["special_tokens_map.json", "tokenizer_config.json"] {
+            for (key, value) in read_object(&model_dir.join(file))?.unwrap_or_default() {
+                // Either the text or an added token's description.
+                let text = value.as_str().or_else(|| value.get("content").and_then(Value::as_str));
+                if let (true, Some(text)) = (key.ends_with("_token"), text) {
+                    named.insert(key, text.to_owned());
+                }
+            }
+        }
+        let id = |name: &str| match named.get(name) {
+            None => Ok(None),
+            Some(text) => tokenizer.token_to_id(text).map(Some).ok_or_else(|| {
+                let message =
+                    format!("{}: {name} is `{text}`, which tokenizer.json does not know", model_dir.display());
+                Error::new("text/tokenizer", message)
+            }),
+        };
+        let (bos, eos) = (id("bos_token")?, id("eos_token")?);
+        let mut end_ids = Vec::from_iter(eos);
+        for file in ["generation_config.json", "config.json"] {
+            end_ids.extend(read_end_ids(&model_dir.join(file))?);
+        }
+        end_ids.sort_unstable();
+        end_ids.dedup();
+        if end_ids.is_empty() {
+            let message = format!("{} names no end token", model_dir.display());
+            return Err(Error::new("text/end", message)
+                .hint("set eos_token_id in generation_config.json or eos_token in tokenizer_config.json"));
+        }
+        Ok(Self { named, bos, eos, end_ids })
+    }
+
+    /// All of it as text, for hashing.
+    pub fn fingerprint(&self) -> String {
+        format!("{:?} {:?}", self.named, self.end_ids)
+    }
+}
+
+/// `eos_token_id`: a number or a list of numbers.
+fn read_end_ids(path: &Path) -> Result<Vec<u32>> {
+    let Some(value) = read_object(path)?.and_then(|mut object| object.remove("eos_token_id")) else {
+        return Ok(Vec::new());
+    };
+    let ids = match &value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(ids) => ids.iter().map(to_id).collect(),
+        one => to_id(one).map(|id| vec![id]),
+    };
+    ids.ok_or_else(|| {
+        let message = format!("{}: eos_token_id is {value}, expected a token id or a list of them", path.display());
+        Error::new("text/tokenizer", message)
+    })
+}
+
+fn to_id(value: &Value) -> Option<u32> {
+    value.as_u64()?.try_into().ok()
+}
+
+/// A JSON object in a file that may be absent.
+pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&files::read(path)?)
+        .map(Some)
+        .map_err(|e| Error::new("text/tokenizer", format!("{} is not a JSON object", path.display())).caused_by(e))
+}
