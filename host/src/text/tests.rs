@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used)]
+
 use super::{special::SpecialTokens, template::ChatTemplate, *};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path};

@@ -1,0 +1,109 @@
+use super::*;
+
+/// Each fault with its whole message.
+#[test]
+fn faults_name_the_key_or_tensor() {
+    let good = || Gguf::new("llama", GgmlDType::F32);
+    let integer = |n: u32| Value::U32(n);
+    let cases = [
+        (good().set("general.architecture", text("gemma")), "key `general.architecture` is `gemma`"),
+        (good().without("general.architecture"), "key `general.architecture` is missing"),
+        (good().without("llama.block_count"), "key `llama.block_count` is missing"),
+        (
+            good().set("llama.block_count", text("1")),
+            "key `llama.block_count` is String, expected an integer of at least 0",
+        ),
+        (good().set("llama.embedding_length", integer(0)), "`llama.embedding_length` is 0, expected 1 to 16777215"),
+        (good().set("llama.attention.head_count_kv", integer(3)), "4 attention heads cannot share 3 key-value heads"),
+        (
+            good().set("llama.rope.dimension_count", integer(32)),
+            "key `llama.rope.dimension_count` is 32, expected the even head size 64",
+        ),
+        (
+            good().set("llama.expert_count", integer(8)),
+            "key `llama.expert_count`: mixtures of experts are not supported",
+        ),
+        (good().set("llama.rope.scaling.type", text("yarn")), "key `llama.rope.scaling.type` is `yarn`"),
+        (good().without("token_embd.weight"), "tensor `token_embd.weight` is missing"),
+        (good().without("blk.0.ffn_up.weight"), "tensor `blk.0.ffn_up.weight` is missing"),
+        (
+            good().set("llama.feed_forward_length", integer(512)),
+            "tensor `blk.0.ffn_gate.weight` has shape [256, 256], expected [512, 256]",
+        ),
+        (good().set("tokenizer.ggml.model", text("bert")), "key `tokenizer.ggml.model` is `bert`"),
+        (good().set("tokenizer.ggml.pre", text("tekken")), "key `tokenizer.ggml.pre` is `tekken`"),
+        (
+            good().set("tokenizer.ggml.token_type", Value::Array(vec![Value::I32(1)])),
+            "key `tokenizer.ggml.token_type` has 1 entries, `tokenizer.ggml.tokens` 264",
+        ),
+        (
+            good().set("tokenizer.ggml.eos_token_id", integer(264)),
+            "key `tokenizer.ggml.eos_token_id` is 264, but there are only 264 tokens",
+        ),
+        (
+            good().set("tokenizer.ggml.add_bos_token", Value::Bool(true)).without("tokenizer.ggml.bos_token_id"),
+            "key `tokenizer.ggml.bos_token_id` is missing although prompts begin with that token",
+        ),
+        (
+            good().set("tokenizer.ggml.tokens", Value::Array(vec![text("a"); 264])),
+            "key `tokenizer.ggml.tokens` has `a` twice, the second time at 1",
+        ),
+        (
+            good().set("tokenizer.ggml.merges", Value::Array(vec![text("x yz")])),
+            "the embedded tokenizer is inconsistent: Token `yz` out of vocabulary",
+        ),
+    ];
+    for (gguf, expected) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let error = gguf.import(dir.path(), WeightType::F32).unwrap_err().to_string();
+        let (file, message) = error.split_once(": ").unwrap();
+        assert_eq!(file, dir.path().join("model.gguf").display().to_string());
+        assert_eq!(message, expected);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something is left behind after: {expected}");
+    }
+}
+
+#[test]
+fn a_tensor_too_many_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut gguf = Gguf::new("llama", GgmlDType::F32);
+    gguf.tensor("blk.0.attn_v.bias", "", &[HIDDEN], GgmlDType::F32);
+    let error = gguf.import(dir.path(), WeightType::F32).unwrap_err();
+    assert!(error.message().ends_with("tensor `blk.0.attn_v.bias` has no place in a llama model"), "{error}");
+}
+
+#[test]
+fn damaged_files_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = Gguf::new("llama", GgmlDType::F32).write(dir.path());
+    let bytes = fs::read(&path).unwrap();
+    let import = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let error = gguf(&path, &dir.path().join("out"), WeightType::F32).unwrap_err();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{error}");
+        error
+    };
+    assert_eq!(import(b"# Model card").code(), "import/format");
+    assert_eq!(import(&bytes[..1000]).code(), "import/format");
+    let cut = import(&bytes[..bytes.len() - 100]);
+    assert_eq!(cut.code(), "import/tensor");
+    assert!(cut.message().contains("tensor `blk.0.ffn_down.weight` cannot be read"), "{cut}");
+    // The last tensor's first value.
+    let mut nan = bytes.clone();
+    let at = bytes.len() - 4 * HIDDEN * HIDDEN;
+    nan[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let nan = import(&nan);
+    assert!(nan.message().ends_with("tensor `blk.0.ffn_down.weight` holds NaN at element 0"), "{nan}");
+}
+
+#[test]
+fn an_output_directory_with_content_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let gguf = Gguf::new("llama", GgmlDType::F32);
+    gguf.import(dir.path(), WeightType::F32).unwrap();
+    let before = fs::read(out.join("model.safetensors")).unwrap();
+    assert_eq!(gguf.import(dir.path(), WeightType::Bf16).unwrap_err().code(), "import/output");
+    assert_eq!(fs::read(out.join("model.safetensors")).unwrap(), before);
+}
