@@ -102,6 +102,21 @@ pub fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file if it is there.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error(path, "remove", e)),
+        _ => Ok(()),
+    }
+}
+
+/// A whole file as bytes, read on demand.
+pub fn map(path: &Path) -> Result<memmap2::Mmap> {
+    let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+    // SAFETY: files of a run are replaced by rename, never changed in place, while the run's lock is held.
+    unsafe { memmap2::Mmap::map(&file) }.map_err(|e| io_error(path, "map", e))
+}
+
 /// SHA-256 of some bytes, in hex.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -166,13 +181,14 @@ impl Journal {
         };
         self.file.set_len(keep as u64).map_err(|e| io_error(&self.path, "truncate", e))
     }
-    /// Appends one value as a line.
-    pub fn push<T: serde::Serialize>(&mut self, value: &T) -> Result<()> {
+    /// Appends one value as a line and returns the line's length without its end.
+    pub fn push<T: serde::Serialize>(&mut self, value: &T) -> Result<usize> {
         let mut line = serde_json::to_vec(value).map_err(|e| {
             Error::new("file/journal", format!("cannot write a line to {}", self.path.display())).caused_by(e)
         })?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|e| io_error(&self.path, "append to", e))
+        self.file.write_all(&line).map_err(|e| io_error(&self.path, "append to", e))?;
+        Ok(line.len() - 1)
     }
     /// Makes all lines durable.
     pub fn sync(&self) -> Result<()> {

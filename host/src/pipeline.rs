@@ -1,0 +1,181 @@
+//! A run: rounds of stages, each done once, in an order a reader can follow in [`run`].
+//!
+//! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes on:
+//! generation by prompt, training by checkpoint, the other stages from their beginning.
+
+mod evaluate;
+mod generate;
+mod pairs;
+mod rundir;
+mod score;
+mod services;
+mod sft;
+mod train;
+
+pub use evaluate::{Evaluation, evaluate};
+pub use rundir::{Manifest, RunDir, Source, hash_path};
+pub use score::ScoreLine;
+pub use services::{PolicyServices, SharedPolicy};
+pub use sft::sft;
+
+use crate::{
+    Error, Result,
+    config::{PluginChoice, RunConfig},
+    data::Dataset,
+    interrupt,
+    model::Policy,
+    plugin::{Finder, Kind, Plugin},
+    report,
+    text::TextCodec,
+};
+use candle_core::Device;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+};
+
+/// The stages of a round, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The model's own responses.
+    Generate,
+    /// Token ids of prompt, chosen and rejected.
+    Pairs,
+    /// Latents, distances and first weights.
+    Score,
+    /// Reference log-probabilities and weighted DPO.
+    Train,
+}
+
+impl Stage {
+    /// All stages in order.
+    pub const ALL: [Stage; 4] = [Stage::Generate, Stage::Pairs, Stage::Score, Stage::Train];
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Generate => "generate",
+            Stage::Pairs => "pairs",
+            Stage::Score => "score",
+            Stage::Train => "train",
+        })
+    }
+}
+
+/// What every stage works with.
+pub struct Run {
+    /// The configuration.
+    pub config: RunConfig,
+    /// The run directory.
+    pub dir: RunDir,
+    /// Training rows.
+    pub data: Dataset,
+    /// The model's tokenizer and template.
+    pub codec: TextCodec,
+    encoder: Plugin,
+    distance: Plugin,
+    schedule: Plugin,
+    device: Device,
+    policy: Option<SharedPolicy>,
+}
+
+/// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run directory.
+pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
+    let mut run = Run::open(config)?;
+    run.evaluate(0)?;
+    for round in 1..=run.config.rounds {
+        for stage in Stage::ALL {
+            if run.dir.is_done(round, stage)? {
+                continue;
+            }
+            interrupt::check()?;
+            let outputs = run.stage(round, stage).map_err(|e| e.at(format!("round {round}, {stage}")))?;
+            run.dir.set_done(round, stage, &outputs)?;
+            if until == Some(stage) {
+                return Ok(run.dir.path().to_owned());
+            }
+        }
+        run.evaluate(round)?;
+    }
+    let report = report::write(run.dir.path())?;
+    tracing::info!("report: {}", report.display());
+    Ok(run.dir.path().to_owned())
+}
+
+impl Run {
+    /// Validates everything that can be validated before a model is loaded, and opens the run directory.
+    pub fn open(config: RunConfig) -> Result<Self> {
+        let finder = Finder::new(&config.plugin_path);
+        let load = |kind, choice: &PluginChoice| finder.load(kind, choice);
+        let encoder = load(Kind::Encoder, &config.encoder)?;
+        let distance = load(Kind::Distance, &config.distance)?;
+        let schedule = load(Kind::Schedule, &config.schedule)?;
+        let data = Dataset::open(&config.data)?;
+        let codec = TextCodec::load(&config.model)?;
+        let device = device(&config.device)?;
+        let source = |path: &Path| Ok::<_, Error>(Source { path: path.to_owned(), sha256: hash_path(path)? });
+        let manifest = Manifest {
+            ldalign: env!("CARGO_PKG_VERSION").into(),
+            model: source(&config.model)?,
+            data: Source { path: config.data.path.clone(), sha256: data.hash().into() },
+            eval: config.eval.as_ref().map(|e| source(&e.data.path)).transpose()?,
+            plugins: [&encoder, &distance, &schedule].map(|p| p.record().clone()).into(),
+            config: config.clone(),
+        };
+        let dir = RunDir::open(&config.output_dir, &manifest)?;
+        Ok(Self { config, dir, data, codec, encoder, distance, schedule, device, policy: None })
+    }
+
+    fn stage(&mut self, round: u64, stage: Stage) -> Result<Vec<PathBuf>> {
+        match stage {
+            Stage::Generate => self.generate(round),
+            Stage::Pairs => self.pairs(round),
+            Stage::Score => self.score(round),
+            Stage::Train => self.train(round),
+        }
+    }
+
+    /// The policy as it stands at the start of `round`: the starting model, or what the round before left.
+    fn policy(&mut self, round: u64) -> Result<SharedPolicy> {
+        if let Some(policy) = &self.policy {
+            return Ok(policy.clone());
+        }
+        let mut policy = match (&self.config.train.lora, round) {
+            (None, 2..) => Policy::load(&self.dir.model(round - 1), &self.device)?,
+            _ => Policy::load(&self.config.model, &self.device)?,
+        };
+        if let Some(lora) = &self.config.train.lora {
+            policy.add_lora(lora, self.config.seed)?;
+            if round > 1 {
+                policy.load_adapter(&self.dir.model(round - 1))?;
+            }
+        }
+        Ok(self.policy.insert(Arc::new(RwLock::new(policy))).clone())
+    }
+
+    fn services(&mut self, policy: Option<SharedPolicy>, plugin: &str) -> Arc<PolicyServices> {
+        // Each plugin's own stream: two plugins with one seed would draw the same numbers.
+        let salt = plugin.bytes().fold(0u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        Arc::new(PolicyServices { policy, end_ids: self.codec.end_ids().to_vec(), seed: self.config.seed ^ salt })
+    }
+}
+
+/// The device of a config: `cpu` or `cuda:N`.
+pub fn device(name: &str) -> Result<Device> {
+    let unknown = || Error::new("config/device", format!("device: expected `cpu` or `cuda:N`, found `{name}`"));
+    match name.split_once(':') {
+        None if name == "cpu" => Ok(Device::Cpu),
+        None if name == "cuda" => device("cuda:0"),
+        Some(("cuda", n)) => {
+            let n = n.parse().map_err(|_| unknown())?;
+            Device::new_cuda(n).map_err(|e| {
+                Error::new("config/device", format!("device {name} cannot be used"))
+                    .hint("build with `--features cuda` on a machine with a CUDA device, or set `device: cpu`")
+                    .caused_by(e)
+            })
+        }
+        _ => Err(unknown()),
+    }
+}

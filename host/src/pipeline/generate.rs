@@ -1,0 +1,81 @@
+//! Stage `generate`: one response of the current model to every prompt, resumable by prompt.
+
+use super::Run;
+use crate::{
+    Result,
+    files::{self, Journal},
+    generate::{Request, StopReason, generate},
+    progress::Progress,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, io::Write, path::PathBuf};
+
+/// A line of generations.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct GenerationLine {
+    /// Row of the data set, from 0.
+    pub index: usize,
+    /// Token ids, with the end token where the model made one.
+    pub ids: Vec<u32>,
+    /// The same as text.
+    pub text: String,
+    /// Why it ended.
+    pub stop: StopReason,
+}
+
+impl Run {
+    pub(super) fn generate(&mut self, round: u64) -> Result<Vec<PathBuf>> {
+        if self.data.has_rejected() {
+            return Ok(vec![]);
+        }
+        let dir = self.dir.round(round);
+        files::make_dir(&dir)?;
+        // Responses are kept as they come; where each begins in the journal is all that stays in memory.
+        let partial = dir.join("generations.partial.jsonl");
+        let mut lines = BTreeMap::new();
+        let mut at = 0;
+        let mut journal = Journal::open(&partial, |line| {
+            let done: GenerationLine = parse_line(line)?;
+            lines.insert(done.index, at..at + line.len());
+            at += line.len() + 1;
+            Ok(())
+        })?;
+        let policy = self.policy(round)?;
+        let policy = policy.read().expect("no thread panics with the policy in hand");
+        let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
+        let missing: Vec<usize> = (0..data.len()).filter(|i| !lines.contains_key(i)).collect();
+        let requests = missing.iter().map(|&index| {
+            let prompt = budget.cut_prompt(codec.encode_prompt(&data.row(index)?.history)?);
+            Ok((index, Request { prompt, key: (round << 40) | index as u64 }))
+        });
+        let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, data.len() as u64);
+        let mut tokens = 0;
+        generate(&policy, requests, &self.config.generate, codec.end_ids(), self.config.seed, |index, generation| {
+            tokens += generation.ids.len();
+            let text = codec.decode(&generation.ids)?;
+            let written = journal.push(&GenerationLine { index, ids: generation.ids, text, stop: generation.stop })?;
+            lines.insert(index, at..at + written);
+            at += written + 1;
+            progress.advance(1, "");
+            Ok(())
+        })?;
+        progress.finish(&format!("({tokens} tokens)"));
+
+        // In row order, so that the file does not depend on where a run was interrupted.
+        let path = dir.join("generations.jsonl");
+        let text = files::map(&partial)?;
+        files::write_with(&path, |out| {
+            lines.values().try_for_each(|span| {
+                out.write_all(&text[span.clone()])?;
+                out.write_all(b"\n")
+            })
+        })?;
+        files::remove_file(&partial)?;
+        Ok(vec![path])
+    }
+}
+
+pub(super) fn parse_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T> {
+    serde_json::from_str(line)
+        .map_err(|e| crate::Error::new("run/damaged", "a line of the run's own files cannot be read").caused_by(e))
+}

@@ -1,0 +1,70 @@
+//! Stage `pairs`: token ids of prompt, golden and losing response of every usable row.
+
+use super::{
+    Run,
+    generate::{GenerationLine, parse_line},
+};
+use crate::{Error, Result, data::tokens::TokenStore, files, progress::Progress};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+};
+
+impl Run {
+    pub(super) fn pairs(&mut self, round: u64) -> Result<Vec<PathBuf>> {
+        let dir = self.dir.round(round);
+        files::make_dir(&dir)?;
+        let (data, codec) = (&self.data, &self.codec);
+        let mut budget = self.config.data.budget();
+        let mut generations = match data.has_rejected() {
+            true => None,
+            false => Some(lines(dir.join("generations.jsonl"))?),
+        };
+        let mut rows: Vec<usize> = Vec::new();
+        let mut progress = Progress::new(format!("round {round} pairs"), 0, data.len() as u64);
+        let triples = (0..data.len()).filter_map(|index| {
+            progress.advance(1, "");
+            let triple = (|| {
+                let row = data.row(index)?;
+                let golden = codec.encode_turn(&row.history, &row.chosen)?;
+                let rejected = match (&mut generations, &row.rejected) {
+                    (Some(lines), _) => next_generation(lines, index)?.ids,
+                    (None, Some(text)) => codec.encode_turn(&row.history, text)?.response,
+                    (None, None) => return Err(Error::new("data/row", "has no rejected response")),
+                };
+                let triple = budget.fit(golden.prompt, [golden.response, rejected]);
+                Ok(triple.map(|(prompt, [chosen, rejected])| [prompt, chosen, rejected]))
+            })();
+            if let Ok(Some(_)) = triple {
+                rows.push(index);
+            }
+            triple.map_err(|e: Error| e.at(format!("row {index}"))).transpose()
+        });
+        let path = dir.join("pairs.bin");
+        TokenStore::write(&path, triples)?;
+        progress.finish(&budget.report().to_string());
+        budget.report().check()?;
+        let index = dir.join("rows.json");
+        files::write_json(&index, &rows)?;
+        Ok(vec![path, index])
+    }
+}
+
+type Lines = std::io::Lines<BufReader<File>>;
+
+fn lines(path: PathBuf) -> Result<Lines> {
+    let file = File::open(&path).map_err(|e| files::io_error(&path, "read", e))?;
+    Ok(BufReader::new(file).lines())
+}
+
+/// The response to row `index`; generations.jsonl has one line a row in row order.
+fn next_generation(lines: &mut Lines, index: usize) -> Result<GenerationLine> {
+    let missing = || Error::new("run/damaged", format!("generations.jsonl has no line for row {index}"));
+    let line = lines.next().ok_or_else(missing)?.map_err(|e| missing().caused_by(e))?;
+    let line: GenerationLine = parse_line(&line)?;
+    if line.index != index {
+        return Err(missing());
+    }
+    Ok(line)
+}

@@ -1,0 +1,228 @@
+//! The run directory: where everything lies, what made it, and which stages are done.
+//!
+//! ```text
+//! run/
+//!   manifest.json               what the run is made from, by hash
+//!   eval-0.json, eval-1.json    held-out figures before round 1, after round 1, ...
+//!   round-1/
+//!     generations.jsonl         the model's own responses, in row order
+//!     pairs.bin, rows.json      token ids of prompt, chosen, rejected; the data row of each
+//!     encoder.json, encoder.state, distance.state, latents.safetensors, scores.jsonl
+//!     reference.json            reference log-probabilities
+//!     train/                    metrics.jsonl, checkpoint-N/
+//!     model/                    the model, or its adapter, after the round
+//!     done/STAGE.json           written last: hashes of what the stage made
+//!   report.html
+//! ```
+
+use super::Stage;
+use crate::{Error, Result, config::RunConfig, files, plugin::PluginRecord};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+/// A file or directory and its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it lay.
+    pub path: PathBuf,
+    /// SHA-256 in hex: of the file, or of the names and hashes of a directory's files.
+    pub sha256: String,
+}
+
+/// What a run is made from. A run directory belongs to one manifest for good.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of the host.
+    pub ldalign: String,
+    /// The resolved configuration.
+    pub config: RunConfig,
+    /// The starting model.
+    pub model: Source,
+    /// The data file.
+    pub data: Source,
+    /// Held-out rows.
+    pub eval: Option<Source>,
+    /// Plugins with options and hashes.
+    pub plugins: Vec<PluginRecord>,
+}
+
+/// An open run directory, held by this process alone.
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Opens or makes the directory, takes its lock, and checks that it belongs to `manifest`.
+    pub fn open(path: &Path, manifest: &Manifest) -> Result<Self> {
+        files::make_dir(path)?;
+        let lock_path = path.join(".lock");
+        let lock = File::create(&lock_path).map_err(|e| files::io_error(&lock_path, "open", e))?;
+        lock.try_lock().map_err(|e| {
+            Error::new("run/locked", format!("{} is in use by another ldalign process", path.display()))
+                .hint("wait for it to end, or choose another output_dir")
+                .caused_by(e)
+        })?;
+        let file = path.join("manifest.json");
+        if file.exists() {
+            let old: serde_json::Value = serde_json::from_str(&files::read_text(&file)?).map_err(|e| {
+                Error::new("run/manifest", format!("{} cannot be read", file.display()))
+                    .hint("choose another output_dir, or restore the file")
+                    .caused_by(e)
+            })?;
+            let new = serde_json::to_value(manifest)
+                .map_err(|e| Error::new("run/manifest", "cannot be written").caused_by(e))?;
+            let mut changes = Vec::new();
+            differences("", &old, &new, &mut changes);
+            if !changes.is_empty() {
+                return Err(Error::new(
+                    "run/changed",
+                    format!("{} was started from something else: {}", path.display(), changes.join("; ")),
+                )
+                .hint("undo the change to go on with this run, or choose another output_dir"));
+            }
+        } else {
+            files::write_json(&file, manifest)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A round's directory; rounds count from 1.
+    pub fn round(&self, round: u64) -> PathBuf {
+        self.path.join(format!("round-{round}"))
+    }
+
+    /// The model (or adapter) after a round.
+    pub fn model(&self, round: u64) -> PathBuf {
+        self.round(round).join("model")
+    }
+
+    /// Held-out figures after a round; 0 is before the first.
+    pub fn eval(&self, round: u64) -> PathBuf {
+        self.path.join(format!("eval-{round}.json"))
+    }
+
+    /// Whether a stage of a round is done and its outputs are still what it wrote.
+    pub fn is_done(&self, round: u64, stage: Stage) -> Result<bool> {
+        let record = self.done_file(round, stage);
+        if !record.exists() {
+            return Ok(false);
+        }
+        let outputs: BTreeMap<PathBuf, String> = serde_json::from_str(&files::read_text(&record)?)
+            .map_err(|e| Error::new("run/damaged", format!("{} cannot be read", record.display())).caused_by(e))?;
+        for (name, hash) in &outputs {
+            let path = self.path.join(name);
+            if !path.exists() || hash_path(&path)? != *hash {
+                return Err(Error::new(
+                    "run/damaged",
+                    format!("{} is missing or not what stage {stage} of round {round} wrote", path.display()),
+                )
+                .hint(format!("restore it, or delete {} to do the stage again", record.display())));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Records that a stage is done and what it wrote. Nothing of the stage may be written after this.
+    pub fn set_done(&self, round: u64, stage: Stage, outputs: &[PathBuf]) -> Result<()> {
+        let mut hashes = BTreeMap::new();
+        for path in outputs {
+            let name = path.strip_prefix(&self.path).expect("a stage writes inside the run directory");
+            hashes.insert(name.to_owned(), hash_path(path)?);
+        }
+        let record = self.done_file(round, stage);
+        files::make_dir(record.parent().expect("the record lies in done/"))?;
+        files::write_json(&record, &hashes)
+    }
+
+    fn done_file(&self, round: u64, stage: Stage) -> PathBuf {
+        self.round(round).join("done").join(format!("{stage}.json"))
+    }
+}
+
+/// SHA-256 of a file, or of the sorted names and hashes of the files in a directory.
+pub fn hash_path(path: &Path) -> Result<String> {
+    if !path.is_dir() {
+        return files::sha256_file(path);
+    }
+    let fail = |e| files::io_error(path, "list", e);
+    let mut names = Vec::new();
+    for entry in path.read_dir().map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if entry.path().is_file() {
+            names.push(entry.file_name());
+        }
+    }
+    names.sort();
+    let mut list = String::new();
+    for name in names {
+        list += &format!("{} {}\n", files::sha256_file(&path.join(&name))?, name.to_string_lossy());
+    }
+    Ok(files::sha256(list.as_bytes()))
+}
+
+/// Keys whose values differ, as `config.train.beta was 0.1, is 0.2`. Where the model or data lies may change; its bytes may not.
+fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
+    use serde_json::Value::{Null, Object};
+    match (old, new) {
+        (Object(a), Object(b)) => {
+            let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            for k in keys {
+                let path = if key.is_empty() { k.clone() } else { format!("{key}.{k}") };
+                differences(&path, a.get(k).unwrap_or(&Null), b.get(k).unwrap_or(&Null), out);
+            }
+        }
+        _ if old == new || MAY_CHANGE.contains(&key) => {}
+        _ => out.push(format!("{key} was {old}, is {new}")),
+    }
+}
+
+/// What does not change a run's numbers: places (contents are hashed) and how often checkpoints are kept.
+const MAY_CHANGE: &[&str] = &[
+    "config.model",
+    "config.output_dir",
+    "config.data.path",
+    "config.eval.data.path",
+    "config.plugin_path",
+    "config.train.save_steps",
+    "config.train.save_total_limit",
+    "model.path",
+    "data.path",
+    "eval.path",
+];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn differences_name_the_key_and_both_values() {
+        let a = serde_json::json!({"config": {"seed": 1, "output_dir": "a", "train": {"beta": 0.1}}});
+        let b = serde_json::json!({"config": {"seed": 1, "output_dir": "b", "train": {"beta": 0.2, "x": 1}}});
+        let mut out = vec![];
+        differences("", &a, &b, &mut out);
+        assert_eq!(out, ["config.train.beta was 0.1, is 0.2", "config.train.x was null, is 1"]);
+    }
+
+    #[test]
+    fn a_directory_hash_sees_names_and_bytes() {
+        let d = tempfile::tempdir().unwrap();
+        std::fs::write(d.path().join("a"), "1").unwrap();
+        let one = hash_path(d.path()).unwrap();
+        std::fs::rename(d.path().join("a"), d.path().join("b")).unwrap();
+        let two = hash_path(d.path()).unwrap();
+        std::fs::write(d.path().join("b"), "2").unwrap();
+        let three = hash_path(d.path()).unwrap();
+        assert!(one != two && two != three);
+    }
+}

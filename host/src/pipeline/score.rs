@@ -1,0 +1,250 @@
+//! Stage `score`: latents of golden and losing responses, their distances, and the weights at the first step.
+
+use super::{Run, SharedPolicy, generate::parse_line};
+use crate::{
+    Error, Result,
+    data::{Dataset, tokens::TokenStore},
+    files, interrupt,
+    plugin::{CorpusSource, Encoder, Kind, OwnedSample, Schedule},
+    progress::Progress,
+    text::TextCodec,
+};
+use ldalign_sdk::{Sample, StepContext};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// Samples encoded in one call of the plugin.
+const BATCH: usize = 64;
+
+/// A line of scores.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoreLine {
+    /// Pair, from 0.
+    pub index: usize,
+    /// Line of the data file.
+    pub line: u64,
+    /// Distance between the latents.
+    pub distance: f32,
+    /// Weight at the first step of the round.
+    pub weight: f32,
+    /// Tokens of the golden response.
+    pub chosen_tokens: usize,
+    /// Tokens of the losing response.
+    pub rejected_tokens: usize,
+    /// The conversation's text.
+    pub prompt: String,
+    /// The golden response.
+    pub chosen: String,
+    /// The losing response.
+    pub rejected: String,
+}
+
+/// What the encoder is and what its fit reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct EncoderLine {
+    id: String,
+    shape: [usize; 2],
+    fit: BTreeMap<String, f64>,
+}
+
+impl Run {
+    pub(super) fn score(&mut self, round: u64) -> Result<Vec<PathBuf>> {
+        let dir = self.dir.round(round);
+        let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
+        let rows: Vec<usize> = parse_line(&files::read_text(&dir.join("rows.json"))?)?;
+        let mut outputs = Vec::new();
+        let distances = match self.data.has_weights() {
+            // Weights that come with the data take the place of distances; nothing needs encoding.
+            true => rows.iter().map(|&r| Ok(self.data.row(r)?.weight.unwrap_or(1.0))).collect::<Result<Vec<_>>>()?,
+            false => {
+                let policy = self.policy(round)?;
+                self.distances(round, policy, &pairs, &rows, &mut outputs)?
+            }
+        };
+        let schedule = self.schedule(round, &distances)?;
+        let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps: 1 };
+        let weights = schedule.weights(start, &distances)?;
+        let path = dir.join("scores.jsonl");
+        let corpus = Samples { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
+        let mut failed = None;
+        let written = files::write_with(&path, |out| {
+            for index in 0..pairs.len() {
+                let line = corpus.score_line(index, distances[index], weights[index]).map_err(|e| {
+                    failed = Some(e);
+                    std::io::Error::other("a row cannot be read")
+                })?;
+                serde_json::to_writer(&mut *out, &line)?;
+                out.write_all(b"\n")?;
+            }
+            Ok(())
+        });
+        failed.map_or(written, Err)?;
+        schedule.close()?;
+        outputs.push(path);
+        Ok(outputs)
+    }
+
+    /// Fits the encoder, encodes all pairs, fits the distance, and measures.
+    fn distances(
+        &mut self,
+        round: u64,
+        policy: SharedPolicy,
+        pairs: &TokenStore,
+        rows: &[usize],
+        outputs: &mut Vec<PathBuf>,
+    ) -> Result<Vec<f32>> {
+        let dir = self.dir.round(round);
+        let services = self.services(Some(policy), &self.config.encoder.plugin.clone());
+        let mut encoder = self.encoder.encoder(services)?;
+        self.restore(round, "encoder.state", |state| encoder.load(state))?;
+        let corpus = Samples { data: &self.data, codec: &self.codec, pairs, rows };
+        let fit = encoder.fit(&corpus)?;
+        let shape = encoder.shape();
+        let about = dir.join("encoder.json");
+        let line = EncoderLine {
+            id: self.encoder.record().id.clone(),
+            shape: [shape.slots, shape.dim],
+            fit: fit.into_iter().collect(),
+        };
+        files::write_json(&about, &line)?;
+        let golden = encode(&encoder, &corpus, 0, &format!("round {round} encode golden"))?;
+        let losing = encode(&encoder, &corpus, 1, &format!("round {round} encode losing"))?;
+        let latents = dir.join("latents.safetensors");
+        write_latents(&latents, &golden, &losing, [pairs.len(), shape.slots, shape.dim])?;
+        let state = dir.join("encoder.state");
+        files::write(&state, &encoder.save()?)?;
+        encoder.close()?;
+
+        let services = self.services(None, &self.config.distance.plugin.clone());
+        let mut distance = self.distance.distance(services)?;
+        self.restore(round, "distance.state", |state| distance.load(state))?;
+        distance.fit(&golden, &losing, shape)?;
+        let distances = distance.distances(&golden, &losing, shape)?;
+        let metric_state = dir.join("distance.state");
+        files::write(&metric_state, &distance.save()?)?;
+        distance.close()?;
+        outputs.extend([about, latents, state, metric_state]);
+        Ok(distances)
+    }
+
+    /// Warm start: what a plugin learned in the round before.
+    fn restore(&self, round: u64, name: &str, load: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        let path = self.dir.round(round - 1).join(name);
+        if round == 1 || !path.exists() {
+            return Ok(());
+        }
+        load(&files::read(&path)?)
+    }
+
+    /// The schedule, having seen the round's distances.
+    pub(super) fn schedule(&mut self, round: u64, distances: &[f32]) -> Result<Weigher> {
+        if self.data.has_weights() {
+            return Ok(Weigher::Given);
+        }
+        let services = self.services(None, &self.config.schedule.plugin.clone());
+        let mut schedule = self.schedule.schedule(services)?;
+        schedule.begin_round(distances).map_err(|e| e.at(format!("round {round}")))?;
+        Ok(Weigher::Schedule(schedule))
+    }
+}
+
+/// Where weights come from.
+pub(super) enum Weigher {
+    /// The data's own weights, handed on in place of distances.
+    Given,
+    /// A schedule plugin.
+    Schedule(Schedule),
+}
+
+impl Weigher {
+    pub(super) fn weights(&self, at: StepContext, distances: &[f32]) -> Result<Vec<f32>> {
+        match self {
+            Weigher::Given => Ok(distances.to_vec()),
+            Weigher::Schedule(schedule) => schedule.weights(at, distances),
+        }
+    }
+
+    pub(super) fn close(self) -> Result<()> {
+        match self {
+            Weigher::Given => Ok(()),
+            Weigher::Schedule(schedule) => schedule.close(),
+        }
+    }
+}
+
+/// The round's samples, read on demand: 2i the golden, 2i + 1 the losing response of pair i.
+struct Samples<'a> {
+    data: &'a Dataset,
+    codec: &'a TextCodec,
+    pairs: &'a TokenStore,
+    rows: &'a [usize],
+}
+
+impl Samples<'_> {
+    fn sample(&self, index: usize) -> Result<OwnedSample> {
+        let (pair, side) = (index / 2, index % 2);
+        let history = self.data.row(self.rows[pair])?.history;
+        let response_ids = self.pairs.get(pair, 1 + side).to_vec();
+        Ok(OwnedSample {
+            prompt: history.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n"),
+            response: self.codec.decode(&response_ids)?,
+            prompt_ids: self.pairs.get(pair, 0).to_vec(),
+            response_ids,
+        })
+    }
+
+    fn score_line(&self, index: usize, distance: f32, weight: f32) -> Result<ScoreLine> {
+        let (golden, losing) = (self.sample(2 * index)?, self.sample(2 * index + 1)?);
+        Ok(ScoreLine {
+            index,
+            line: self.data.row(self.rows[index])?.line,
+            distance,
+            weight,
+            chosen_tokens: golden.response_ids.len(),
+            rejected_tokens: losing.response_ids.len(),
+            prompt: golden.prompt,
+            chosen: golden.response,
+            rejected: losing.response,
+        })
+    }
+}
+
+impl CorpusSource for Samples<'_> {
+    fn len(&self) -> usize {
+        2 * self.pairs.len()
+    }
+
+    fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>> {
+        indices.iter().map(|&i| self.sample(i)).collect()
+    }
+}
+
+/// Latents of one side (0 golden, 1 losing) of all pairs.
+fn encode(encoder: &Encoder, corpus: &Samples<'_>, side: usize, name: &str) -> Result<Vec<f32>> {
+    let pairs = corpus.pairs.len();
+    let mut latents = Vec::with_capacity(pairs * encoder.shape().len());
+    let mut progress = Progress::new(name, 0, pairs as u64);
+    for start in (0..pairs).step_by(BATCH) {
+        interrupt::check()?;
+        let indices: Vec<usize> = (start..pairs.min(start + BATCH)).map(|pair| 2 * pair + side).collect();
+        let owned = corpus.read(&indices)?;
+        let samples: Vec<Sample<'_>> = owned.iter().map(OwnedSample::as_sample).collect();
+        latents.extend(encoder.encode(&samples)?);
+        progress.advance(indices.len() as u64, "");
+    }
+    progress.finish("");
+    Ok(latents)
+}
+
+/// `golden` and `losing`, each [pairs, slots, dim], for whoever wants to look at them.
+fn write_latents(path: &Path, golden: &[f32], losing: &[f32], shape: [usize; 3]) -> Result<()> {
+    use safetensors::{Dtype, serialize, tensor::TensorView};
+    let bad = |e| Error::new("run/latents", "latents cannot be written").caused_by(format!("{e}"));
+    let view = |v| TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(v)).map_err(bad);
+    let bytes = serialize([("golden", view(golden)?), ("losing", view(losing)?)], None).map_err(bad)?;
+    files::write(path, &bytes)
+}

@@ -1,0 +1,105 @@
+//! What the running pipeline does for its plugins: facts and hidden states of the policy it holds.
+
+use crate::{
+    Error, Result, interrupt,
+    model::{Pack, Policy},
+    plugin::{ModelFacts, Pooling, Services},
+};
+use ldalign_sdk::Sample;
+use std::sync::{Arc, RwLock, TryLockError};
+
+/// The policy, read by plugins while latents are made, written by training.
+pub type SharedPolicy = Arc<RwLock<Policy>>;
+
+/// Services backed by a policy; `None` before one is loaded.
+pub struct PolicyServices {
+    /// The policy.
+    pub policy: Option<SharedPolicy>,
+    /// Tokens that end a response.
+    pub end_ids: Vec<u32>,
+    /// Seed for the plugin.
+    pub seed: u64,
+}
+
+impl PolicyServices {
+    fn with<R>(&self, work: impl FnOnce(&Policy) -> Result<R>) -> Result<R> {
+        let policy = self.policy.as_ref().ok_or_else(|| Error::new("plugin/no-model", "no model is loaded yet"))?;
+        match policy.try_read() {
+            Ok(policy) => work(&policy),
+            // A plugin that asks while the policy trains would otherwise wait for itself.
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::new("plugin/no-model", "the model is being trained; ask for hidden states in fit or encode"))
+            }
+            Err(TryLockError::Poisoned(_)) => Err(Error::new("plugin/no-model", "the model was lost in a panic")),
+        }
+    }
+}
+
+impl Services for PolicyServices {
+    fn model(&self) -> Option<ModelFacts> {
+        self.with(|p| {
+            Ok(ModelFacts {
+                vocab_size: p.vocab_size(),
+                hidden_size: p.hidden_size(),
+                num_layers: p.num_layers(),
+                max_positions: p.max_positions(),
+                end_ids: self.end_ids.clone(),
+            })
+        })
+        .ok()
+    }
+
+    fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()> {
+        self.with(|policy| {
+            let width = policy.hidden_size();
+            if out.len() != samples.len() * width {
+                return Err(Error::new(
+                    "plugin/hidden-states",
+                    format!("{} samples need {} numbers, got {}", samples.len(), samples.len() * width, out.len()),
+                ));
+            }
+            if layer > policy.num_layers() {
+                return Err(Error::new(
+                    "plugin/hidden-states",
+                    format!("layer {layer} asked for, the model has 0 (embeddings) to {}", policy.num_layers()),
+                ));
+            }
+            // One sample a pass: matrix products of another height round differently, and a latent must not
+            // depend on the samples beside it.
+            for (sample, out) in samples.iter().zip(out.chunks_exact_mut(width)) {
+                interrupt::check()?;
+                pooled_states(policy, sample, layer, pooling, out)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+}
+
+/// The mean (or last) hidden state of one sample's tokens.
+fn pooled_states(policy: &Policy, sample: &Sample<'_>, layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()> {
+    let ids = [sample.prompt_ids, sample.response_ids].concat();
+    if sample.response_ids.is_empty() || ids.is_empty() {
+        return Err(Error::new("plugin/hidden-states", "a sample has no response token"));
+    }
+    let mut pack = Pack::default();
+    pack.push(&ids, None);
+    let first = match pooling {
+        Pooling::Mean => sample.prompt_ids.len(),
+        Pooling::Last => ids.len() - 1,
+        Pooling::MeanAll => 0,
+    };
+    let states = policy.hidden_states(&pack, layer)?.narrow(0, first, ids.len() - first)?.to_vec2::<f32>()?;
+    // f64 sums: long responses lose nothing, and the order is fixed.
+    for (j, out) in out.iter_mut().enumerate() {
+        *out = (states.iter().map(|row| f64::from(row[j])).sum::<f64>() / states.len() as f64) as f32;
+    }
+    Ok(())
+}

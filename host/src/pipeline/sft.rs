@@ -1,0 +1,46 @@
+//! `ldalign sft`: supervised fine-tuning on golden responses by the same engine.
+
+use super::device;
+use crate::{
+    Result,
+    config::SftConfig,
+    data::{Dataset, tokens::TokenStore},
+    files,
+    model::Policy,
+    text::TextCodec,
+    train,
+};
+use std::path::PathBuf;
+
+/// Trains `config.model` on the rows and writes `output_dir/model`; returns that directory.
+///
+/// The output directory holds rows.bin, train/ (metrics and checkpoints) and model/; started again, it goes on.
+pub fn sft(config: &SftConfig) -> Result<PathBuf> {
+    let data = Dataset::open(&config.data)?;
+    let codec = TextCodec::load(&config.model)?;
+    let dir = &config.output_dir;
+    files::make_dir(dir)?;
+    let mut budget = config.data.budget();
+    let path = dir.join("rows.bin");
+    TokenStore::write(
+        &path,
+        (0..data.len()).filter_map(|index| {
+            let row = (|| {
+                let row = data.row(index)?;
+                let turn = codec.encode_turn(&row.history, &row.chosen)?;
+                Ok(budget.fit(turn.prompt, [turn.response]).map(|(prompt, [completion])| [prompt, completion]))
+            })();
+            row.map_err(|e: crate::Error| e.at(format!("row {index}"))).transpose()
+        }),
+    )?;
+    budget.report().check()?;
+    let rows = TokenStore::open(&path, 2)?;
+    let mut policy = Policy::load(&config.model, &device(&config.device)?)?;
+    if let Some(lora) = &config.train.lora {
+        policy.add_lora(lora, config.seed)?;
+    }
+    train::sft(&mut policy, &rows, &config.train, config.seed, &dir.join("train"))?;
+    let out = dir.join("model");
+    policy.save(&out)?;
+    Ok(out)
+}

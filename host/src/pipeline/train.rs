@@ -1,0 +1,75 @@
+//! Stage `train`: reference log-probabilities once, then weighted DPO, then the round's model.
+
+use super::{Run, ScoreLine, generate::parse_line};
+use crate::{
+    Error, Result,
+    config::TrainConfig,
+    data::tokens::TokenStore,
+    files,
+    progress::Progress,
+    train::{self, DpoData},
+};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Reference log-probabilities with the hash of what they were computed on: a stale file is recognised, not used.
+#[derive(Serialize, Deserialize)]
+struct Reference {
+    pairs_sha256: String,
+    logps: Vec<[f32; 2]>,
+}
+
+impl Run {
+    pub(super) fn train(&mut self, round: u64) -> Result<Vec<PathBuf>> {
+        let dir = self.dir.round(round);
+        let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
+        let distances: Vec<f32> = files::read_text(&dir.join("scores.jsonl"))?
+            .lines()
+            .map(|line| parse_line::<ScoreLine>(line).map(|s| s.distance))
+            .collect::<Result<_>>()?;
+        if distances.len() != pairs.len() {
+            return Err(Error::new(
+                "run/damaged",
+                format!("scores.jsonl has {} lines for {} pairs", distances.len(), pairs.len()),
+            ));
+        }
+        let shared = self.policy(round)?;
+        let mut policy = shared.write().expect("no thread panics with the policy in hand");
+
+        let path = dir.join("reference.json");
+        let reference = match path.exists() {
+            true => parse_line::<Reference>(&files::read_text(&path)?)?,
+            false => {
+                let mut progress = Progress::new(format!("round {round} reference"), 0, pairs.len() as u64);
+                let logps = train::reference_logps(&policy, &pairs, |rows| {
+                    progress.advance(rows, "");
+                    Ok(())
+                })?;
+                progress.finish("");
+                let reference = Reference { pairs_sha256: pairs.hash().into(), logps };
+                files::write_json(&path, &reference)?;
+                reference
+            }
+        };
+        if reference.pairs_sha256 != pairs.hash() {
+            return Err(Error::new("run/damaged", format!("{} belongs to other pairs", path.display()))
+                .hint("delete it to have it computed again"));
+        }
+
+        let schedule = self.schedule(round, &distances)?;
+        let data = DpoData {
+            pairs: &pairs,
+            reference: &reference.logps,
+            distances: &distances,
+            schedule: &|at, d| schedule.weights(at, d),
+            round: (round - 1, self.config.rounds),
+        };
+        let seed = self.config.seed.wrapping_add(round);
+        let work = dir.join("train");
+        train::dpo(&mut policy, &data, &self.config.train, seed, &work)?;
+        schedule.close()?;
+        let model = self.dir.model(round);
+        policy.save(&model)?;
+        Ok(vec![path, work.join("metrics.jsonl"), model])
+    }
+}

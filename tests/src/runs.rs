@@ -1,0 +1,60 @@
+//! Runs of the real binary on the quickstart's tiny model, and their bytes.
+
+use crate::{host_binary, workspace_root};
+use ldalign::{files, pipeline};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Writes a config for a small run in `dir` and returns its path. `more` is YAML appended to it.
+pub fn config(dir: &Path, more: &str) -> PathBuf {
+    let quickstart = workspace_root().join("examples/quickstart");
+    let text = format!(
+        "model: {model}\noutput_dir: run\nthreads: 1\ndata: {{ path: {rows}, max_rows: 24, max_length: 96 }}\n{more}\n",
+        model = quickstart.join("model").display(),
+        rows = quickstart.join("golden.jsonl").display(),
+    );
+    let path = dir.join("config.yaml");
+    fs::write(&path, text).expect("the config can be written");
+    path
+}
+
+/// `ldalign COMMAND CONFIG [--set ...]`, its output piped.
+pub fn command(command: &str, config: &Path, sets: &[&str]) -> Command {
+    let mut c = Command::new(host_binary());
+    c.arg(command).arg(config).args(sets.iter().flat_map(|s| ["--set", s]));
+    c.stdout(Stdio::piped()).stderr(Stdio::piped());
+    c
+}
+
+/// Runs to the end and fails the test otherwise.
+pub fn succeed(mut command: Command) {
+    let out = command.output().expect("the binary starts");
+    assert!(out.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// SHA-256 of every file of a run but those that hold wall-clock times.
+pub fn bytes(run: &Path) -> BTreeMap<PathBuf, String> {
+    fn walk(dir: &Path, root: &Path, out: &mut BTreeMap<PathBuf, String>) {
+        for entry in fs::read_dir(dir).expect("a run directory can be listed") {
+            let path = entry.expect("an entry can be read").path();
+            if path.is_dir() {
+                walk(&path, root, out);
+            } else if !path.ends_with("timing.jsonl") && !path.ends_with(".lock") {
+                let name = path.strip_prefix(root).expect("inside the root").to_owned();
+                out.insert(name, files::sha256_file(&path).expect("a file can be read"));
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(run, run, &mut out);
+    out
+}
+
+/// Hash of a round's model.
+pub fn model_hash(run: &Path, round: u64) -> String {
+    pipeline::hash_path(&run.join(format!("round-{round}/model"))).expect("the round's model is there")
+}
