@@ -7,6 +7,7 @@ pub mod data;
 pub mod error;
 pub mod files;
 pub mod generate;
+pub mod import;
 pub mod interrupt;
 pub mod model;
 pub mod ops;
