@@ -1,7 +1,34 @@
 //! Training: weighted DPO and SFT by one loop, resumable to the bit.
+//!
+//! Data order ([`batch`]), learning rate ([`lr`]) and weights are pure functions of the step, and everything else that a step
+//! depends on is in its checkpoint ([`checkpoint`]); so a run that was killed and started again ends in the same bits.
 
-use crate::{Result, config::TrainConfig, data::tokens::TokenStore, model::Policy, plugin::Schedule};
+mod batch;
+mod checkpoint;
+mod loss;
+mod lr;
+mod metrics;
+mod optimizer;
+mod tensors;
+
+use crate::{
+    Error, Result,
+    config::TrainConfig,
+    data::tokens::TokenStore,
+    files, interrupt,
+    model::{Gradients, Policy, Trainable},
+    progress::Progress,
+};
+use batch::{Pass, Plan};
+use checkpoint::{Checkpoints, Identity, State};
+use ldalign_sdk::StepContext;
+use loss::{PairLoss, Valued};
+use metrics::{Metrics, StepFacts, Window};
+use optimizer::AdamW;
 use std::path::Path;
+
+/// Weights of the pairs whose distances are given, at a step of the round: finite, at least 0, and a pure function.
+pub type Weigh<'a> = dyn Fn(StepContext, &[f32]) -> Result<Vec<f32>> + 'a;
 
 /// What one round of weighted DPO trains on.
 pub struct DpoData<'a> {
@@ -11,29 +38,338 @@ pub struct DpoData<'a> {
     pub reference: &'a [[f32; 2]],
     /// Distance of every row's pair.
     pub distances: &'a [f32],
-    /// Turns distances into weights; `begin_round` was called.
-    pub schedule: &'a Schedule,
+    /// Turns distances into weights: a schedule whose `begin_round` was called.
+    pub schedule: &'a Weigh<'a>,
     /// Round, from 0, and rounds in all.
     pub round: (u64, u64),
 }
 
 /// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash with
 /// the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same bits.
-pub fn dpo(_policy: &mut Policy, _data: &DpoData<'_>, _config: &TrainConfig, _seed: u64, _dir: &Path) -> Result<()> {
-    todo!()
+///
+/// Stops between steps with [`interrupt::CODE`] after writing a checkpoint. Fails with `train/non-finite` at the first number that
+/// is none, with `train/checkpoint` where `dir` holds a checkpoint of something else, with `train/row` for a row the model cannot take.
+pub fn dpo(policy: &mut Policy, data: &DpoData<'_>, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
+    let rows = data.pairs.len();
+    if data.reference.len() != rows || data.distances.len() != rows {
+        let (r, d) = (data.reference.len(), data.distances.len());
+        return Err(Error::new("train/rows", format!("{rows} pairs have {r} reference values and {d} distances")));
+    }
+    let objective = Dpo { data, loss: PairLoss::new(config)?, sft_weight: config.sft_weight };
+    train(policy, &objective, config, seed, dir)
 }
 
-/// Trains the policy in place on rows of [prompt, completion] by negative log-likelihood; otherwise as [`dpo`].
-pub fn sft(_policy: &mut Policy, _rows: &TokenStore, _config: &TrainConfig, _seed: u64, _dir: &Path) -> Result<()> {
-    todo!()
+/// Trains the policy in place on rows of [prompt, completion] by negative log-likelihood, the mean over the completion
+/// tokens of each optimizer step; otherwise as [`dpo`].
+pub fn sft(policy: &mut Policy, rows: &TokenStore, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
+    train(policy, &Sft { rows }, config, seed, dir)
 }
+
+/// Tokens of a pass without gradient.
+const REFERENCE_TOKENS: usize = 4096;
 
 /// Summed log-probabilities of chosen and rejected of every row, without gradient, by the policy as it stands at
-/// the start of a round (adapter included): the reference of that round.
+/// the start of a round (adapter included): the reference of that round. `on_rows` hears how many rows each pass finished.
+///
+/// Rows go through in order, in passes cut at a token budget: the cuts depend on the rows alone, so that every call gives the same bits.
 pub fn reference_logps(
-    _policy: &Policy,
-    _pairs: &TokenStore,
-    _on_rows: impl FnMut(u64) -> Result<()>,
+    policy: &Policy,
+    pairs: &TokenStore,
+    mut on_rows: impl FnMut(u64) -> Result<()>,
 ) -> Result<Vec<[f32; 2]>> {
-    todo!()
+    check_rows(policy, pairs)?;
+    let mut reference = Vec::with_capacity(pairs.len());
+    while reference.len() < pairs.len() {
+        let start = reference.len();
+        let mut tokens = 0;
+        let fits = |row: &usize| {
+            tokens += row_tokens(pairs, *row);
+            *row == start || tokens <= REFERENCE_TOKENS
+        };
+        let pass = Pass::new(pairs, (start..pairs.len()).take_while(fits));
+        let sums = pass.sums(&policy.logps(&pass.pack, &pass.targets)?);
+        reference.extend_from_slice(sums.as_chunks().0);
+        on_rows((reference.len() - start) as u64)?;
+    }
+    Ok(reference)
+}
+
+/// What DPO and SFT do differently.
+trait Objective {
+    /// Shown beside the progress.
+    fn name(&self) -> String;
+    /// Rows of a prompt and its completions.
+    fn rows(&self) -> &TokenStore;
+    /// Hash of everything but the configuration that the result depends on.
+    fn data_hash(&self) -> String;
+    /// Weights of the rows of a step, recorded in the metrics.
+    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>>;
+    /// Whether a row of this weight has any part in loss and gradient.
+    fn counts(&self, weight: f32) -> bool;
+    /// A row's part of the step's loss from its completions' log-probabilities, recorded in the metrics.
+    fn value(
+        &self,
+        row: usize,
+        weight: f32,
+        logps: &[f32],
+        tokens: &[usize],
+        of: StepSize,
+        window: &mut Window,
+    ) -> Valued;
+}
+
+/// What the loss of a step is divided by: known before its first pass, so that passes can be summed.
+#[derive(Debug, Clone, Copy)]
+struct StepSize {
+    /// Rows, those of weight 0 too.
+    rows: f64,
+    /// Tokens of the rows' first completions.
+    tokens: f64,
+}
+
+struct Dpo<'a> {
+    data: &'a DpoData<'a>,
+    loss: PairLoss,
+    sft_weight: f64,
+}
+
+impl Objective for Dpo<'_> {
+    fn name(&self) -> String {
+        format!("train, round {} of {}", self.data.round.0 + 1, self.data.round.1)
+    }
+    fn rows(&self) -> &TokenStore {
+        self.data.pairs
+    }
+    fn data_hash(&self) -> String {
+        let DpoData { pairs, reference, distances, round, .. } = self.data;
+        let parts =
+            [bytemuck::cast_slice(reference.as_flattened()), bytemuck::cast_slice(distances)].map(files::sha256);
+        files::sha256(format!("{} {} {round:?}", pairs.hash(), parts.join(" ")).as_bytes())
+    }
+    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>> {
+        let (round, rounds) = self.data.round;
+        let distances: Vec<f32> = rows.iter().map(|&row| self.data.distances[row]).collect();
+        let weights = (self.data.schedule)(StepContext { round, rounds, step, total_steps }, &distances)?;
+        if weights.len() != rows.len() {
+            let what = format!("the schedule gave {} weights for {} distances", weights.len(), rows.len());
+            return Err(Error::new("train/weights", what));
+        }
+        distances.iter().for_each(|&d| window.add("distances/mean", d.into()));
+        weights.iter().for_each(|&w| window.add_weight(w));
+        Ok(weights)
+    }
+    fn counts(&self, weight: f32) -> bool {
+        weight != 0.0 || self.sft_weight > 0.0
+    }
+    fn value(
+        &self,
+        row: usize,
+        weight: f32,
+        logps: &[f32],
+        tokens: &[usize],
+        of: StepSize,
+        window: &mut Window,
+    ) -> Valued {
+        let logps = [0, 1].map(|i| f64::from(logps[i]));
+        let ratios = [0, 1].map(|i| logps[i] - f64::from(self.data.reference[row][i]));
+        let (loss, slopes) = self.loss.of(ratios, [tokens[0], tokens[1]]);
+        let share = f64::from(weight) / of.rows;
+        let (mut loss, mut slopes) = (share * loss, slopes.map(|d| share * d));
+
+        let [chosen, rejected] = ratios.map(|r| self.loss.reward(r));
+        window.add("rewards/chosen", chosen);
+        window.add("rewards/rejected", rejected);
+        window.add("rewards/accuracies", f64::from(chosen > rejected));
+        window.add("rewards/margins", chosen - rejected);
+        window.add("logps/chosen", logps[0]);
+        window.add("logps/rejected", logps[1]);
+        if self.sft_weight > 0.0 {
+            let share = self.sft_weight / of.tokens;
+            loss -= share * logps[0];
+            slopes[0] -= share;
+            window.add_many("nll_loss", -logps[0], tokens[0] as f64);
+        }
+        (loss, slopes)
+    }
+}
+
+struct Sft<'a> {
+    rows: &'a TokenStore,
+}
+
+impl Objective for Sft<'_> {
+    fn name(&self) -> String {
+        "sft".into()
+    }
+    fn rows(&self) -> &TokenStore {
+        self.rows
+    }
+    fn data_hash(&self) -> String {
+        self.rows.hash().to_owned()
+    }
+    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut Window) -> Result<Vec<f32>> {
+        Ok(vec![1.0; rows.len()])
+    }
+    fn counts(&self, _: f32) -> bool {
+        true
+    }
+    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: StepSize, _: &mut Window) -> Valued {
+        (-f64::from(logps[0]) / of.tokens, [-1.0 / of.tokens, 0.0])
+    }
+}
+
+/// The loop.
+fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
+    let rows = objective.rows();
+    let mut plan = Plan::new(rows.len(), config, seed)?;
+    check_rows(policy, rows)?;
+    files::make_dir(dir)?;
+
+    let trainable = policy.trainable();
+    let mut optimizer = AdamW::new(&trainable, config)?;
+    let checkpoints =
+        Checkpoints { dir: dir.to_owned(), keep: config.save_total_limit, identity: identity(objective, config, seed) };
+    let mut state = checkpoints.resume(&trainable, &mut optimizer)?.unwrap_or_default();
+    let mut metrics = Metrics::open(dir, state.lines, state.tokens)?;
+    let mut progress = Progress::new(objective.name(), state.step, plan.total_steps);
+
+    while state.step < plan.total_steps {
+        let rows = plan.rows(state.step);
+        let step = gradients(policy, objective, &plan, &trainable, &rows, &mut state)
+            .map_err(|e| e.at(format!("step {}", state.step + 1)))?;
+        // Several machines would sum `step.loss` and `step.gradients` here.
+        let norm = optimizer::norm(&step.gradients)
+            .map_err(|e| diverged(e).at(format!("step {}, {}", state.step + 1, listed(&rows))))?;
+        let learning_rate = lr::learning_rate(config, state.step, plan.total_steps);
+        let scale = optimizer::clip(norm, config.max_grad_norm);
+        optimizer.step(state.step + 1, &step.gradients, learning_rate, scale)?;
+        state.step += 1;
+
+        let every = |steps: u64| steps > 0 && state.step.is_multiple_of(steps);
+        let last = state.step == plan.total_steps;
+        progress.advance(1, &note(step.loss, &state.window));
+        if last || every(config.logging_steps) {
+            let epoch = plan.epochs(state.step);
+            let facts = StepFacts { step: state.step, epoch, learning_rate, grad_norm: norm, tokens: state.tokens };
+            metrics.push(facts, &std::mem::take(&mut state.window))?;
+            state.lines += 1;
+        }
+        let save_steps = if config.save_steps > 0 { config.save_steps } else { plan.steps_per_epoch };
+        if last || every(save_steps) || interrupt::requested() {
+            metrics.sync()?;
+            checkpoints.save(&state, &trainable, &optimizer)?;
+        }
+        if !last {
+            interrupt::check()?;
+        }
+    }
+    progress.finish("");
+    Ok(())
+}
+
+/// Loss and gradients of one optimizer step.
+struct Step {
+    loss: f64,
+    gradients: Gradients,
+}
+
+/// Sums the passes of a step. Rows that count for nothing are in its size but in no pass.
+fn gradients(
+    policy: &Policy,
+    objective: &dyn Objective,
+    plan: &Plan,
+    trainable: &[Trainable],
+    rows: &[usize],
+    state: &mut State,
+) -> Result<Step> {
+    let store = objective.rows();
+    let weights = objective.weigh(state.step, plan.total_steps, rows, &mut state.window)?;
+    let tokens: usize = rows.iter().map(|&row| store.get(row, 1).len()).sum();
+    let size = StepSize { rows: rows.len() as f64, tokens: tokens as f64 };
+    let weighted: Vec<_> = rows.iter().copied().zip(weights).filter(|(_, weight)| objective.counts(*weight)).collect();
+
+    let mut sum = Step { loss: 0.0, gradients: Gradients::new() };
+    for rows in weighted.chunks(plan.rows_per_pass) {
+        let pass = Pass::new(store, rows.iter().map(|(row, _)| *row));
+        let completions = store.columns() - 1;
+        let gradients = policy.backward(&pass.pack, &pass.targets, |logps| {
+            let sums = pass.sums(logps);
+            let mut slopes = Vec::with_capacity(sums.len());
+            let sequences = sums.chunks(completions).zip(pass.lengths().chunks(completions));
+            for (&(row, weight), (logps, tokens)) in rows.iter().zip(sequences) {
+                let (loss, d) = objective.value(row, weight, logps, tokens, size, &mut state.window);
+                if !loss.is_finite() {
+                    let what = format!("row {row}: log-probabilities {logps:?} give a loss of {loss}");
+                    return Err(diverged(Error::new("train/non-finite", what)));
+                }
+                sum.loss += loss;
+                slopes.extend_from_slice(&d[..completions]);
+            }
+            Ok(pass.spread(&slopes))
+        })?;
+        state.tokens += pass.pack.len() as u64;
+        for (name, gradient) in gradients {
+            let total = match sum.gradients.get(&name) {
+                Some(total) => (total + gradient)?,
+                None => gradient,
+            };
+            sum.gradients.insert(name, total);
+        }
+    }
+    if weighted.is_empty() {
+        // The optimizer's momentum goes on all the same, as it does where a big batch happens to have no gradient.
+        for t in trainable {
+            sum.gradients.insert(t.name.clone(), t.var.zeros_like()?);
+        }
+    }
+    state.window.add("loss", sum.loss);
+    Ok(sum)
+}
+
+/// What decides the result; how often checkpoints are written does not.
+fn identity(objective: &dyn Objective, config: &TrainConfig, seed: u64) -> Identity {
+    let config = TrainConfig { save_steps: 0, save_total_limit: 0, ..config.clone() };
+    let text = serde_json::json!({"objective": objective.name(), "seed": seed, "config": config}).to_string();
+    Identity { config: files::sha256(text.as_bytes()), data: objective.data_hash() }
+}
+
+/// Finds rows the model cannot take before hours are spent on those before them.
+fn check_rows(policy: &Policy, rows: &TokenStore) -> Result<()> {
+    let (vocab, longest) = (policy.vocab_size(), policy.max_positions());
+    for row in 0..rows.len() {
+        let completion = (1..rows.columns()).map(|c| rows.get(row, c).len()).max().unwrap_or(0);
+        let tokens = rows.get(row, 0).len() + completion;
+        if tokens > longest {
+            let what = format!("row {row} has {tokens} tokens, the model takes {longest}");
+            return Err(Error::new("train/row", what).hint("lower data.max_length"));
+        }
+        let ids = (0..rows.columns()).flat_map(|c| rows.get(row, c));
+        if let Some(id) = ids.copied().find(|&id| id as usize >= vocab) {
+            let what = format!("row {row} has token {id}, the model knows {vocab} tokens");
+            return Err(Error::new("train/row", what).hint("use the tokenizer that belongs to the model"));
+        }
+    }
+    Ok(())
+}
+
+fn row_tokens(rows: &TokenStore, row: usize) -> usize {
+    (0..rows.columns()).map(|c| rows.get(row, c).len()).sum()
+}
+
+fn diverged(e: Error) -> Error {
+    e.hint("training diverged: lower learning_rate or raise beta; the newest checkpoint is from before")
+}
+
+/// Rows for a message, the first of many.
+fn listed(rows: &[usize]) -> String {
+    let first: Vec<String> = rows.iter().take(8).map(ToString::to_string).collect();
+    format!("rows {}{}", first.join(", "), if rows.len() > 8 { ", ..." } else { "" })
+}
+
+/// What the progress shows.
+fn note(loss: f64, window: &Window) -> String {
+    match window.mean("rewards/margins") {
+        Some(margin) => format!("loss {loss:.4}, margin {margin:.3}"),
+        None => format!("loss {loss:.4}"),
+    }
 }

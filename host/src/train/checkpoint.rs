@@ -1,0 +1,181 @@
+//! Checkpoints: all a run needs to go on as if it had never stopped, whole or not there.
+//!
+//! `checkpoint-N/` after N steps holds `trainable.safetensors`, `optimizer.safetensors` and `state.json`, which names the
+//! hashes of both and what they were made from.
+
+use super::{
+    metrics::Window,
+    optimizer::AdamW,
+    tensors::{self, Entry, Source, Tensors},
+};
+use crate::{Error, Result, files, model::Trainable};
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const TRAINABLE: &str = "trainable.safetensors";
+const OPTIMIZER: &str = "optimizer.safetensors";
+const STATE: &str = "state.json";
+
+/// Where training stands, beside its tensors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Tokens that went through the policy.
+    pub tokens: u64,
+    /// Lines of metrics.jsonl.
+    pub lines: usize,
+    /// Metrics since the last line.
+    pub window: Window,
+}
+
+/// What a checkpoint belongs to: it is never used for anything else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Hash of everything in the configuration that decides the result.
+    pub config: String,
+    /// Hash of all data that is trained on.
+    pub data: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    identity: Identity,
+    state: State,
+    /// File name -> SHA-256.
+    files: BTreeMap<String, String>,
+}
+
+/// The checkpoints of one training run.
+pub struct Checkpoints {
+    /// Directory that holds them.
+    pub dir: PathBuf,
+    /// Newest ones kept, at least 1.
+    pub keep: usize,
+    /// What they belong to.
+    pub identity: Identity,
+}
+
+impl Checkpoints {
+    /// Restores the newest whole checkpoint into the tensors and the optimizer; None where there is none.
+    ///
+    /// A damaged one is reported and the next older one tried. Fails with `train/checkpoint` where one belongs to something else.
+    pub fn resume(&self, trainable: &[Trainable], optimizer: &mut AdamW) -> Result<Option<State>> {
+        for step in self.steps()?.into_iter().rev() {
+            let dir = self.path(step);
+            let record = match verify(&dir) {
+                Ok(record) => record,
+                Err(e) => {
+                    tracing::warn!("{} is damaged ({e}); trying an older one", dir.display());
+                    continue;
+                }
+            };
+            self.own(&dir, &record.identity)?;
+            load(&dir, trainable, optimizer)?;
+            return Ok(Some(record.state));
+        }
+        Ok(None)
+    }
+
+    /// Writes a checkpoint, verifies it, and only then removes those beyond the number to keep.
+    pub fn save(&self, state: &State, trainable: &[Trainable], optimizer: &AdamW) -> Result<()> {
+        let weights: Vec<_> = trainable
+            .iter()
+            .map(|t| Entry { name: t.name.clone(), shape: t.var.dims().to_vec(), data: Source::Tensor(&t.var) })
+            .collect();
+        let parts = [(TRAINABLE, weights), (OPTIMIZER, optimizer.entries())];
+        let needed = parts.iter().flat_map(|(_, entries)| entries).map(Entry::bytes).sum::<usize>() as u64;
+        let dir = self.path(state.step);
+        check_space(&dir, needed, free_space(&self.dir)?)?;
+        files::write_dir(&dir, |tmp| {
+            let written = parts
+                .iter()
+                .map(|(name, entries)| Ok(((*name).to_owned(), tensors::write(&tmp.join(name), entries)?)))
+                .collect::<Result<_>>()?;
+            let record = Record { identity: self.identity.clone(), state: state.clone(), files: written };
+            files::write_json(&tmp.join(STATE), &record)
+        })?;
+        // Later ones can only be damaged ones that this run will come to again; they must not displace good ones.
+        let older: Vec<u64> = self.steps()?.into_iter().filter(|&s| s < state.step).collect();
+        let surplus = (older.len() + 1).saturating_sub(self.keep.max(1));
+        older[..surplus].iter().try_for_each(|&s| files::remove_dir(&self.path(s)))
+    }
+
+    /// Steps that have a checkpoint, ascending.
+    fn steps(&self) -> Result<Vec<u64>> {
+        let fail = |e| files::io_error(&self.dir, "list", e);
+        let mut steps = vec![];
+        for entry in fs::read_dir(&self.dir).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            steps.extend(name.to_str().and_then(|n| n.strip_prefix("checkpoint-")?.parse::<u64>().ok()));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    fn path(&self, step: u64) -> PathBuf {
+        self.dir.join(format!("checkpoint-{step}"))
+    }
+
+    fn own(&self, dir: &Path, found: &Identity) -> Result<()> {
+        let what = match () {
+            () if found.data != self.identity.data => "other data (rows, reference log-probabilities or distances)",
+            () if found.config != self.identity.config => "another configuration or seed",
+            () => return Ok(()),
+        };
+        Err(Error::new("train/checkpoint", format!("{} was made with {what}", dir.display())).hint(format!(
+            "delete {} to train from the beginning, or go back to what it was made with",
+            self.dir.display()
+        )))
+    }
+}
+
+/// Reads the record and checks every file against it.
+fn verify(dir: &Path) -> Result<Record> {
+    let path = dir.join(STATE);
+    let damaged = |path: &Path| Error::new("train/checkpoint", format!("{} is damaged", path.display()));
+    let record: Record = serde_json::from_slice(&files::read(&path)?).map_err(|e| damaged(&path).caused_by(e))?;
+    for name in [TRAINABLE, OPTIMIZER] {
+        let path = dir.join(name);
+        if record.files.get(name) != Some(&files::sha256_file(&path)?) {
+            return Err(damaged(&path));
+        }
+    }
+    Ok(record)
+}
+
+/// Loads one file at a time, so that no two are in memory together.
+fn load(dir: &Path, trainable: &[Trainable], optimizer: &mut AdamW) -> Result<()> {
+    let path = dir.join(TRAINABLE);
+    {
+        let bytes = files::read(&path)?;
+        let tensors = Tensors::new(&path, &bytes)?;
+        for t in trainable {
+            let data = tensors.get(&t.name, t.var.dims())?;
+            t.var.set(&Tensor::from_vec(data, t.var.shape(), t.var.device())?)?;
+        }
+    }
+    let path = dir.join(OPTIMIZER);
+    let bytes = files::read(&path)?;
+    optimizer.load(&Tensors::new(&path, &bytes)?)
+}
+
+fn free_space(dir: &Path) -> Result<u64> {
+    let space = rustix::fs::statvfs(dir).map_err(|e| files::io_error(dir, "ask for the free space of", e.into()))?;
+    Ok(space.f_bavail * space.f_frsize)
+}
+
+fn check_space(dir: &Path, needed: u64, free: u64) -> Result<()> {
+    if needed < free {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let what = format!("{} needs {} MiB, {} MiB are free", dir.display(), mib(needed), free >> 20);
+    Err(Error::new("train/disk-full", what)
+        .hint("free some disk space and run the same command again; it goes on from the newest checkpoint"))
+}
