@@ -175,10 +175,10 @@ mod tests {
         assert_eq!(long.rows(7).len(), 1);
     }
 
-    /// The order is a promise: a changed shuffle would change every run.
+    /// The order is a promise: a changed shuffle would change every run. Computed by another program from RFC 8439's rounds.
     #[test]
     fn the_order_never_changes() {
-        assert_eq!(shuffled(10, 0, 0), ORDER);
+        assert_eq!(shuffled(10, 0, 0), [2, 9, 8, 5, 4, 0, 6, 1, 7, 3]);
     }
 
     #[test]

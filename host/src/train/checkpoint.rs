@@ -179,3 +179,119 @@ fn check_space(dir: &Path, needed: u64, free: u64) -> Result<()> {
     Err(Error::new("train/disk-full", what)
         .hint("free some disk space and run the same command again; it goes on from the newest checkpoint"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{config::TrainConfig, model::Gradients};
+    use candle_core::{Device, Var};
+
+    struct Bench {
+        dir: tempfile::TempDir,
+        trainable: Vec<Trainable>,
+        optimizer: AdamW,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let var = |x: &[f32]| Var::from_tensor(&Tensor::new(x, &Device::Cpu).unwrap()).unwrap();
+            let trainable = vec![
+                Trainable { name: "a".into(), var: var(&[1.0, 2.0]) },
+                Trainable { name: "b".into(), var: var(&[3.0]) },
+            ];
+            let optimizer = AdamW::new(&trainable, &TrainConfig::default()).unwrap();
+            Self { dir: tempfile::tempdir().unwrap(), trainable, optimizer }
+        }
+        fn checkpoints(&self, keep: usize) -> Checkpoints {
+            let identity = Identity { config: "c".into(), data: "d".into() };
+            Checkpoints { dir: self.dir.path().to_owned(), keep, identity }
+        }
+        /// Takes a step and saves it.
+        fn advance(&mut self, step: u64, keep: usize) -> State {
+            let gradients: Gradients =
+                self.trainable.iter().map(|t| (t.name.clone(), t.var.ones_like().unwrap())).collect();
+            self.optimizer.step(step, &gradients, 0.1, 1.0).unwrap();
+            let state = State { step, tokens: 10 * step, ..Default::default() };
+            self.checkpoints(keep).save(&state, &self.trainable, &self.optimizer).unwrap();
+            state
+        }
+        fn resume(&mut self) -> Result<Option<State>> {
+            self.checkpoints(2).resume(&self.trainable, &mut self.optimizer)
+        }
+        fn numbers(&self) -> Vec<f32> {
+            self.trainable.iter().flat_map(|t| t.var.to_vec1::<f32>().unwrap()).collect()
+        }
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<_> = fs::read_dir(self.dir.path())
+                .unwrap()
+                .map(|e| e.unwrap().file_name().to_str().unwrap().to_owned())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn the_newest_is_restored_and_the_oldest_removed() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.resume().unwrap(), None);
+        let states: Vec<_> = (9..12).map(|step| (bench.advance(step, 2), bench.numbers())).collect();
+        assert_eq!(bench.names(), ["checkpoint-10", "checkpoint-11"]);
+        let mut fresh = Bench { dir: bench.dir, ..Bench::new() };
+        assert_eq!(fresh.resume().unwrap().as_ref(), Some(&states[2].0));
+        assert_eq!(fresh.numbers(), states[2].1);
+    }
+
+    #[test]
+    fn a_damaged_one_gives_way_to_the_one_before() {
+        for name in [TRAINABLE, OPTIMIZER, STATE] {
+            let mut bench = Bench::new();
+            let older = (bench.advance(1, 2), bench.numbers());
+            bench.advance(2, 2);
+            let path = bench.checkpoints(2).path(2).join(name);
+            let mut bytes = fs::read(&path).unwrap();
+            let last = bytes.len() - 2;
+            bytes[last] ^= 1;
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(bench.resume().unwrap().as_ref(), Some(&older.0), "{name}");
+            assert_eq!(bench.numbers(), older.1);
+            // Coming to it again, even keeping one alone, never leaves only the damaged one.
+            fs::remove_file(&path).unwrap();
+            bench.advance(1, 1);
+            assert_eq!(bench.names(), ["checkpoint-1", "checkpoint-2"]);
+            let state = bench.advance(2, 1);
+            assert_eq!(bench.names(), ["checkpoint-2"]);
+            assert_eq!(bench.resume().unwrap(), Some(state));
+        }
+    }
+
+    #[test]
+    fn one_of_something_else_is_refused() {
+        let mut bench = Bench::new();
+        bench.advance(1, 2);
+        for (config, data, what) in [
+            ("x", "d", "another configuration or seed"),
+            ("c", "x", "other data (rows, reference log-probabilities or distances)"),
+        ] {
+            let mut checkpoints = bench.checkpoints(2);
+            checkpoints.identity = Identity { config: config.into(), data: data.into() };
+            let e = checkpoints.resume(&bench.trainable, &mut bench.optimizer).unwrap_err();
+            assert_eq!(e.code(), "train/checkpoint");
+            assert!(e.to_string().ends_with(&format!("checkpoint-1 was made with {what}")), "{e}");
+        }
+        bench.trainable.pop();
+        let other = Var::from_tensor(&Tensor::new(&[0f32; 3], &Device::Cpu).unwrap()).unwrap();
+        bench.trainable.push(Trainable { name: "b".into(), var: other });
+        let e = bench.resume().unwrap_err();
+        assert!(e.to_string().ends_with("b is F32 [1]; expected F32 [3]"), "{e}");
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed_before_writing() {
+        let e = check_space(Path::new("run/checkpoint-5"), 3 << 20, 2 << 20).unwrap_err();
+        assert_eq!(e.to_string(), "run/checkpoint-5 needs 3 MiB, 2 MiB are free");
+        assert!(free_space(Path::new(".")).unwrap() > 0);
+        assert!(check_space(Path::new("x"), 1, 2).is_ok());
+    }
+}
