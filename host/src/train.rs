@@ -10,6 +10,8 @@ mod lr;
 mod metrics;
 mod optimizer;
 mod tensors;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     Error, Result,
