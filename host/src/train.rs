@@ -8,6 +8,7 @@ mod checkpoint;
 mod loss;
 mod lr;
 mod metrics;
+mod objective;
 mod optimizer;
 mod tensors;
 #[cfg(test)]
@@ -24,8 +25,8 @@ use crate::{
 use batch::{Pass, Plan};
 use checkpoint::{Checkpoints, Identity, State};
 use ldalign_sdk::StepContext;
-use loss::{PairLoss, Valued};
 use metrics::{Metrics, StepFacts, Window};
+use objective::{Dpo, Objective, Sft, StepSize};
 use optimizer::AdamW;
 use std::path::Path;
 
@@ -52,13 +53,7 @@ pub struct DpoData<'a> {
 /// Stops between steps with [`interrupt::CODE`] after writing a checkpoint. Fails with `train/non-finite` at the first number that
 /// is none, with `train/checkpoint` where `dir` holds a checkpoint of something else, with `train/row` for a row the model cannot take.
 pub fn dpo(policy: &mut Policy, data: &DpoData<'_>, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
-    let rows = data.pairs.len();
-    if data.reference.len() != rows || data.distances.len() != rows {
-        let (r, d) = (data.reference.len(), data.distances.len());
-        return Err(Error::new("train/rows", format!("{rows} pairs have {r} reference values and {d} distances")));
-    }
-    let objective = Dpo { data, loss: PairLoss::new(config)?, sft_weight: config.sft_weight };
-    train(policy, &objective, config, seed, dir)
+    train(policy, &Dpo::new(data, config)?, config, seed, dir)
 }
 
 /// Trains the policy in place on rows of [prompt, completion] by negative log-likelihood, the mean over the completion
@@ -94,130 +89,6 @@ pub fn reference_logps(
         on_rows((reference.len() - start) as u64)?;
     }
     Ok(reference)
-}
-
-/// What DPO and SFT do differently.
-trait Objective {
-    /// Shown beside the progress.
-    fn name(&self) -> String;
-    /// Rows of a prompt and its completions.
-    fn rows(&self) -> &TokenStore;
-    /// Hash of everything but the configuration that the result depends on.
-    fn data_hash(&self) -> String;
-    /// Weights of the rows of a step, recorded in the metrics.
-    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>>;
-    /// Whether a row of this weight has any part in loss and gradient.
-    fn counts(&self, weight: f32) -> bool;
-    /// A row's part of the step's loss from its completions' log-probabilities, recorded in the metrics.
-    fn value(
-        &self,
-        row: usize,
-        weight: f32,
-        logps: &[f32],
-        tokens: &[usize],
-        of: StepSize,
-        window: &mut Window,
-    ) -> Valued;
-}
-
-/// What the loss of a step is divided by: known before its first pass, so that passes can be summed.
-#[derive(Debug, Clone, Copy)]
-struct StepSize {
-    /// Rows, those of weight 0 too.
-    rows: f64,
-    /// Tokens of the rows' first completions.
-    tokens: f64,
-}
-
-struct Dpo<'a> {
-    data: &'a DpoData<'a>,
-    loss: PairLoss,
-    sft_weight: f64,
-}
-
-impl Objective for Dpo<'_> {
-    fn name(&self) -> String {
-        format!("train, round {} of {}", self.data.round.0 + 1, self.data.round.1)
-    }
-    fn rows(&self) -> &TokenStore {
-        self.data.pairs
-    }
-    fn data_hash(&self) -> String {
-        let DpoData { pairs, reference, distances, round, .. } = self.data;
-        let parts =
-            [bytemuck::cast_slice(reference.as_flattened()), bytemuck::cast_slice(distances)].map(files::sha256);
-        files::sha256(format!("{} {} {round:?}", pairs.hash(), parts.join(" ")).as_bytes())
-    }
-    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>> {
-        let (round, rounds) = self.data.round;
-        let distances: Vec<f32> = rows.iter().map(|&row| self.data.distances[row]).collect();
-        let weights = (self.data.schedule)(StepContext { round, rounds, step, total_steps }, &distances)?;
-        if weights.len() != rows.len() {
-            let what = format!("the schedule gave {} weights for {} distances", weights.len(), rows.len());
-            return Err(Error::new("train/weights", what));
-        }
-        distances.iter().for_each(|&d| window.add("distances/mean", d.into()));
-        weights.iter().for_each(|&w| window.add_weight(w));
-        Ok(weights)
-    }
-    fn counts(&self, weight: f32) -> bool {
-        weight != 0.0 || self.sft_weight > 0.0
-    }
-    fn value(
-        &self,
-        row: usize,
-        weight: f32,
-        logps: &[f32],
-        tokens: &[usize],
-        of: StepSize,
-        window: &mut Window,
-    ) -> Valued {
-        let logps = [0, 1].map(|i| f64::from(logps[i]));
-        let ratios = [0, 1].map(|i| logps[i] - f64::from(self.data.reference[row][i]));
-        let (loss, slopes) = self.loss.of(ratios, [tokens[0], tokens[1]]);
-        let share = f64::from(weight) / of.rows;
-        let (mut loss, mut slopes) = (share * loss, slopes.map(|d| share * d));
-
-        let [chosen, rejected] = ratios.map(|r| self.loss.reward(r));
-        window.add("rewards/chosen", chosen);
-        window.add("rewards/rejected", rejected);
-        window.add("rewards/accuracies", f64::from(chosen > rejected));
-        window.add("rewards/margins", chosen - rejected);
-        window.add("logps/chosen", logps[0]);
-        window.add("logps/rejected", logps[1]);
-        if self.sft_weight > 0.0 {
-            let share = self.sft_weight / of.tokens;
-            loss -= share * logps[0];
-            slopes[0] -= share;
-            window.add_many("nll_loss", -logps[0], tokens[0] as f64);
-        }
-        (loss, slopes)
-    }
-}
-
-struct Sft<'a> {
-    rows: &'a TokenStore,
-}
-
-impl Objective for Sft<'_> {
-    fn name(&self) -> String {
-        "sft".into()
-    }
-    fn rows(&self) -> &TokenStore {
-        self.rows
-    }
-    fn data_hash(&self) -> String {
-        self.rows.hash().to_owned()
-    }
-    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut Window) -> Result<Vec<f32>> {
-        Ok(vec![1.0; rows.len()])
-    }
-    fn counts(&self, _: f32) -> bool {
-        true
-    }
-    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: StepSize, _: &mut Window) -> Valued {
-        (-f64::from(logps[0]) / of.tokens, [-1.0 / of.tokens, 0.0])
-    }
 }
 
 /// The loop.
@@ -300,7 +171,7 @@ fn gradients(
             let sequences = sums.chunks(completions).zip(pass.lengths().chunks(completions));
             for (&(row, weight), (logps, tokens)) in rows.iter().zip(sequences) {
                 let (loss, d) = objective.value(row, weight, logps, tokens, size, &mut state.window);
-                if !loss.is_finite() {
+                if !(loss.is_finite() && logps.iter().all(|l| l.is_finite())) {
                     let what = format!("row {row}: log-probabilities {logps:?} give a loss of {loss}");
                     return Err(diverged(Error::new("train/non-finite", what)));
                 }

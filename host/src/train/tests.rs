@@ -1,10 +1,13 @@
 //! The loop on a model of 5,000 parameters: against TRL, against itself, and through crashes.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use super::{
+    loss::{PairLoss, Valued},
+    *,
+};
 use candle_core::Device;
 use serde::Deserialize;
-use std::{cell::Cell, collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/dpo")
@@ -130,8 +133,7 @@ fn losses_metrics_and_every_gradient_equal_trl() {
     let data =
         DpoData { pairs: &pairs, reference: &fixture.reference, distances: &[0.0; 4], schedule: &ones, round: (0, 1) };
     for case in &fixture.cases {
-        let objective =
-            Dpo { data: &data, loss: PairLoss::new(&case.config).unwrap(), sft_weight: case.config.sft_weight };
+        let objective = Dpo::new(&data, &case.config).unwrap();
         let (step, state) = first_step(&objective, &case.config, &[0, 1, 2, 3]);
         let close = |what: &str, a: f64, b: f64| {
             assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "{}: {what} is {a}, TRL's {b}", case.name);
@@ -151,7 +153,7 @@ fn losses_metrics_and_every_gradient_equal_trl() {
 fn passes_sum_to_the_big_batch() {
     let all = Data::new(7);
     let data = all.dpo(&schedule);
-    let dpo = Dpo { data: &data, loss: PairLoss::new(&config()).unwrap(), sft_weight: 0.5 };
+    let dpo = Dpo::new(&data, &TrainConfig { sft_weight: 0.5, ..config() }).unwrap();
     let order = [4, 0, 6, 2, 1, 5, 3];
     for objective in [&dpo as &dyn Objective, &Sft { rows: &all.sft() }] {
         let by = |n| first_step(objective, &TrainConfig { per_device_train_batch_size: n, ..config() }, &order).0;
@@ -168,10 +170,9 @@ fn passes_sum_to_the_big_batch() {
 #[test]
 fn pairs_of_weight_zero_count_but_take_no_pass() {
     let all = Data::new(5);
-    let loss = PairLoss::new(&config()).unwrap();
     let step = |schedule: &Weigh<'_>, rows: &[usize]| {
         let data = all.dpo(schedule);
-        first_step(&Dpo { data: &data, loss, sft_weight: 0.0 }, &config(), rows)
+        first_step(&Dpo::new(&data, &config()).unwrap(), &config(), rows)
     };
     let (with, state) = step(&|_, d| Ok(d.iter().map(|&d| f32::from(d > 1.0)).collect()), &[0, 4, 1, 3]);
     let (without, rest) = step(&ones, &[4, 3]);
@@ -189,17 +190,21 @@ fn pairs_of_weight_zero_count_but_take_no_pass() {
 }
 
 /// DPO without any notion of a weight, to compare with.
-struct Plain<'a>(Dpo<'a>);
+struct Plain<'a> {
+    dpo: Dpo<'a>,
+    loss: PairLoss,
+    reference: &'a [[f32; 2]],
+}
 
 impl Objective for Plain<'_> {
     fn name(&self) -> String {
-        self.0.name()
+        self.dpo.name()
     }
     fn rows(&self) -> &TokenStore {
-        self.0.rows()
+        self.dpo.rows()
     }
     fn data_hash(&self) -> String {
-        self.0.data_hash()
+        self.dpo.data_hash()
     }
     fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut Window) -> Result<Vec<f32>> {
         Ok(vec![f32::NAN; rows.len()])
@@ -208,9 +213,8 @@ impl Objective for Plain<'_> {
         true
     }
     fn value(&self, row: usize, _: f32, logps: &[f32], tokens: &[usize], of: StepSize, _: &mut Window) -> Valued {
-        let reference = self.0.data.reference[row];
-        let ratios = [0, 1].map(|i| f64::from(logps[i]) - f64::from(reference[i]));
-        let (loss, [chosen, rejected]) = self.0.loss.of(ratios, [tokens[0], tokens[1]]);
+        let ratios = [0, 1].map(|i| f64::from(logps[i]) - f64::from(self.reference[row][i]));
+        let (loss, [chosen, rejected]) = self.loss.of(ratios, [tokens[0], tokens[1]]);
         (loss / of.rows, [chosen / of.rows, rejected / of.rows])
     }
 }
@@ -220,8 +224,9 @@ fn all_weights_one_is_plain_dpo_to_the_bit() {
     let all = Data::new(7);
     let data = all.dpo(&ones);
     let [mut weighted, mut plain] = [policy(), policy()];
-    dpo(&mut weighted, &data, &config(), 5, &all.dir.path().join("weighted")).unwrap();
-    let objective = Plain(Dpo { data: &data, loss: PairLoss::new(&config()).unwrap(), sft_weight: 0.0 });
+    super::dpo(&mut weighted, &data, &config(), 5, &all.dir.path().join("weighted")).unwrap();
+    let (dpo, loss) = (Dpo::new(&data, &config()).unwrap(), PairLoss::new(&config()).unwrap());
+    let objective = Plain { dpo, loss, reference: &all.reference };
     train(&mut plain, &objective, &config(), 5, &all.dir.path().join("plain")).unwrap();
     assert!(weights(&weighted) == weights(&plain));
     assert!(weights(&weighted) != weights(&policy()));

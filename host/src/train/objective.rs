@@ -1,0 +1,148 @@
+//! What is trained for: weighted pairs (DPO), or completions (SFT).
+
+use super::{
+    DpoData,
+    loss::{PairLoss, Valued},
+    metrics::Window,
+};
+use crate::{Error, Result, config::TrainConfig, data::tokens::TokenStore, files};
+use ldalign_sdk::StepContext;
+
+/// What DPO and SFT do differently.
+pub trait Objective {
+    /// Shown beside the progress.
+    fn name(&self) -> String;
+    /// Rows of a prompt and its completions.
+    fn rows(&self) -> &TokenStore;
+    /// Hash of everything but the configuration that the result depends on.
+    fn data_hash(&self) -> String;
+    /// Weights of the rows of a step, recorded in the metrics.
+    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>>;
+    /// Whether a row of this weight has any part in loss and gradient.
+    fn counts(&self, weight: f32) -> bool;
+    /// A row's part of the step's loss from its completions' log-probabilities, recorded in the metrics.
+    fn value(
+        &self,
+        row: usize,
+        weight: f32,
+        logps: &[f32],
+        tokens: &[usize],
+        of: StepSize,
+        window: &mut Window,
+    ) -> Valued;
+}
+
+/// What the loss of a step is divided by: known before its first pass, so that passes can be summed.
+#[derive(Debug, Clone, Copy)]
+pub struct StepSize {
+    /// Rows, those of weight 0 too.
+    pub rows: f64,
+    /// Tokens of the rows' first completions.
+    pub tokens: f64,
+}
+
+/// Weighted preference pairs.
+pub struct Dpo<'a> {
+    data: &'a DpoData<'a>,
+    loss: PairLoss,
+    sft_weight: f64,
+}
+
+impl<'a> Dpo<'a> {
+    /// Checks the loss of the configuration and that all rows have their values.
+    pub fn new(data: &'a DpoData<'a>, config: &TrainConfig) -> Result<Self> {
+        let (rows, reference, distances) = (data.pairs.len(), data.reference.len(), data.distances.len());
+        if (reference, distances) != (rows, rows) {
+            let what = format!("{rows} pairs have {reference} reference values and {distances} distances");
+            return Err(Error::new("train/rows", what));
+        }
+        Ok(Self { data, loss: PairLoss::new(config)?, sft_weight: config.sft_weight })
+    }
+}
+
+impl Objective for Dpo<'_> {
+    fn name(&self) -> String {
+        format!("train, round {} of {}", self.data.round.0 + 1, self.data.round.1)
+    }
+    fn rows(&self) -> &TokenStore {
+        self.data.pairs
+    }
+    fn data_hash(&self) -> String {
+        let DpoData { pairs, reference, distances, round, .. } = self.data;
+        let parts =
+            [bytemuck::cast_slice(reference.as_flattened()), bytemuck::cast_slice(distances)].map(files::sha256);
+        files::sha256(format!("{} {} {round:?}", pairs.hash(), parts.join(" ")).as_bytes())
+    }
+    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>> {
+        let (round, rounds) = self.data.round;
+        let distances: Vec<f32> = rows.iter().map(|&row| self.data.distances[row]).collect();
+        let weights = (self.data.schedule)(StepContext { round, rounds, step, total_steps }, &distances)?;
+        if weights.len() != rows.len() {
+            let what = format!("the schedule gave {} weights for {} distances", weights.len(), rows.len());
+            return Err(Error::new("train/weights", what));
+        }
+        distances.iter().for_each(|&d| window.add("distances/mean", d.into()));
+        weights.iter().for_each(|&w| window.add_weight(w));
+        Ok(weights)
+    }
+    fn counts(&self, weight: f32) -> bool {
+        weight != 0.0 || self.sft_weight > 0.0
+    }
+    fn value(
+        &self,
+        row: usize,
+        weight: f32,
+        logps: &[f32],
+        tokens: &[usize],
+        of: StepSize,
+        window: &mut Window,
+    ) -> Valued {
+        let logps = [0, 1].map(|i| f64::from(logps[i]));
+        let ratios = [0, 1].map(|i| logps[i] - f64::from(self.data.reference[row][i]));
+        let (loss, slopes) = self.loss.of(ratios, [tokens[0], tokens[1]]);
+        let share = f64::from(weight) / of.rows;
+        let (mut loss, mut slopes) = (share * loss, slopes.map(|d| share * d));
+
+        let [chosen, rejected] = ratios.map(|r| self.loss.reward(r));
+        window.add("rewards/chosen", chosen);
+        window.add("rewards/rejected", rejected);
+        window.add("rewards/accuracies", f64::from(chosen > rejected));
+        window.add("rewards/margins", chosen - rejected);
+        window.add("logps/chosen", logps[0]);
+        window.add("logps/rejected", logps[1]);
+        if self.sft_weight > 0.0 {
+            let share = self.sft_weight / of.tokens;
+            loss -= share * logps[0];
+            slopes[0] -= share;
+            window.add_many("nll_loss", -logps[0], tokens[0] as f64);
+        }
+        (loss, slopes)
+    }
+}
+
+/// Negative log-likelihood of completions.
+pub struct Sft<'a> {
+    /// Rows of [prompt, completion].
+    pub rows: &'a TokenStore,
+}
+
+impl Objective for Sft<'_> {
+    fn name(&self) -> String {
+        "sft".into()
+    }
+    fn rows(&self) -> &TokenStore {
+        self.rows
+    }
+    fn data_hash(&self) -> String {
+        self.rows.hash().to_owned()
+    }
+    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut Window) -> Result<Vec<f32>> {
+        Ok(vec![1.0; rows.len()])
+    }
+    fn counts(&self, _: f32) -> bool {
+        true
+    }
+    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: StepSize, _: &mut Window) -> Valued {
+        (-f64::from(logps[0]) / of.tokens, [-1.0 / of.tokens, 0.0])
+    }
+}
