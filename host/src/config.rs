@@ -3,20 +3,17 @@
 //!
 //! Relative paths, also those given by `--set`, start at the directory of the config file.
 
+mod load;
 mod rules;
 mod schema;
 mod source;
 
+pub use load::{Config, load};
 pub use schema::{Fault, check, suggest};
 
-use crate::{Error, Result, files};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use source::Source;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Everything `ldalign run` needs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -67,58 +64,6 @@ pub struct RunConfig {
     pub plugin_path: Vec<PathBuf>,
 }
 
-impl RunConfig {
-    /// Reads a config file, applies `overrides` (`key.key=value`), and makes its paths absolute.
-    ///
-    /// Fails with every fault at once: unknown keys, wrong types, values out of range, missing files, contradictions.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut source = Source::parse(path, &files::read_text(path)?)?;
-        for assignment in overrides {
-            source.set(assignment)?;
-        }
-        let base = path.parent().unwrap_or(Path::new(""));
-        let schema = schemars::schema_for!(Self).to_value();
-        let mut faults = schema::check(&schema, &mut source.value, base);
-        // What `check` leaves can be deserialized, so that contradictions are reported along with the rest.
-        let mut config: Self = serde_json::from_value(source.value.take()).map_err(|e| {
-            Error::new("config/invalid", format!("{}: {e}", path.display())).hint("look at the key that is named")
-        })?;
-        rules::check(&mut config, base, &mut faults);
-        if faults.is_empty() { Ok(config) } else { Err(report(path, &source, faults)) }
-    }
-
-    /// The config with all defaults spelled out, as YAML that [`load`](Self::load) reads back.
-    pub fn to_yaml(&self) -> Result<String> {
-        serde_saphyr::to_string(self).map_err(|e| Error::new("config/write", "cannot write the config").caused_by(e))
-    }
-}
-
-/// One error for all faults, each with its key and place.
-fn report(path: &Path, source: &Source, faults: Vec<Fault>) -> Error {
-    let lines: Vec<String> = faults
-        .iter()
-        .map(|f| match source.place(&f.key) {
-            Some(place) => format!("{} ({place}): {}", f.key, f.message),
-            None => format!("{}: {}", f.key, f.message),
-        })
-        .collect();
-    let file = path.display();
-    let message = match &lines[..] {
-        [one] => format!("{file}: {one}"),
-        many => format!("{file} has {} faults\n  {}", many.len(), many.join("\n  ")),
-    };
-    let mut hints: Vec<String> = Vec::new();
-    for hint in faults.into_iter().filter_map(|f| f.hint) {
-        if !hints.contains(&hint) {
-            hints.push(hint);
-        }
-    }
-    if hints.is_empty() {
-        hints.push(format!("correct it and test it without running anything: ldalign check {file}"));
-    }
-    Error::new("config/invalid", message).hint(hints.join("\n"))
-}
-
 fn one() -> u64 {
     1
 }
@@ -133,6 +78,32 @@ fn default_distance() -> PluginChoice {
 }
 fn default_schedule() -> PluginChoice {
     PluginChoice::bundled("linear")
+}
+
+/// Everything `ldalign sft` needs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SftConfig {
+    /// See [`RunConfig::model`].
+    #[schemars(extend("format" = "directory"))]
+    pub model: PathBuf,
+    /// See [`RunConfig::output_dir`].
+    #[schemars(extend("format" = "path"))]
+    pub output_dir: PathBuf,
+    /// See [`RunConfig::seed`].
+    #[serde(default)]
+    pub seed: u64,
+    /// See [`RunConfig::device`].
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// See [`RunConfig::threads`].
+    #[serde(default)]
+    pub threads: usize,
+    /// The rows; rejected responses and weights are not used.
+    pub data: DataConfig,
+    /// Training on golden responses; what is about preference does not apply.
+    #[serde(default)]
+    pub train: TrainConfig,
 }
 
 /// A plugin and its options: `euclidean`, or `{plugin: ./libmine.so, id: mine, options: {...}}`.

@@ -3,6 +3,7 @@
 //! A file is scanned once: every row is checked and its place noted, nothing else is kept. Rows are then read at random.
 
 mod budget;
+mod messages;
 mod parquet;
 mod shape;
 pub mod tokens;
@@ -91,7 +92,7 @@ impl Dataset {
             hash.update(&bytes);
             line += 1;
             let wanted = config.max_rows == 0 || rows < config.max_rows;
-            if wanted && !content(&bytes, offset).trim_ascii().is_empty() {
+            if wanted && !content(&bytes, offset).is_empty() {
                 rows += 1;
                 scan.row(content(&bytes, offset), offset, line)?;
             }
@@ -172,8 +173,9 @@ impl Scan<'_> {
     }
 }
 
-/// A line without the byte-order mark that some editors put at the start of a file.
+/// A line without its end and without the byte-order mark that some editors put at the start of a file.
 fn content(line: &[u8], offset: u64) -> &[u8] {
+    let line = line.trim_ascii_end();
     if offset == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
 }
 
