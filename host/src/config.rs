@@ -8,7 +8,6 @@ mod rules;
 mod schema;
 mod source;
 
-pub use load::{Config, load};
 pub use schema::{Fault, check, suggest};
 
 use schemars::JsonSchema;
@@ -78,32 +77,6 @@ fn default_distance() -> PluginChoice {
 }
 fn default_schedule() -> PluginChoice {
     PluginChoice::bundled("linear")
-}
-
-/// Everything `ldalign sft` needs.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SftConfig {
-    /// See [`RunConfig::model`].
-    #[schemars(extend("format" = "directory"))]
-    pub model: PathBuf,
-    /// See [`RunConfig::output_dir`].
-    #[schemars(extend("format" = "path"))]
-    pub output_dir: PathBuf,
-    /// See [`RunConfig::seed`].
-    #[serde(default)]
-    pub seed: u64,
-    /// See [`RunConfig::device`].
-    #[serde(default = "cpu")]
-    pub device: String,
-    /// See [`RunConfig::threads`].
-    #[serde(default)]
-    pub threads: usize,
-    /// The rows; rejected responses and weights are not used.
-    pub data: DataConfig,
-    /// Training on golden responses; what is about preference does not apply.
-    #[serde(default)]
-    pub train: TrainConfig,
 }
 
 /// A plugin and its options: `euclidean`, or `{plugin: ./libmine.so, id: mine, options: {...}}`.

@@ -1,6 +1,6 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{DataConfig, Fault, LossType, PluginChoice, load::Parts, suggest};
+use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, suggest};
 use crate::{
     data::FIELDS,
     hub::{self, HubId},
@@ -8,25 +8,25 @@ use crate::{
 use std::path::Path;
 
 /// Adds the contradictions of a config to `faults` and makes the paths of plugin libraries absolute.
-pub fn check(parts: Parts<'_>, base: &Path, faults: &mut Vec<Fault>) {
+pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     let mut fault = |key: &str, message: String, hint: Option<&str>| {
         // One fault per key: a placeholder for a faulty value must not be faulted again.
         if !faults.iter().any(|f| f.key == key) {
             faults.push(Fault { key: key.into(), message, hint: hint.map(str::to_owned) });
         }
     };
-    if let Err((message, hint)) = device(parts.device) {
+    if let Err((message, hint)) = device(&config.device) {
         fault("device", message, Some(hint));
     }
-    if parts.train.label_smoothing > 0.0 && parts.train.loss_type != LossType::Sigmoid {
+    if config.train.label_smoothing > 0.0 && config.train.loss_type != LossType::Sigmoid {
         let hint = "remove train.label_smoothing";
         fault("train.label_smoothing", "applies to loss_type: sigmoid alone".into(), Some(hint));
     }
-    on_hub(&parts.model.to_string_lossy(), "model", false, &mut fault);
-    for (section, data) in parts.data {
+    on_hub(&config.model.to_string_lossy(), "model", false, &mut fault);
+    for (section, data) in config.data_sections() {
         rows(section, data, &mut fault);
     }
-    for choice in parts.plugins {
+    for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule] {
         library_path(choice, base);
     }
 }

@@ -15,7 +15,7 @@ fn place() -> tempfile::TempDir {
 fn load(dir: &tempfile::TempDir, yaml: &str, set: &[&str]) -> Result<RunConfig> {
     let path = dir.path().join("run.yaml");
     fs::write(&path, yaml).unwrap();
-    super::load(&path, &set.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+    RunConfig::load(&path, &set.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
 }
 
 /// The error's text and hint, the temporary directory written as DIR.

@@ -1,0 +1,148 @@
+//! The command line: what can be asked for, where output goes, and what a failure looks like.
+//!
+//! stdout carries data, stderr everything else. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+mod chat;
+mod check;
+mod env;
+mod eval;
+mod import;
+mod merge;
+mod paint;
+mod quickstart;
+mod report;
+mod run;
+mod sft;
+
+use clap::{Args, Parser, Subcommand};
+use ldalign::{Error, Result, config::RunConfig, interrupt};
+use paint::{Paint, Style};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Aligns language models without preference labels: the model's own responses, weighted by how far they are from golden
+/// ones, are the losers of DPO.
+#[derive(Parser)]
+#[command(name = "ldalign", version)]
+struct Cli {
+    /// Says more on stderr; LDALIGN_LOG=FILTER chooses finer.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all rounds of a config; started again, it goes on
+    Run(ConfigArgs),
+    /// Validates a config with its data and plugins, shows rows as tokens, estimates memory; trains nothing
+    Check(check::Check),
+    /// Trains the model on the golden responses alone
+    Sft(ConfigArgs),
+    /// Like run, up to the first round's responses that are not there yet
+    Generate(ConfigArgs),
+    /// Like run, up to the first latents, distances and weights that are not there yet
+    Score(ConfigArgs),
+    /// Like run, up to the end of the first round that is not trained yet
+    Train(ConfigArgs),
+    /// Measures a model on the config's held-out rows
+    Eval(eval::Eval),
+    /// Talks with a model
+    Chat(chat::Chat),
+    /// Turns a GGUF file into a model directory
+    Import(import::Import),
+    /// Adds an adapter into its model's weights
+    Merge(merge::Merge),
+    /// Writes the report of a run directory
+    Report(report::Report),
+    /// Aligns a tiny embedded model in a minute or two and compares it with SPIN and more SFT
+    Quickstart(quickstart::Quickstart),
+    /// Prints what a bug report needs
+    Env(env::Env),
+}
+
+/// A config file and changes to it.
+#[derive(Args)]
+struct ConfigArgs {
+    /// YAML file; relative paths in it start at its directory
+    config: PathBuf,
+    /// Sets a key of the config, as in train.beta=0.2; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// The checked config, with what it names on the Hub downloaded.
+    fn load(&self) -> Result<RunConfig> {
+        let mut config = RunConfig::load(&self.config, &self.set)?;
+        for (key, commit) in config.fetch()? {
+            tracing::info!("{key}: commit {commit}");
+        }
+        Ok(config)
+    }
+}
+
+/// Parses the arguments, does what they ask, prints the error if there is one.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    let done = match cli.command {
+        Command::Run(args) => run::run(&args, None),
+        Command::Generate(args) => run::run(&args, Some(run::Stage::Generate)),
+        Command::Score(args) => run::run(&args, Some(run::Stage::Score)),
+        Command::Train(args) => run::run(&args, Some(run::Stage::Train)),
+        Command::Check(args) => args.run(),
+        Command::Sft(args) => sft::run(&args),
+        Command::Eval(args) => args.run(),
+        Command::Chat(args) => args.run(),
+        Command::Import(args) => args.run(),
+        Command::Merge(args) => args.run(),
+        Command::Report(args) => args.run(),
+        Command::Quickstart(args) => args.run(),
+        Command::Env(args) => args.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            complain(&e);
+            ExitCode::from(if e.code() == interrupt::CODE { 130 } else { 1 })
+        }
+    }
+}
+
+fn log(verbose: bool) {
+    use tracing_subscriber::EnvFilter;
+    let default = if verbose { "ldalign=debug" } else { "ldalign=info" };
+    let filter = EnvFilter::try_from_env("LDALIGN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = Paint::stderr().is_on();
+    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).with_ansi(ansi).with_target(verbose).without_time().init();
+}
+
+fn complain(e: &Error) {
+    let paint = Paint::stderr();
+    eprintln!("{} {e}", paint.style(Style::Bad, &format!("error[{}]:", e.code())));
+    if let Some(hint) = e.hint_text() {
+        for line in hint.lines() {
+            eprintln!("{} {line}", paint.style(Style::Note, "hint:"));
+        }
+    }
+}
+
+/// Writes data to stdout. A reader that has gone away, as `head` does, ends the program quietly.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Error::new("cli/output", "cannot write to stdout").caused_by(e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Writes a value to stdout as indented JSON.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(&serde_json::to_string_pretty(value).map_err(|e| Error::new("cli/output", "cannot write JSON").caused_by(e))?)
+}

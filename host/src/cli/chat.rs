@@ -1,0 +1,113 @@
+//! `chat`: a conversation with a model, line by line; a line from a pipe is answered as one from a terminal.
+
+use super::{
+    paint::{Paint, Style},
+    print,
+};
+use ldalign::{
+    Error, Result,
+    config::GenerateConfig,
+    generate::{Request, StopReason, generate},
+    interrupt,
+    model::Policy,
+    pipeline,
+    text::{Message, TextCodec},
+};
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    path::PathBuf,
+};
+
+/// Arguments of `chat`.
+#[derive(clap::Args)]
+pub struct Chat {
+    /// Model or adapter directory
+    model: PathBuf,
+    /// System message
+    #[arg(long)]
+    system: Option<String>,
+    /// Tokens of an answer at most
+    #[arg(long, default_value_t = 256)]
+    max_new_tokens: usize,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 0.7)]
+    temperature: f32,
+    /// Keep the smallest set of tokens with at least this probability
+    #[arg(long, default_value_t = 0.9)]
+    top_p: f32,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// cpu or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+impl Chat {
+    /// Answers lines of stdin until its end.
+    pub fn run(&self) -> Result<()> {
+        let config = self.sampling()?;
+        let codec = TextCodec::load(&self.model)?;
+        let policy = Policy::load(&self.model, &pipeline::device(&self.device)?)?;
+        let opening = self.system.iter().map(|s| message("system", s)).collect::<Vec<_>>();
+        let mut history = opening.clone();
+        let (terminal, paint) = (io::stdin().is_terminal(), Paint::stderr());
+        if terminal {
+            eprintln!("{}", paint.style(Style::Note, "an empty line starts a new conversation; Ctrl-D ends"));
+        }
+        let mut turn = 0;
+        loop {
+            if terminal {
+                eprint!("{} ", paint.style(Style::Strong, ">"));
+                // A prompt that does not show is no reason to stop.
+                let _ = io::stderr().flush();
+            }
+            let mut line = String::new();
+            let n = io::stdin().lock().read_line(&mut line);
+            if n.map_err(|e| Error::new("cli/input", "cannot read stdin").caused_by(e))? == 0 {
+                return Ok(());
+            }
+            interrupt::check()?;
+            let line = line.trim_end_matches(['\r', '\n']);
+            if line.is_empty() {
+                history.clone_from(&opening);
+                continue;
+            }
+            history.push(message("user", line));
+            let request = Request { prompt: codec.encode_prompt(&history)?, key: turn };
+            turn += 1;
+            let mut answer = None;
+            let requests = std::iter::once(Ok((0, request)));
+            generate(&policy, requests, &config, codec.end_ids(), self.seed, |_, generation| {
+                answer = Some(generation);
+                Ok(())
+            })?;
+            let answer = answer.expect("every request is answered");
+            let text = codec.decode(&answer.ids)?;
+            print(&text)?;
+            if answer.stop == StopReason::Length {
+                eprintln!("{}", paint.style(Style::Note, "(cut: --max-new-tokens raises the limit)"));
+            }
+            history.push(message("assistant", &text));
+        }
+    }
+
+    fn sampling(&self) -> Result<GenerateConfig> {
+        let Self { max_new_tokens, temperature, top_p, .. } = *self;
+        let wrong = |what: &str| Err(Error::new("cli/sampling", what.to_owned()).hint("see ldalign chat --help"));
+        if !(temperature >= 0.0 && temperature.is_finite()) {
+            return wrong("--temperature must be at least 0");
+        }
+        if !(top_p > 0.0 && top_p <= 1.0) {
+            return wrong("--top-p must be above 0 and at most 1");
+        }
+        if max_new_tokens == 0 {
+            return wrong("--max-new-tokens must be at least 1");
+        }
+        Ok(GenerateConfig { max_new_tokens, temperature, top_p, top_k: 0, batch_size: 1 })
+    }
+}
+
+fn message(role: &str, content: &str) -> Message {
+    Message { role: role.into(), content: content.into() }
+}
