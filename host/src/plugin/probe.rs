@@ -72,8 +72,8 @@ pub(super) fn probe(finder: &Finder, path: &Path, record: &PluginRecord) -> Resu
         Ok::<_, Error>(String::from_utf8_lossy(&text).into_owned())
     };
     let (out, err) = (text(&mut out)?, text(&mut err)?);
-    let steps = out.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&nonce)?).ok());
-    let how = match (steps.last(), status) {
+    let mut steps = out.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&nonce)?).ok());
+    let how = match (steps.next_back(), status) {
         (Some(Step::Done), _) => return Ok(()),
         (Some(Step::Refused { code, message, hint }), _) => {
             let code = CODES.into_iter().find(|c| *c == code).unwrap_or("plugin/probe");

@@ -30,15 +30,13 @@ impl SentenceModel {
             Error::options(format!("{} is not usable: {why}", dir.join(name).display()))
         };
 
-        let config: Config =
-            serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
+        let config: Config = serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
         if max_tokens > config.max_position_embeddings {
             let limit = config.max_position_embeddings;
             return Err(Error::options(format!("max_tokens {max_tokens} is more than the model's {limit} positions")));
         }
 
-        let mut tokenizer =
-            Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| unfit("tokenizer.json", &e))?;
+        let mut tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| unfit("tokenizer.json", &e))?;
         // The file's own padding and truncation are those of whoever saved it.
         tokenizer.with_padding(None);
         tokenizer
