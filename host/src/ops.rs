@@ -33,3 +33,6 @@ pub fn configure_allocator() {
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,9 @@
 //! The order of every sum depends on the lengths alone, so results repeat to the bit on one processor; between
 //! levels they differ in rounding.
 
+// Loops over indices of several arrays are what the compiler vectorises.
+#![allow(clippy::needless_range_loop)]
+
 use std::sync::OnceLock;
 
 /// An instruction set this processor has. Only [`Level::best`] and [`Level::available`] make one.
@@ -250,7 +253,8 @@ kernels! {
     fn outer<S: Sink>(x: &[f32], w: &[f32], k: usize, out: &mut S)
         { outer_body::<__m512, true, 4, 4>, outer_body::<__m256, true, 2, 4>, outer_body::<[f32; 8], false, 1, 2> }
     /// `a . b`
-    fn dot(a: &[f32], b: &[f32]) -> f32 { dot_body::<true>, dot_body::<true>, dot_body::<false> }
+    fn dot(a: &[f32], b: &[f32]) -> f32
+        { dot_body::<__m512, true>, dot_body::<__m256, true>, dot_body::<[f32; 8], false> }
     /// `sum a * b * c`
     fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 { dot3_body::<true>, dot3_body::<true>, dot3_body::<false> }
     /// `y += a * x`
@@ -292,46 +296,48 @@ fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 fn exp<const FUSED: bool>(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest whole number.
+    // Adding 1.5 * 2^23 rounds to the nearest whole number n, and leaves it in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = fma::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     let r = fma::<FUSED>(n, 2.121_944_4e-4, fma::<FUSED>(n, -0.693_359_4, x));
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        p = fma::<FUSED>(p, r, c);
-    }
-    (fma::<FUSED>(p, r * r, r) + 1.0) * f32::from_bits((((n as i32) + 127) << 23) as u32)
+    p = fma::<FUSED>(p, r, 1.398_199_9e-3);
+    p = fma::<FUSED>(p, r, 8.333_452e-3);
+    p = fma::<FUSED>(p, r, 4.166_579_6e-2);
+    p = fma::<FUSED>(p, r, 1.666_666_5e-1);
+    p = fma::<FUSED>(p, r, 0.5);
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    (fma::<FUSED>(p, r * r, r) + 1.0) * power
 }
 
-/// Independent partial sums, so that additions overlap.
+/// Independent partial sums, so that additions overlap; added up in order at the end.
 const PARTS: usize = 32;
 
-/// Sums `term(i)` for i in 0..n in an order that depends on n alone.
 #[inline(always)]
-fn sum(n: usize, term: impl Fn(usize, f32) -> f32) -> f32 {
-    let mut parts = [0.0; PARTS];
-    let whole = n - n % PARTS;
-    let mut i = 0;
-    while i < whole {
-        for (j, part) in parts.iter_mut().enumerate() {
-            *part = term(i + j, *part);
-        }
-        i += PARTS;
-    }
-    let total = parts.iter().sum();
-    (whole..n).fold(total, |total, i| term(i, total))
-}
-
-#[inline(always)]
-fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+fn dot_body<V: Lanes, const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     let b = &b[..a.len()];
-    sum(a.len(), |i, s| fma::<FUSED>(a[i], b[i], s))
+    // SAFETY: this body is only instantiated where the level's instructions are enabled; both have the length given.
+    unsafe { tile::<V, FUSED, 1, 1>(a.as_ptr(), b.as_ptr(), a.len())[0][0] }
 }
 
 #[inline(always)]
 fn dot3_body<const FUSED: bool>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    let (b, c) = (&b[..a.len()], &c[..a.len()]);
-    sum(a.len(), |i, s| fma::<FUSED>(a[i] * b[i], c[i], s))
+    let mut parts = [0.0; PARTS];
+    let ((a, ra), (b, rb), (c, rc)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>(), c.as_chunks::<PARTS>());
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for i in 0..PARTS {
+            parts[i] = fma::<FUSED>(a[i] * b[i], c[i], parts[i]);
+        }
+    }
+    let mut total = 0.0;
+    for part in parts {
+        total += part;
+    }
+    for ((a, b), c) in ra.iter().zip(rb).zip(rc) {
+        total = fma::<FUSED>(a * b, *c, total);
+    }
+    total
 }
 
 #[inline(always)]
@@ -361,7 +367,21 @@ fn scale_max_body(x: &mut [f32], s: f32) -> f32 {
 
 #[inline(always)]
 fn exp_sum_body<const FUSED: bool>(x: &[f32], shift: f32) -> f32 {
-    sum(x.len(), |i, s| s + exp::<FUSED>(x[i] - shift))
+    let mut parts = [0.0; PARTS];
+    let (chunks, rest) = x.as_chunks::<PARTS>();
+    for chunk in chunks {
+        for i in 0..PARTS {
+            parts[i] += exp::<FUSED>(chunk[i] - shift);
+        }
+    }
+    let mut total = 0.0;
+    for part in parts {
+        total += part;
+    }
+    for x in rest {
+        total += exp::<FUSED>(*x - shift);
+    }
+    total
 }
 
 #[inline(always)]
