@@ -57,7 +57,10 @@ pub fn generate(
     let mut requests = requests.peekable();
     loop {
         // Prefill may end a sequence at once, so a slot can take several requests before the next step.
-        while let Some(next) = requests.next_if(|r| r.as_ref().map_or(true, |(_, request)| batch.can_take(request))) {
+        // What was begun is finished before a request's error ends the work.
+        while let Some(next) =
+            requests.next_if(|r| r.as_ref().map_or(batch.running.is_empty(), |(_, request)| batch.can_take(request)))
+        {
             interrupt::check()?;
             let (index, request) = next?;
             batch.take(index, &request, seed).map_err(|e| e.at(format!("request {index}")))?;

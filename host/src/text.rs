@@ -4,7 +4,7 @@ mod codec;
 mod special;
 mod template;
 
-pub use codec::{EncodedTurn, TextCodec};
+pub use codec::{EncodedTurn, TextCodec, TextStream};
 
 use serde::{Deserialize, Serialize};
 

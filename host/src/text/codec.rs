@@ -3,7 +3,9 @@
 use super::{Message, special::SpecialTokens, template::ChatTemplate};
 use crate::{Error, Result, files};
 use std::path::Path;
-use tokenizers::Tokenizer;
+use tokenizers::{
+    DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
+};
 
 /// Token ids of a prompt and of one response to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,9 +126,12 @@ impl TextCodec {
 
     /// Text of ids, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let fail =
-            |e: tokenizers::Error| Error::new("text/decode", "tokens cannot be decoded").caused_by(e.to_string());
-        self.tokenizer.decode(ids, true).map_err(fail)
+        self.tokenizer.decode(ids, true).map_err(decode_error)
+    }
+
+    /// Decodes a response token by token, as `chat` shows it.
+    pub fn stream(&self) -> TextStream<'_> {
+        TextStream(self.tokenizer.decode_stream(true))
     }
 
     /// One token as it stands in the vocabulary's text, special tokens shown, for `check`.
@@ -140,7 +145,7 @@ impl TextCodec {
     }
 
     fn prompt_ids(&self, rendered: &str) -> Result<Vec<u32>> {
-        let ids = [self.opening.clone(), self.ids(rendered)?].concat();
+        let ids = [self.opening.clone(), self.encode(rendered, false)?].concat();
         if let (Some(bos), [first, second, ..]) = (self.special.bos, &ids[..])
             && *first == bos
             && *second == bos
@@ -160,29 +165,43 @@ impl TextCodec {
         // A neutral line break stands in where a token spans the border, because some tokenizers
         // (SentencePiece) put a space before any text that begins on its own.
         for anchor in [before, "\n"] {
-            let (head, mut whole) = (self.ids(anchor)?, self.ids(&[anchor, text].concat())?);
+            let (head, mut whole) = (self.encode(anchor, false)?, self.encode(&[anchor, text].concat(), false)?);
             if whole.starts_with(&head) {
                 return Ok(whole.split_off(head.len()));
             }
         }
-        self.ids(text)
+        self.encode(text, false)
     }
 
-    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+    fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let fail =
             |e: tokenizers::Error| Error::new("text/encode", "text cannot be tokenized").caused_by(e.to_string());
-        Ok(self.tokenizer.encode_fast(text, false).map_err(fail)?.get_ids().to_vec())
+        Ok(self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec())
     }
 
     /// The tokens that the tokenizer's post-processor puts before a text.
     fn read_opening(&self) -> Result<Vec<u32>> {
-        let fail =
-            |e: tokenizers::Error| Error::new("text/encode", "text cannot be tokenized").caused_by(e.to_string());
-        let mut with = self.tokenizer.encode_fast("a", true).map_err(fail)?.get_ids().to_vec();
-        let without = self.ids("a")?;
+        let (mut with, without) = (self.encode("a", true)?, self.encode("a", false)?);
         let at = with.windows(without.len().max(1)).position(|w| w == without).unwrap_or(0);
         with.truncate(at);
         Ok(with)
+    }
+}
+
+fn decode_error(e: tokenizers::Error) -> Error {
+    Error::new("text/decode", "tokens cannot be decoded").caused_by(e.to_string())
+}
+
+/// Text of tokens as they come: whole characters only, special tokens left out.
+pub struct TextStream<'a>(
+    DecodeStream<'a, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>,
+);
+
+impl TextStream<'_> {
+    /// Takes the next token and returns the text that is complete with it; nothing in the middle of a character.
+    pub fn push(&mut self, id: u32) -> Result<String> {
+        let text = self.0.step(id).map_err(decode_error)?;
+        Ok(text.unwrap_or_default())
     }
 }
 

@@ -104,6 +104,10 @@ fn a_turn_is_the_prompt_and_the_response_up_to_its_end_token() {
     assert_eq!(shown(&codec, &turn.prompt), codec.render_prompt(&history).unwrap());
     assert_eq!(codec.decode(&turn.response).unwrap(), " schön ");
     assert_eq!(turn.response.last(), Some(&1));
+    let mut stream = codec.stream();
+    let pieces: Vec<String> = turn.response.iter().map(|id| stream.push(*id).unwrap()).collect();
+    // ö is two tokens: nothing is shown before the second.
+    assert_eq!(pieces, [" ", "s", "c", "h", "", "ö", "n", " ", ""]);
     assert_eq!(turn.response.iter().filter(|id| **id == 1).count(), 1);
     assert_eq!(codec.token_text(1), "<|im_end|>");
     assert_eq!(codec.token_text(9999), "<9999>");
