@@ -3,7 +3,7 @@
 use super::device;
 use crate::{
     Result,
-    config::SftConfig,
+    config::RunConfig,
     data::{Dataset, tokens::TokenStore},
     files,
     model::Policy,
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 /// Trains `config.model` on the rows and writes `output_dir/model`; returns that directory.
 ///
 /// The output directory holds rows.bin, train/ (metrics and checkpoints) and model/; started again, it goes on.
-pub fn sft(config: &SftConfig) -> Result<PathBuf> {
+pub fn sft(config: &RunConfig) -> Result<PathBuf> {
     let data = Dataset::open(&config.data)?;
     let codec = TextCodec::load(&config.model)?;
     let dir = &config.output_dir;
