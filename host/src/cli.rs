@@ -119,7 +119,13 @@ fn log(verbose: bool) {
     let default = if verbose { "ldalign=debug" } else { "ldalign=info" };
     let filter = EnvFilter::try_from_env("LDALIGN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = Paint::stderr().is_on();
-    tracing_subscriber::fmt().with_writer(io::stderr).with_env_filter(filter).with_ansi(ansi).with_target(verbose).without_time().init();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_target(verbose)
+        .without_time()
+        .init();
 }
 
 fn complain(e: &Error) {

@@ -5,6 +5,7 @@
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod estimate;
 pub mod files;
 pub mod generate;
 pub mod hub;

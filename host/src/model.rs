@@ -10,5 +10,7 @@ mod transformer;
 mod weights;
 
 pub use cache::KvCache;
+pub use config::ModelConfig;
+pub use lora::targets as lora_targets;
 pub use pack::{Pack, Segment, Target};
 pub use policy::{Gradients, Policy, Trainable};

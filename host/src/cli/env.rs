@@ -3,10 +3,7 @@
 use super::{print, print_json};
 use ldalign::{Result, plugin::Finder};
 use serde::Serialize;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 /// Arguments of `env`.
 #[derive(clap::Args)]
@@ -77,7 +74,8 @@ fn facts(plugin_path: &[PathBuf]) -> Facts {
         ("cuda", cfg!(feature = "cuda")),
         ("flash-attn", cfg!(feature = "flash-attn")),
     ];
-    let memory = |key| field("/proc/meminfo", key)?.split(' ').next()?.parse::<f64>().ok().map(|kib| kib / (1 << 20) as f64);
+    let memory =
+        |key| field("/proc/meminfo", key)?.split(' ').next()?.parse::<f64>().ok().map(|kib| kib / (1 << 20) as f64);
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         rustc: env!("LDALIGN_RUSTC"),
@@ -88,7 +86,7 @@ fn facts(plugin_path: &[PathBuf]) -> Facts {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         memory_gib: memory("MemTotal"),
         memory_available_gib: memory("MemAvailable"),
-        plugins: Finder::new(plugin_path).directories().into_iter().map(|d| PluginDir { libraries: libraries(&d), directory: d }).collect(),
+        plugins: Finder::new(plugin_path).directories().into_iter().map(PluginDir::read).collect(),
     }
 }
 
@@ -99,12 +97,14 @@ fn field(path: &str, key: &str) -> Option<String> {
     Some(line.trim().to_owned())
 }
 
-fn libraries(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|e| e.file_name().into_string().ok()).filter(|n| n.starts_with("lib") && n.ends_with(".so")).collect();
-    names.sort();
-    names
+impl PluginDir {
+    fn read(directory: PathBuf) -> Self {
+        let names =
+            fs::read_dir(&directory).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok());
+        let mut libraries: Vec<String> = names.filter(|n| n.starts_with("lib") && n.ends_with(".so")).collect();
+        libraries.sort();
+        Self { directory, libraries }
+    }
 }
 
 /// Those that decide which kernels run.

@@ -23,7 +23,8 @@ impl Eval {
         let config = self.config.load()?;
         let model = self.model.as_ref().unwrap_or(&config.model);
         let eval = config.eval.as_ref().ok_or_else(|| {
-            Error::new("config/eval", "the config has no `eval` section").hint("add eval: {data: {path: held-out.jsonl}}")
+            Error::new("config/eval", "the config has no `eval` section")
+                .hint("add eval: {data: {path: held-out.jsonl}}")
         })?;
         let codec = TextCodec::load(model)?;
         let policy = Policy::load(model, &pipeline::device(&config.device)?)?;

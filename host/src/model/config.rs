@@ -1,5 +1,6 @@
 //! config.json of Hugging Face: which transformer to build. What we do not compute exactly is refused by name.
 
+use super::lora::{self, AdapterFile};
 use crate::{Error, Result, files};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -131,6 +132,14 @@ impl<'a> Fields<'a> {
 }
 
 impl ModelConfig {
+    /// That of a model directory, or of the base model that an adapter directory names.
+    pub fn of(dir: &Path) -> Result<Self> {
+        match dir.join(lora::CONFIG).exists() {
+            true => Self::load(&AdapterFile::load(dir)?.base()?.join("config.json")),
+            false => Self::load(&dir.join("config.json")),
+        }
+    }
+
     /// Reads and checks a config.json.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();

@@ -77,7 +77,8 @@ impl Finder {
         Err(Error::new("plugin/find", message).hint(hint))
     }
 
-    fn directories(&self) -> Vec<PathBuf> {
+    /// Where names are looked for, in order.
+    pub fn directories(&self) -> Vec<PathBuf> {
         let mut all = self.search_path.clone();
         match std::env::var_os(BUNDLED_ENV) {
             Some(directory) => all.push(directory.into()),
