@@ -30,15 +30,13 @@ impl SentenceModel {
             Error::options(format!("{} is not usable: {why}", dir.join(name).display()))
         };
 
-        let config: Config =
-            serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
+        let config: Config = serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
         if max_tokens > config.max_position_embeddings {
             let limit = config.max_position_embeddings;
             return Err(Error::options(format!("max_tokens {max_tokens} is more than the model's {limit} positions")));
         }
 
-        let mut tokenizer =
-            Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| unfit("tokenizer.json", &e))?;
+        let mut tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| unfit("tokenizer.json", &e))?;
         // The file's own padding and truncation are those of whoever saved it.
         tokenizer.with_padding(None);
         tokenizer
@@ -59,6 +57,9 @@ impl SentenceModel {
     /// Mean of the last hidden states over all tokens, special ones included, scaled to length 1.
     pub fn embed<'t>(&self, text: impl Into<EncodeInput<'t>>) -> Result<Vec<f32>, Error> {
         let tokens = self.tokenizer.encode(text, true).map_err(|e| Error::input(format!("cannot tokenize: {e}")))?;
+        if tokens.is_empty() {
+            return Err(Error::input("the tokenizer makes no token of a text, and adds no special tokens of its own"));
+        }
         let states = self.hidden_states(tokens.get_ids(), tokens.get_type_ids());
         let states = states.map_err(|e| Error::failed(first_line(&e)))?;
         Ok(mean_of_length_one(&states, self.dim))
