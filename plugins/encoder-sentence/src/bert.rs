@@ -57,6 +57,9 @@ impl SentenceModel {
     /// Mean of the last hidden states over all tokens, special ones included, scaled to length 1.
     pub fn embed<'t>(&self, text: impl Into<EncodeInput<'t>>) -> Result<Vec<f32>, Error> {
         let tokens = self.tokenizer.encode(text, true).map_err(|e| Error::input(format!("cannot tokenize: {e}")))?;
+        if tokens.is_empty() {
+            return Err(Error::input("the tokenizer makes no token of a text, and adds no special tokens of its own"));
+        }
         let states = self.hidden_states(tokens.get_ids(), tokens.get_type_ids());
         let states = states.map_err(|e| Error::failed(first_line(&e)))?;
         Ok(mean_of_length_one(&states, self.dim))
