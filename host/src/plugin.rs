@@ -84,6 +84,7 @@ pub struct Plugin {
     record: PluginRecord,
     who: Who,
     module: PluginModule_Ref,
+    properties: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Plugin {
@@ -101,13 +102,13 @@ impl Plugin {
         };
         probe::probe(finder, path, &record)?;
         call::watch();
-        Self::load(path, record)
+        Ok(Self { properties: inspected.metadata.properties(kind, &record.id), ..Self::load(path, record)? })
     }
     /// The part that runs plugin code: first in the probe, then here.
     fn load(path: &Path, record: PluginRecord) -> Result<Self> {
         let who = Who::new(&record);
         let module = load::load(path, &record.sha256, who)?;
-        Ok(Self { record, who, module })
+        Ok(Self { record, who, module, properties: Default::default() })
     }
     fn validate_options(&self) -> Result<()> {
         let (kind, id, options) = (self.record.kind.name(), &self.record.id, self.record.options.to_string());
@@ -118,6 +119,10 @@ impl Plugin {
     /// For the manifest.
     pub fn record(&self) -> &PluginRecord {
         &self.record
+    }
+    /// A property its metadata declares, such as `uses_distances`; None where its SDK did not know the property.
+    pub fn property(&self, name: &str) -> Option<bool> {
+        self.properties.get(name)?.as_bool()
     }
     /// JSON schema of its options.
     pub fn options_schema(&self) -> Result<serde_json::Value> {

@@ -41,6 +41,8 @@ pub struct DpoData<'a> {
     pub reference: &'a [[f32; 2]],
     /// Distance of every row's pair.
     pub distances: &'a [f32],
+    /// Whether the distances were measured; where not, the metrics do not show them.
+    pub measured: bool,
     /// Turns distances into weights: a schedule whose `begin_round` was called.
     pub schedule: &'a Weigh<'a>,
     /// Round, from 0, and rounds in all.

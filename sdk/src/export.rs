@@ -63,7 +63,9 @@ impl Provided<ScheduleBox> {
         Self {
             id: S::ID,
             summary: S::SUMMARY,
-            properties: const { &[("mean_one", S::MEAN_ONE), ("monotone", S::MONOTONE)] },
+            properties: const {
+                &[("mean_one", S::MEAN_ONE), ("monotone", S::MONOTONE), ("uses_distances", S::USES_DISTANCES)]
+            },
             schema: schema::<S::Options>,
             validate: validate::<S::Options>,
             make: |options, host| {

@@ -26,9 +26,9 @@ pub struct ScoreLine {
     pub index: usize,
     /// Line of the data file.
     pub line: u64,
-    /// Distance between the latents.
-    pub distance: f32,
-    /// Weight at the first step of the round.
+    /// Distance between the latents; null where weights do not depend on it.
+    pub distance: Option<f32>,
+    /// Weight at the first step of the round, or the one the data brought.
     pub weight: f32,
     /// Tokens of the golden response.
     pub chosen_tokens: usize,
@@ -56,13 +56,14 @@ impl Run {
         let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
         let rows: Vec<usize> = parse_line(&files::read_text(&dir.join("rows.json"))?)?;
         let mut outputs = Vec::new();
-        let distances = match self.data.has_weights() {
-            // Weights that come with the data take the place of distances; nothing needs encoding.
-            true => rows.iter().map(|&r| Ok(self.data.row(r)?.weight.unwrap_or(1.0))).collect::<Result<Vec<_>>>()?,
-            false => {
-                let policy = self.policy(round)?;
-                self.distances(round, policy, &pairs, &rows, &mut outputs)?
-            }
+        let measured = self.measures();
+        let distances = if measured {
+            let policy = self.policy(round)?;
+            self.distances(round, policy, &pairs, &rows, &mut outputs)?
+        } else if self.data.has_weights() {
+            rows.iter().map(|&r| Ok(self.data.row(r)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
+        } else {
+            vec![0.0; rows.len()]
         };
         let schedule = self.schedule(round, &distances)?;
         let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps: 1 };
@@ -72,10 +73,11 @@ impl Run {
         let mut failed = None;
         let written = files::write_with(&path, |out| {
             for index in 0..pairs.len() {
-                let line = corpus.score_line(index, distances[index], weights[index]).map_err(|e| {
-                    failed = Some(e);
-                    std::io::Error::other("a row cannot be read")
-                })?;
+                let line =
+                    corpus.score_line(index, measured.then_some(distances[index]), weights[index]).map_err(|e| {
+                        failed = Some(e);
+                        std::io::Error::other("a row cannot be read")
+                    })?;
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;
             }
@@ -130,6 +132,11 @@ impl Run {
         Ok(distances)
     }
 
+    /// Whether weights depend on distances, so that something must be encoded.
+    pub(super) fn measures(&self) -> bool {
+        !self.data.has_weights() && self.schedule.property("uses_distances").unwrap_or(true)
+    }
+
     /// Warm start: what a plugin learned in the round before.
     fn restore(&self, round: u64, name: &str, load: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         let path = self.dir.round(round - 1).join(name);
@@ -153,7 +160,7 @@ impl Run {
 
 /// Where weights come from.
 pub(super) enum Weigher {
-    /// The data's own weights, handed on in place of distances.
+    /// The data's own weights, which take the place of distances.
     Given,
     /// A schedule plugin.
     Schedule(Schedule),
@@ -196,7 +203,7 @@ impl Samples<'_> {
         })
     }
 
-    fn score_line(&self, index: usize, distance: f32, weight: f32) -> Result<ScoreLine> {
+    fn score_line(&self, index: usize, distance: Option<f32>, weight: f32) -> Result<ScoreLine> {
         let (golden, losing) = (self.sample(2 * index)?, self.sample(2 * index + 1)?);
         Ok(ScoreLine {
             index,

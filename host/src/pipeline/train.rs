@@ -24,7 +24,7 @@ impl Run {
         let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
         let distances: Vec<f32> = files::read_text(&dir.join("scores.jsonl"))?
             .lines()
-            .map(|line| parse_line::<ScoreLine>(line).map(|s| s.distance))
+            .map(|line| parse_line::<ScoreLine>(line).map(|s| s.distance.unwrap_or(s.weight)))
             .collect::<Result<_>>()?;
         if distances.len() != pairs.len() {
             return Err(Error::new(
@@ -60,6 +60,7 @@ impl Run {
             pairs: &pairs,
             reference: &reference.logps,
             distances: &distances,
+            measured: self.measures(),
             schedule: &|at, d| schedule.weights(at, d),
             round: (round - 1, self.config.rounds),
         };

@@ -81,7 +81,9 @@ impl Objective for Dpo<'_> {
             let what = format!("the schedule gave {} weights for {} distances", weights.len(), rows.len());
             return Err(Error::new("train/weights", what));
         }
-        distances.iter().for_each(|&d| window.add("distances/mean", d.into()));
+        if self.data.measured {
+            distances.iter().for_each(|&d| window.add("distances/mean", d.into()));
+        }
         weights.iter().for_each(|&w| window.add_weight(w));
         Ok(weights)
     }

@@ -46,7 +46,7 @@ impl Data {
     }
     fn dpo<'a>(&'a self, schedule: &'a Weigh<'a>) -> DpoData<'a> {
         let Self { pairs, reference, distances, .. } = self;
-        DpoData { pairs, reference, distances, schedule, round: (0, 1) }
+        DpoData { pairs, reference, distances, schedule, measured: true, round: (0, 1) }
     }
     /// Prompts with the chosen completions.
     fn sft(&self) -> TokenStore {
@@ -134,8 +134,14 @@ fn losses_metrics_and_every_gradient_equal_trl() {
     let fixture = Fixture::read();
     let dir = tempfile::tempdir().unwrap();
     let pairs = store(dir.path(), &fixture.rows);
-    let data =
-        DpoData { pairs: &pairs, reference: &fixture.reference, distances: &[0.0; 4], schedule: &ones, round: (0, 1) };
+    let data = DpoData {
+        pairs: &pairs,
+        reference: &fixture.reference,
+        distances: &[0.0; 4],
+        schedule: &ones,
+        measured: true,
+        round: (0, 1),
+    };
     for case in &fixture.cases {
         let objective = Dpo::new(&data, &case.config).unwrap();
         let (step, state) = first_step(&objective, &case.config, &[0, 1, 2, 3]);

@@ -8,6 +8,7 @@ pub struct Uniform;
 impl WeightSchedule for Uniform {
     const ID: &'static str = "uniform";
     const SUMMARY: &'static str = "weight 1 for every pair: SPIN";
+    const USES_DISTANCES: bool = false;
     type Options = NoOptions;
 
     fn new(_: NoOptions, _: Host) -> Result<Self, Error> {
