@@ -7,6 +7,7 @@ use ldalign_abi::{
     abi_stable::{
         abi_stability::{StableAbi, check_layout_compatibility},
         library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL},
+        type_layout::TypeLayout,
     },
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -61,15 +62,8 @@ fn open(path: &Path) -> Result<PluginModule_Ref> {
         .map_err(|_| Error::new("plugin/layout", "built with an incompatible release of abi_stable").hint(REBUILD))?;
     let plugin = header.layout().ok_or_else(|| Error::new("plugin/layout", "carries no type layout").hint(REBUILD))?;
     let host = <PluginModule_Ref as StableAbi>::LAYOUT;
-    // The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields read as None
-    // or as the default body, but the stock check accepts growth on the plugin's side only.
-    if let Err(mismatch) = check_layout_compatibility(host, plugin).into_result()
-        && check_layout_compatibility(plugin, host).is_err()
-    {
-        tracing::debug!("full layout comparison:\n{mismatch}");
-        let message = format!("its types differ from this program's: {}", condense(&mismatch.to_string()));
-        return Err(Error::new("plugin/layout", message).hint(REBUILD));
-    }
+    agree(host, plugin)
+        .map_err(|e| Error::new("plugin/layout", format!("its types differ from this program's: {e}")).hint(REBUILD))?;
     // SAFETY: the layouts agree in one of the directions.
     unsafe { header.init_root_module_with_unchecked_layout::<PluginModule_Ref>() }
         .map_err(|e| Error::new("plugin/layout", format!("its root module cannot be used: {e}")).hint(REBUILD))
@@ -77,19 +71,75 @@ fn open(path: &Path) -> Result<PluginModule_Ref> {
 
 const REBUILD: &str = "rebuild the plugin with this program's SDK";
 
+/// Whether both sides mean the same types, one of them perhaps grown.
+///
+/// The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields read as None or as
+/// the default body, but the stock check accepts growth on the plugin's side only.
+fn agree(host: &'static TypeLayout, plugin: &'static TypeLayout) -> std::result::Result<(), String> {
+    match check_layout_compatibility(host, plugin).into_result() {
+        Err(mismatch) if check_layout_compatibility(plugin, host).is_err() => {
+            tracing::debug!("full layout comparison:\n{mismatch}");
+            Err(condense(&mismatch.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The 900 lines of a mismatch as one: for each differing type, what the host has and what the plugin has.
 fn condense(report: &str) -> String {
     let lines: Vec<&str> = report.lines().map(str::trim).collect();
-    let after = |i: usize, n: usize| lines.get(i + n).copied().unwrap_or_default();
+    // A field takes several lines, of which name and type say enough.
+    let value = |heading: &str, from: usize| {
+        let at = lines.iter().skip(from).position(|l| *l == heading).map_or(lines.len(), |n| from + n + 1);
+        let shown = lines[at..].iter().take_while(|l| !l.is_empty() && **l != "Found:").take(2);
+        shown.map(|l| l.trim_start_matches("field_name:").trim_start_matches("type:")).collect::<Vec<_>>().join(": ")
+    };
     let (mut found, mut type_name) = (Vec::new(), "");
     for (i, line) in lines.iter().enumerate() {
         if *line == "Layout of expected type:" {
-            type_name = after(i, 2);
+            type_name = lines.get(i + 2).map_or("", |l| l.trim_start_matches("type:"));
         }
         if let Some(kind) = line.strip_prefix("Error:") {
-            found.push(format!("{type_name}: {kind}: host has {}, plugin has {}", after(i, 2), after(i, 4)));
+            let (host, plugin) = (value("Expected:", i), value("Found:", i));
+            found.push(format!("{type_name}: {kind}: host has {host}, plugin has {plugin}"));
         }
     }
     found.dedup();
     found.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    //! The same module at several stages of its life. Layouts are compared by name, not by path.
+    #![allow(non_local_definitions)]
+    use super::*;
+
+    macro_rules! stage {
+        ($stage:ident $fields:tt) => {
+            mod $stage {
+                use ldalign_abi::abi_stable::{self, StableAbi};
+                #[repr(C)]
+                #[derive(StableAbi)]
+                #[sabi(kind(Prefix(prefix_ref = Module_Ref)), missing_field(option))]
+                pub struct Module $fields
+            }
+        };
+    }
+
+    stage! { first { pub a: u32, #[sabi(last_prefix_field)] pub b: u64 } }
+    stage! { grown { pub a: u32, #[sabi(last_prefix_field)] pub b: u64, pub c: u32 } }
+    stage! { retyped { pub a: u32, #[sabi(last_prefix_field)] pub b: i64 } }
+
+    #[test]
+    fn growth_is_accepted_on_either_side_and_change_on_none() {
+        let (first, grown) = (first::Module_Ref::LAYOUT, grown::Module_Ref::LAYOUT);
+        for (host, plugin) in [(first, first), (first, grown), (grown, first), (grown, grown)] {
+            assert_eq!(agree(host, plugin), Ok(()));
+        }
+        // What the second direction is for: alone, the first refuses a plugin older than the host.
+        assert!(check_layout_compatibility(grown, first).is_err());
+        let e = agree(first, retyped::Module_Ref::LAYOUT);
+        assert_eq!(e, Err("".into()));
+        assert!(agree(grown, retyped::Module_Ref::LAYOUT).is_err());
+    }
 }
