@@ -1,0 +1,160 @@
+//! Element-wise kernels: plain loops for the compiler to vectorise.
+
+// Loops over indices of several arrays are what the compiler vectorises.
+#![allow(clippy::needless_range_loop)]
+
+use super::tile::fma;
+
+/// exp within about 1e-7 relative, without branches so that it vectorises (polynomial of Cephes' expf).
+#[inline(always)]
+fn exp<const FUSED: bool>(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    // Adding 1.5 * 2^23 rounds to the nearest whole number n, and leaves it in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let rounded = fma::<FUSED>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
+    let r = fma::<FUSED>(n, 2.121_944_4e-4, fma::<FUSED>(n, -0.693_359_4, x));
+    let mut p = 1.987_569_1e-4;
+    p = fma::<FUSED>(p, r, 1.398_199_9e-3);
+    p = fma::<FUSED>(p, r, 8.333_452e-3);
+    p = fma::<FUSED>(p, r, 4.166_579_6e-2);
+    p = fma::<FUSED>(p, r, 1.666_666_5e-1);
+    p = fma::<FUSED>(p, r, 0.5);
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
+    (fma::<FUSED>(p, r * r, r) + 1.0) * power
+}
+
+/// Independent partial sums, so that additions overlap; added up in order at the end.
+const PARTS: usize = 32;
+
+#[inline(always)]
+pub fn dot3_body<const FUSED: bool>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    let mut parts = [0.0; PARTS];
+    let ((a, ra), (b, rb), (c, rc)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>(), c.as_chunks::<PARTS>());
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for i in 0..PARTS {
+            parts[i] = fma::<FUSED>(a[i] * b[i], c[i], parts[i]);
+        }
+    }
+    let mut total = 0.0;
+    for part in parts {
+        total += part;
+    }
+    for ((a, b), c) in ra.iter().zip(rb).zip(rc) {
+        total = fma::<FUSED>(a * b, *c, total);
+    }
+    total
+}
+
+#[inline(always)]
+pub fn axpy_body<const FUSED: bool>(a: f32, x: &[f32], y: &mut [f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = fma::<FUSED>(a, *x, *y);
+    }
+}
+
+#[inline(always)]
+pub fn scale_max_body(x: &mut [f32], s: f32) -> f32 {
+    let mut parts = [f32::NEG_INFINITY; PARTS];
+    let mut chunks = x.chunks_exact_mut(PARTS);
+    for chunk in &mut chunks {
+        for (v, part) in chunk.iter_mut().zip(&mut parts) {
+            *v *= s;
+            *part = if *v > *part { *v } else { *part };
+        }
+    }
+    let mut max = parts.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    for v in chunks.into_remainder() {
+        *v *= s;
+        max = max.max(*v);
+    }
+    max
+}
+
+#[inline(always)]
+pub fn exp_sum_body<const FUSED: bool>(x: &[f32], shift: f32) -> f32 {
+    let mut parts = [0.0; PARTS];
+    let (chunks, rest) = x.as_chunks::<PARTS>();
+    for chunk in chunks {
+        for i in 0..PARTS {
+            parts[i] += exp::<FUSED>(chunk[i] - shift);
+        }
+    }
+    let mut total = 0.0;
+    for part in parts {
+        total += part;
+    }
+    for x in rest {
+        total += exp::<FUSED>(*x - shift);
+    }
+    total
+}
+
+#[inline(always)]
+pub fn exp_scale_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: f32, factor: f32) {
+    for v in x {
+        *v = exp::<FUSED>(*v * scale - shift) * factor;
+    }
+}
+
+#[inline(always)]
+pub fn softmax_backward_body(p: &mut [f32], dp: &[f32], d: f32, scale: f32) {
+    for (p, dp) in p.iter_mut().zip(dp) {
+        *p *= (*dp - d) * scale;
+    }
+}
+
+#[inline(always)]
+pub fn swiglu_body<const FUSED: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((o, g), u) in out.iter_mut().zip(gate).zip(up) {
+        *o = *g / (1.0 + exp::<FUSED>(-*g)) * *u;
+    }
+}
+
+#[inline(always)]
+pub fn swiglu_backward_body<const FUSED: bool>(
+    gate: &[f32],
+    up: &[f32],
+    d: &[f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
+    for ((((dg, du), g), u), d) in dgate.iter_mut().zip(dup).zip(gate).zip(up).zip(d) {
+        let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-*g));
+        let silu = *g * sigmoid;
+        *du = *d * silu;
+        *dg = *d * *u * (sigmoid + silu * (1.0 - sigmoid));
+    }
+}
+
+#[inline(always)]
+pub fn norm_body(x: &[f32], w: &[f32], r: f32, out: &mut [f32]) {
+    for ((o, x), w) in out.iter_mut().zip(x).zip(w) {
+        *o = *x * r * *w;
+    }
+}
+
+#[inline(always)]
+pub fn norm_backward_body(x: &[f32], w: &[f32], g: &[f32], r: f32, c: f32, dx: &mut [f32]) {
+    for (((dx, x), w), g) in dx.iter_mut().zip(x).zip(w).zip(g) {
+        *dx = r * (*g * *w - *x * c);
+    }
+}
+
+#[inline(always)]
+pub fn norm_weight_body(x: &[f32], g: &[f32], r: f32, dw: &mut [f32]) {
+    for ((dw, x), g) in dw.iter_mut().zip(x).zip(g) {
+        *dw += *g * *x * r;
+    }
+}
+
+#[inline(always)]
+pub fn rotate_body(x: &[f32], cos: &[f32], sin: &[f32], sign: f32, out: &mut [f32]) {
+    let (x0, x1) = x.split_at(x.len() / 2);
+    let (o0, o1) = out.split_at_mut(x.len() / 2);
+    for ((((o0, o1), x0), x1), (cos, sin)) in o0.iter_mut().zip(o1).zip(x0).zip(x1).zip(cos.iter().zip(sin)) {
+        let sin = *sin * sign;
+        *o0 = *x0 * *cos - *x1 * sin;
+        *o1 = *x0 * sin + *x1 * *cos;
+    }
+}
