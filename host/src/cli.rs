@@ -46,6 +46,7 @@ enum Command {
     /// Like run, up to the first round's responses that are not there yet
     Generate(ConfigArgs),
     /// Like run, up to the first latents, distances and weights that are not there yet
+    #[command(visible_alias = "encode")]
     Score(ConfigArgs),
     /// Like run, up to the end of the first round that is not trained yet
     Train(ConfigArgs),
@@ -76,9 +77,14 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// The checked config, with what it names on the Hub downloaded.
+    /// The checked config, with what it names on the Hub downloaded, and its number of threads put to use.
     fn load(&self) -> Result<RunConfig> {
         let mut config = RunConfig::load(&self.config, &self.set)?;
+        if config.threads > 0 {
+            rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global().map_err(|e| {
+                Error::new("config/threads", format!("cannot start {} threads", config.threads)).caused_by(e)
+            })?;
+        }
         for (key, commit) in config.fetch()? {
             tracing::info!("{key}: commit {commit}");
         }

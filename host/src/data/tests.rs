@@ -204,3 +204,15 @@ fn messages_of_faulty_rows() {
 fn parquet_is_refused_without_the_feature() {
     assert_eq!(open(b"PAR1....", |_| {}).err().unwrap().code(), "data/parquet");
 }
+
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_rows_are_those_of_the_file() {
+    let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/data/messages.parquet"));
+    let data = Dataset::open(&config(path)).unwrap();
+    let got: Vec<String> = (0..data.len()).map(|i| brief(&data.row(i).unwrap())).collect();
+    assert_eq!(got, (0..5).map(|i| format!("u:q{i} => \u{e4}{i}")).collect::<Vec<_>>());
+    assert_eq!((data.row(4).unwrap().line, data.hash()), (5, files::sha256_file(path).unwrap().as_str()));
+    let e = open(b"PAR1 and then nothing", |_| {}).err().unwrap();
+    assert_eq!(e.message(), "FILE: cannot read the Parquet file");
+}
