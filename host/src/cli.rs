@@ -88,9 +88,6 @@ impl ConfigArgs {
         for (key, commit) in config.fetch()? {
             tracing::info!("{key}: commit {commit}");
         }
-        // 0, the pool's own default, is a thread for each core. Nothing has used the pool before this.
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global();
-        pool.map_err(|e| Error::new("run/threads", "threads cannot be started").caused_by(e))?;
         Ok(config)
     }
 }
