@@ -92,6 +92,11 @@ impl ConfigArgs {
     }
 }
 
+/// Does heavy work on a thread of the pool: handing parts of it to the others then costs no sleep and wake of this one.
+fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
 /// Parses the arguments, does what they ask, prints the error if there is one.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -1,6 +1,6 @@
 //! `eval`: the figures of the config's `eval` section for any model.
 
-use super::{ConfigArgs, print, print_json};
+use super::{ConfigArgs, on_pool, print, print_json};
 use ldalign::{Error, Result, model::Policy, pipeline, text::TextCodec};
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ impl Eval {
         })?;
         let codec = TextCodec::load(model)?;
         let policy = Policy::load(model, &pipeline::device(&config.device)?)?;
-        let figures = pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval")?;
+        let figures = on_pool(|| pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval"))?;
         if self.json {
             return print_json(&figures);
         }
