@@ -79,7 +79,7 @@ const REBUILD: &str = "rebuild the plugin with this program's SDK";
 /// The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields read as None or as
 /// the default body, but the stock check accepts growth on the plugin's side only.
 fn agree(host: &'static TypeLayout, plugin: &'static TypeLayout) -> std::result::Result<(), String> {
-    match check_layout_compatibility(host, plugin).into_result() {
+    match check_layout_compatibility(host, plugin) {
         Err(mismatch) if check_layout_compatibility(plugin, host).is_err() => {
             tracing::debug!("full layout comparison:\n{mismatch}");
             Err(condense(&mismatch))
