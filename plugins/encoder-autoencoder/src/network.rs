@@ -3,7 +3,8 @@
 //! - phi reads `[slot queries; prompt, start, response]`, each position seeing all; the final states of the queries,
 //!   scaled to root mean square 1, are the latent. The fixed scale keeps distances comparable between samples and rounds.
 //! - psi reads `[projected latent; prompt, start, response]` causally and predicts each response token from those before.
-//!   A latent of zeros means "no latent".
+//!   All of the latent, mapped to one vector, is also added at every position: attention alone finds its way to the
+//!   latent only after hundreds of steps. A latent of zeros adds nothing and means "no latent".
 //!
 //! Positions count from the start mark, so a response's n-th token has the same position in every sample. Embeddings are
 //! tied: table, phi's input, psi's input and psi's output (times sqrt(dim) at the input; Vaswani et al. 2017, 3.4).
@@ -46,6 +47,8 @@ pub struct Network {
     encoder: Stack,
     /// From latent to psi's input, `[dim, dim]`.
     projection: Tensor,
+    /// From all of a latent to what psi adds at every position, `[slots * dim, dim]`.
+    condition: Tensor,
     /// Tells psi's latent positions apart, `[slots, dim]`.
     places: Tensor,
     decoder: Stack,
@@ -74,6 +77,11 @@ impl Network {
             queries: weights.take("encoder.queries", &[slots, dim], Init::Normal(1.0))?,
             encoder: Stack::new(&mut weights, "encoder", layers, heads, dim)?,
             projection: weights.take("decoder.projection", &[dim, dim], Init::Normal(spread))?,
+            condition: weights.take(
+                "decoder.condition",
+                &[slots * dim, dim],
+                Init::Normal(((slots * dim) as f64).powf(-0.5)),
+            )?,
             places: weights.take("decoder.places", &[slots, dim], Init::Normal(1.0))?,
             decoder: Stack::new(&mut weights, "decoder", layers, heads, dim)?,
             decoder_norm: weights.take("decoder.norm", &[dim], Init::Ones)?,
@@ -101,10 +109,10 @@ impl Network {
     /// Negative log-likelihoods of the batch's response tokens, sample after sample, given prompts and `latents`.
     pub fn reconstruction_nll(&self, batch: &Batch, latents: &Tensor) -> Result<Tensor> {
         let Architecture { dim, slots, .. } = self.architecture;
-        let latents = latents.reshape(((), dim))?.matmul(&self.projection)?.reshape(latents.shape())?;
-        let input = self.input(&latents.broadcast_add(&self.places)?, batch)?;
-        let width = input.dim(1)?;
-        let states = self.decoder.forward(&input, Some(&causal_mask(width)?))?;
+        let projected = latents.reshape(((), dim))?.matmul(&self.projection)?.reshape(latents.shape())?;
+        let input = self.input(&projected.broadcast_add(&self.places)?, batch)?;
+        let input = input.broadcast_add(&latents.flatten_from(1)?.matmul(&self.condition)?.unsqueeze(1)?)?;
+        let states = self.decoder.forward(&input, Some(&causal_mask(input.dim(1)?)?))?;
         let states = states.reshape(((), dim))?.index_select(&batch.predicting(slots)?, 0)?;
         let states = rms_norm(&states)?.broadcast_mul(&self.decoder_norm)?;
         let logits = states.matmul(&self.embedding.t()?)?;

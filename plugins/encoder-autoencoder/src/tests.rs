@@ -5,6 +5,10 @@ use super::*;
 use crate::vocabulary::Sequence;
 use candle_core::{Device, Tensor};
 use ldalign_sdk::{OwnedSample, Services};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -99,15 +103,15 @@ fn a_latent_does_not_depend_on_its_neighbours() {
     assert!(encode(&encoder, &[]).is_empty());
 }
 
-/// Rows whose responses cannot be guessed from the prompt: a latent that helps must have read them.
-fn corpus(rows: u32) -> Vec<OwnedSample> {
-    let letter = |n: u32| 10 + (n.wrapping_mul(2_654_435_761) >> 16) % 6;
-    let response = |n: u32| (0..3).map(|i| letter(3 * n + i)).chain([1]).collect();
-    (0..2 * rows).map(|n| sample(vec![10 + n / 2 % 6, 2], response(n))).collect()
+/// Rows whose responses cannot be guessed from the prompt: three letters of six, drawn at random, and an end token.
+fn corpus(rows: u64) -> Vec<OwnedSample> {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let mut letter = || 10 + (rng.next_u64() % 6) as u32;
+    (0..2 * rows).map(|_| sample(vec![letter(), 2], vec![letter(), letter(), letter(), 1])).collect()
 }
 
 fn learner() -> Options {
-    options(json!({"dim": 16, "layers": 1, "heads": 2, "slots": 2, "steps": 150, "learning_rate": 1e-2}))
+    options(json!({"dim": 32, "layers": 1, "heads": 2, "slots": 2, "steps": 200, "learning_rate": 5e-3}))
 }
 
 fn fitted(options: Options, corpus: &Vec<OwnedSample>) -> (Autoencoder, FitReport) {
@@ -129,8 +133,8 @@ fn fitting_puts_the_response_into_the_latent() {
     let [with, without, shuffled] =
         ["nll_with_latent", "nll_without_latent", "nll_shuffled_latent"].map(|name| value(&report, name));
     assert!(with < value(&untrained, "nll_with_latent") / 2.0);
-    // Three letters of six and a sure end: a decoder without latent cannot do better than 3 ln 6 / 4 = 1.34.
-    assert!(without > 1.2, "{without}");
+    // Three random letters of six and a sure end: without latent no decoder does better than 3 ln 6 / 4 = 1.34.
+    assert!(without > 1.3, "{without}");
     assert!(with < 0.6 * without, "{with} {without}");
     assert!(shuffled > without, "another row's latent misleads: {shuffled} {without}");
     assert_eq!(value(&report, "latent_gain"), without - with);
