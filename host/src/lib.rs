@@ -16,6 +16,7 @@ pub mod ops;
 pub mod pipeline;
 pub mod plugin;
 pub mod progress;
+pub mod quickstart;
 pub mod report;
 pub mod text;
 pub mod train;

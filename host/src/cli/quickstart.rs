@@ -1,6 +1,7 @@
 //! `quickstart`: the whole method on an embedded model, in a minute or two.
 
-use ldalign::Result;
+use super::print;
+use ldalign::{Result, quickstart};
 use std::path::PathBuf;
 
 /// Arguments of `quickstart`.
@@ -14,6 +15,7 @@ pub struct Quickstart {
 impl Quickstart {
     /// Runs it and prints its table.
     pub fn run(&self) -> Result<()> {
-        todo!("runs into {}", self.output.display())
+        let (table, report) = quickstart::run(&self.output)?;
+        print(&format!("{table}\nreport: {}", report.display()))
     }
 }

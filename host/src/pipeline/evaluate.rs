@@ -27,11 +27,11 @@ pub struct Evaluation {
     pub sampled_accuracy: f64,
     /// Negative log-likelihood of the golden responses, nats per token.
     pub nll: f64,
-    /// Some greedy responses.
+    /// Some sampled responses: greedy ones would hide habits that have less than half the probability.
     pub samples: Vec<EvalSample>,
 }
 
-/// One greedy response.
+/// One sampled response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EvalSample {
     /// The conversation's last message.
@@ -86,7 +86,7 @@ pub fn evaluate(
             let response = codec.decode(&generation.ids)?;
             let ok = is_right(config.checker, &response, &row.chosen);
             right[which] += usize::from(ok);
-            if which == 0 && index < SAMPLES {
+            if which == 1 && index < SAMPLES {
                 let prompt = row.history.last().map(|m| m.content.clone()).unwrap_or_default();
                 samples.push((index, EvalSample { prompt, golden: row.chosen, response, right: ok }));
             }

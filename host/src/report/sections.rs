@@ -212,7 +212,7 @@ pub fn samples(page: &mut Page, run: &Run) {
         return;
     }
     page.table(&["Prompt", "Golden", "Before", &format!("After round {last}")], &rows, true);
-    page.paragraph("The first held-out rows in the file's order, not a selection.");
+    page.paragraph("Sampled responses to the first held-out rows, in the file's order: not a selection.");
 }
 
 /// Model, data, plugins, config.
