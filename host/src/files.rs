@@ -24,6 +24,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| io_error(path, "read", e))
 }
 
+/// Reads a JSON file that a run wrote.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_slice(&read(path)?).map_err(|e| {
+        Error::new("run/damaged", format!("{} is not what was written there", path.display()))
+            .hint("restore the file, or start again in another output_dir")
+            .caused_by(e)
+    })
+}
+
 /// Reads a whole UTF-8 file.
 pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| io_error(path, "read", e))
@@ -199,15 +208,7 @@ impl Journal {
     /// Cuts the file back to its first `lines` lines, as a resumed run does with what came after its checkpoint.
     pub fn truncate(&mut self, lines: usize) -> Result<()> {
         let text = read(&self.path)?;
-        let end =
-            text.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(lines.wrapping_sub(1)).map_or(0, |(i, _)| i + 1);
-        let keep = if lines == 0 {
-            0
-        } else if end == 0 {
-            text.len()
-        } else {
-            end
-        };
+        let keep: usize = text.split_inclusive(|b| *b == b'\n').take(lines).map(<[u8]>::len).sum();
         self.file.set_len(keep as u64).map_err(|e| io_error(&self.path, "truncate", e))
     }
     /// Appends one value as a line and returns the line's length without its end.

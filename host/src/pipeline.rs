@@ -11,6 +11,7 @@ mod score;
 mod services;
 mod sft;
 mod train;
+mod weights;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use rundir::{Manifest, RunDir, Source, hash_path};
@@ -24,14 +25,14 @@ use crate::{
     data::Dataset,
     interrupt,
     model::Policy,
-    plugin::{Finder, Kind, Plugin},
+    plugin::{Finder, Kind, Plugin, PluginRecord},
     report,
     text::TextCodec,
 };
 use candle_core::Device;
 use std::{
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, RwLock},
 };
 
@@ -115,15 +116,8 @@ impl Run {
         let data = Dataset::open(&config.data)?;
         let codec = TextCodec::load(&config.model)?;
         let device = device(&config.device)?;
-        let source = |path: &Path| Ok::<_, Error>(Source { path: path.to_owned(), sha256: hash_path(path)? });
-        let manifest = Manifest {
-            ldalign: env!("CARGO_PKG_VERSION").into(),
-            model: source(&config.model)?,
-            data: Source { path: config.data.path.clone(), sha256: data.hash().into() },
-            eval: config.eval.as_ref().map(|e| source(&e.data.path)).transpose()?,
-            plugins: [&encoder, &distance, &schedule].map(|p| p.record().clone()).into(),
-            config: config.clone(),
-        };
+        let plugins = [&encoder, &distance, &schedule].map(|p| p.record().clone());
+        let manifest = Manifest::new(&config, &data, plugins.into())?;
         let dir = RunDir::open(&config.output_dir, &manifest)?;
         Ok(Self { config, dir, data, codec, encoder, distance, schedule, device, policy: None })
     }
@@ -155,10 +149,12 @@ impl Run {
         Ok(self.policy.insert(Arc::new(RwLock::new(policy))).clone())
     }
 
-    fn services(&mut self, policy: Option<SharedPolicy>, plugin: &str) -> Arc<PolicyServices> {
+    /// What the host does for one of the run's plugins.
+    fn services(&self, policy: Option<SharedPolicy>, plugin: &Plugin) -> Arc<PolicyServices> {
+        let PluginRecord { kind, id, .. } = plugin.record();
         // Each plugin's own stream: two plugins with one seed would draw the same numbers.
-        let salt = plugin.bytes().fold(0u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Arc::new(PolicyServices { policy, end_ids: self.codec.end_ids().to_vec(), seed: self.config.seed ^ salt })
+        let salt = id.bytes().fold(*kind as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        Arc::new(PolicyServices::new(policy, self.codec.end_ids(), self.config.seed ^ salt, id))
     }
 }
 

@@ -47,6 +47,10 @@ impl Progress {
             eprintln!("{}: {}/{} ({left:.0} s left) {note}", self.name, self.done, self.total);
         }
     }
+    /// Parts done.
+    pub fn done(&self) -> u64 {
+        self.done
+    }
     /// Ends the work with a last line.
     pub fn finish(self, note: &str) {
         if let Some(bar) = &self.bar {

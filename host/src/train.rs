@@ -64,6 +64,11 @@ pub fn sft(policy: &mut Policy, rows: &TokenStore, config: &TrainConfig, seed: u
     train(policy, &Sft { rows }, config, seed, dir)
 }
 
+/// Optimizer steps that training on `rows` rows takes. Fails as training would.
+pub fn total_steps(rows: usize, config: &TrainConfig) -> Result<u64> {
+    Ok(Plan::new(rows, config, 0)?.total_steps)
+}
+
 /// Tokens of a pass without gradient.
 const REFERENCE_TOKENS: usize = 4096;
 

@@ -5,7 +5,7 @@ use crate::{Corpus, Error, Host, LatentShape, PluginOptions};
 /// One prompt with one response, as text and as the policy's token ids. Valid during the call only.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
-    /// The prompt as rendered by the chat template.
+    /// The prompt: the contents of the conversation's turns so far, a blank line between them, without template or roles.
     pub prompt: &'a str,
     /// The response, without end token.
     pub response: &'a str,

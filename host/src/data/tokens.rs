@@ -7,7 +7,6 @@ use crate::{Error, Result, files};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
     io::{self, BufWriter, Seek, Write},
     path::Path,
 };
@@ -81,11 +80,7 @@ impl TokenStore {
     ///
     /// Fails with `data/tokens` where the file is not a store, is damaged, or has other columns.
     pub fn open(path: &Path, columns: usize) -> Result<Self> {
-        let fail = |e| files::io_error(path, "read", e);
-        let file = File::open(path).map_err(fail)?;
-        // SAFETY: stores are written whole under another name and renamed into place (`files::write_with`), never changed
-        // in place; a replaced store leaves the mapped inode as it was.
-        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
+        let map = files::map(path)?;
         let damaged = |what: &str| {
             Error::new("data/tokens", format!("{} is not a whole token store: {what}", path.display()))
                 .hint("delete the file and run the same command again; it is made anew from the data")

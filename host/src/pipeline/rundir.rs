@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! run/
-//!   manifest.json               what the run is made from, by hash
+//!   manifest.json               what the run is made from, with hashes
+//!   config.yaml                 the configuration with every default spelled out
 //!   eval-0.json, eval-1.json    held-out figures before round 1, after round 1, ...
 //!   round-1/
 //!     generations.jsonl         the model's own responses, in row order
 //!     pairs.bin, rows.json      token ids of prompt, chosen, rejected; the data row of each
-//!     encoder.json, encoder.state, distance.state, latents.safetensors, scores.jsonl
+//!     encoder.json, encoder.state, distance.state, latents.safetensors,
+//!     scores.jsonl              distance and weight of every pair
 //!     reference.json            reference log-probabilities
 //!     train/                    metrics.jsonl, checkpoint-N/
 //!     model/                    the model, or its adapter, after the round
@@ -16,7 +18,7 @@
 //! ```
 
 use super::Stage;
-use crate::{Error, Result, config::RunConfig, files, plugin::PluginRecord};
+use crate::{Error, Result, config::RunConfig, data::Dataset, files, plugin::PluginRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -50,6 +52,21 @@ pub struct Manifest {
     pub plugins: Vec<PluginRecord>,
 }
 
+impl Manifest {
+    /// Hashes what a config names.
+    pub fn new(config: &RunConfig, data: &Dataset, plugins: Vec<PluginRecord>) -> Result<Self> {
+        let source = |path: &Path| Ok::<_, Error>(Source { path: path.to_owned(), sha256: hash_path(path)? });
+        Ok(Self {
+            ldalign: env!("CARGO_PKG_VERSION").into(),
+            config: config.clone(),
+            model: source(&config.model)?,
+            data: Source { path: config.data.path.clone(), sha256: data.hash().into() },
+            eval: config.eval.as_ref().map(|e| source(&e.data.path)).transpose()?,
+            plugins,
+        })
+    }
+}
+
 /// An open run directory, held by this process alone.
 pub struct RunDir {
     path: PathBuf,
@@ -69,11 +86,7 @@ impl RunDir {
         })?;
         let file = path.join("manifest.json");
         if file.exists() {
-            let old: serde_json::Value = serde_json::from_str(&files::read_text(&file)?).map_err(|e| {
-                Error::new("run/manifest", format!("{} cannot be read", file.display()))
-                    .hint("choose another output_dir, or restore the file")
-                    .caused_by(e)
-            })?;
+            let old: serde_json::Value = files::read_json(&file)?;
             let new = serde_json::to_value(manifest)
                 .map_err(|e| Error::new("run/manifest", "cannot be written").caused_by(e))?;
             let mut changes = Vec::new();
@@ -86,6 +99,7 @@ impl RunDir {
                 .hint("undo the change to go on with this run, or choose another output_dir"));
             }
         } else {
+            files::write(&path.join("config.yaml"), manifest.config.to_yaml()?.as_bytes())?;
             files::write_json(&file, manifest)?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
@@ -117,8 +131,7 @@ impl RunDir {
         if !record.exists() {
             return Ok(false);
         }
-        let outputs: BTreeMap<PathBuf, String> = serde_json::from_str(&files::read_text(&record)?)
-            .map_err(|e| Error::new("run/damaged", format!("{} cannot be read", record.display())).caused_by(e))?;
+        let outputs: BTreeMap<PathBuf, String> = files::read_json(&record)?;
         for (name, hash) in &outputs {
             let path = self.path.join(name);
             if !path.exists() || hash_path(&path)? != *hash {

@@ -1,13 +1,14 @@
 //! Stage `score`: latents of golden and losing responses, their distances, and the weights at the first step.
 
-use super::{Run, SharedPolicy, generate::parse_line};
+use super::{Run, SharedPolicy};
 use crate::{
     Error, Result,
     data::{Dataset, tokens::TokenStore},
     files, interrupt,
-    plugin::{CorpusSource, Encoder, OwnedSample, Schedule},
+    plugin::{CorpusSource, Encoder, OwnedSample},
     progress::Progress,
     text::TextCodec,
+    train,
 };
 use ldalign_sdk::{Sample, StepContext};
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ impl Run {
     pub(super) fn score(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
         let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
-        let rows: Vec<usize> = parse_line(&files::read_text(&dir.join("rows.json"))?)?;
+        let rows: Vec<usize> = files::read_json(&dir.join("rows.json"))?;
         let mut outputs = Vec::new();
         let measured = self.measures();
         let distances = if measured {
@@ -65,9 +66,10 @@ impl Run {
         } else {
             vec![0.0; rows.len()]
         };
-        let schedule = self.schedule(round, &distances)?;
-        let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps: 1 };
-        let weights = schedule.weights(start, &distances)?;
+        let weigher = self.weigher(&distances)?;
+        let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
+        let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps };
+        let weights = weigher.weights(start, &distances)?;
         let path = dir.join("scores.jsonl");
         let corpus = Samples { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
         let mut failed = None;
@@ -84,7 +86,7 @@ impl Run {
             Ok(())
         });
         failed.map_or(written, Err)?;
-        schedule.close()?;
+        weigher.close()?;
         outputs.push(path);
         Ok(outputs)
     }
@@ -99,8 +101,7 @@ impl Run {
         outputs: &mut Vec<PathBuf>,
     ) -> Result<Vec<f32>> {
         let dir = self.dir.round(round);
-        let services = self.services(Some(policy), &self.config.encoder.plugin.clone());
-        let mut encoder = self.encoder.encoder(services)?;
+        let mut encoder = self.encoder.encoder(self.services(Some(policy), &self.encoder))?;
         self.restore(round, "encoder.state", |state| encoder.load(state))?;
         let corpus = Samples { data: &self.data, codec: &self.codec, pairs, rows };
         let fit = encoder.fit(&corpus)?;
@@ -120,8 +121,7 @@ impl Run {
         files::write(&state, &encoder.save()?)?;
         encoder.close()?;
 
-        let services = self.services(None, &self.config.distance.plugin.clone());
-        let mut distance = self.distance.distance(services)?;
+        let mut distance = self.distance.distance(self.services(None, &self.distance))?;
         self.restore(round, "distance.state", |state| distance.load(state))?;
         distance.fit(&golden, &losing, shape)?;
         let distances = distance.distances(&golden, &losing, shape)?;
@@ -132,11 +132,6 @@ impl Run {
         Ok(distances)
     }
 
-    /// Whether weights depend on distances, so that something must be encoded.
-    pub(super) fn measures(&self) -> bool {
-        !self.data.has_weights() && self.schedule.property("uses_distances").unwrap_or(true)
-    }
-
     /// Warm start: what a plugin learned in the round before.
     fn restore(&self, round: u64, name: &str, load: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         let path = self.dir.round(round - 1).join(name);
@@ -144,41 +139,6 @@ impl Run {
             return Ok(());
         }
         load(&files::read(&path)?)
-    }
-
-    /// The schedule, having seen the round's distances.
-    pub(super) fn schedule(&mut self, round: u64, distances: &[f32]) -> Result<Weigher> {
-        if self.data.has_weights() {
-            return Ok(Weigher::Given);
-        }
-        let services = self.services(None, &self.config.schedule.plugin.clone());
-        let mut schedule = self.schedule.schedule(services)?;
-        schedule.begin_round(distances).map_err(|e| e.at(format!("round {round}")))?;
-        Ok(Weigher::Schedule(schedule))
-    }
-}
-
-/// Where weights come from.
-pub(super) enum Weigher {
-    /// The data's own weights, which take the place of distances.
-    Given,
-    /// A schedule plugin.
-    Schedule(Schedule),
-}
-
-impl Weigher {
-    pub(super) fn weights(&self, at: StepContext, distances: &[f32]) -> Result<Vec<f32>> {
-        match self {
-            Weigher::Given => Ok(distances.to_vec()),
-            Weigher::Schedule(schedule) => schedule.weights(at, distances),
-        }
-    }
-
-    pub(super) fn close(self) -> Result<()> {
-        match self {
-            Weigher::Given => Ok(()),
-            Weigher::Schedule(schedule) => schedule.close(),
-        }
     }
 }
 

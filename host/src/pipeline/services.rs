@@ -4,24 +4,32 @@ use crate::{
     Error, Result, interrupt,
     model::{Pack, Policy},
     plugin::{ModelFacts, Pooling, Services},
+    progress::Progress,
 };
 use ldalign_sdk::Sample;
-use std::sync::{Arc, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, RwLock, TryLockError};
 
 /// The policy, read by plugins while latents are made, written by training.
 pub type SharedPolicy = Arc<RwLock<Policy>>;
 
-/// Services backed by a policy; `None` before one is loaded.
+/// Parts in which a plugin's own progress is shown.
+const PARTS: u64 = 100;
+
+/// Services backed by a policy, or by none where a plugin has no business with it.
 pub struct PolicyServices {
-    /// The policy.
-    pub policy: Option<SharedPolicy>,
-    /// Tokens that end a response.
-    pub end_ids: Vec<u32>,
-    /// Seed for the plugin.
-    pub seed: u64,
+    policy: Option<SharedPolicy>,
+    end_ids: Vec<u32>,
+    seed: u64,
+    plugin: String,
+    fit: Mutex<Option<Progress>>,
 }
 
 impl PolicyServices {
+    /// Services for the plugin of this id, whose randomness comes from `seed`.
+    pub fn new(policy: Option<SharedPolicy>, end_ids: &[u32], seed: u64, plugin: &str) -> Self {
+        Self { policy, end_ids: end_ids.to_vec(), seed, plugin: plugin.into(), fit: Mutex::default() }
+    }
+
     fn with<R>(&self, work: impl FnOnce(&Policy) -> Result<R>) -> Result<R> {
         let policy = self.policy.as_ref().ok_or_else(|| Error::new("plugin/no-model", "no model is loaded yet"))?;
         match policy.try_read() {
@@ -80,6 +88,18 @@ impl Services for PolicyServices {
 
     fn threads(&self) -> usize {
         rayon::current_num_threads()
+    }
+
+    fn progress(&self, fraction: f32, note: &str) {
+        let Ok(mut fit) = self.fit.lock() else { return };
+        let done = (fraction.clamp(0.0, 1.0) * PARTS as f32) as u64;
+        let progress = fit.get_or_insert_with(|| Progress::new(format!("fit {}", self.plugin), 0, PARTS));
+        progress.advance(done.saturating_sub(progress.done()), note);
+        if done == PARTS
+            && let Some(progress) = fit.take()
+        {
+            progress.finish(note);
+        }
     }
 }
 

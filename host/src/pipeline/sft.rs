@@ -1,11 +1,10 @@
 //! `ldalign sft`: supervised fine-tuning on golden responses by the same engine.
 
-use super::device;
+use super::{Manifest, RunDir, device};
 use crate::{
     Result,
     config::RunConfig,
     data::{Dataset, tokens::TokenStore},
-    files,
     model::Policy,
     text::TextCodec,
     train,
@@ -14,12 +13,12 @@ use std::path::PathBuf;
 
 /// Trains `config.model` on the rows and writes `output_dir/model`; returns that directory.
 ///
-/// The output directory holds rows.bin, train/ (metrics and checkpoints) and model/; started again, it goes on.
+/// The output directory holds manifest.json, rows.bin, train/ (metrics and checkpoints) and model/; started again, it goes on.
 pub fn sft(config: &RunConfig) -> Result<PathBuf> {
     let data = Dataset::open(&config.data)?;
     let codec = TextCodec::load(&config.model)?;
-    let dir = &config.output_dir;
-    files::make_dir(dir)?;
+    let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
+    let dir = dir.path();
     let mut budget = config.data.budget();
     let path = dir.join("rows.bin");
     TokenStore::write(

@@ -22,14 +22,14 @@ impl Run {
     pub(super) fn train(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
         let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
-        let distances: Vec<f32> = files::read_text(&dir.join("scores.jsonl"))?
+        let basis: Vec<f32> = files::read_text(&dir.join("scores.jsonl"))?
             .lines()
-            .map(|line| parse_line::<ScoreLine>(line).map(|s| s.distance.unwrap_or(s.weight)))
+            .map(|line| parse_line::<ScoreLine>(line).map(|s| self.basis(&s)))
             .collect::<Result<_>>()?;
-        if distances.len() != pairs.len() {
+        if basis.len() != pairs.len() {
             return Err(Error::new(
                 "run/damaged",
-                format!("scores.jsonl has {} lines for {} pairs", distances.len(), pairs.len()),
+                format!("scores.jsonl has {} lines for {} pairs", basis.len(), pairs.len()),
             ));
         }
         let shared = self.policy(round)?;
@@ -37,7 +37,7 @@ impl Run {
 
         let path = dir.join("reference.json");
         let reference = match path.exists() {
-            true => parse_line::<Reference>(&files::read_text(&path)?)?,
+            true => files::read_json::<Reference>(&path)?,
             false => {
                 let mut progress = Progress::new(format!("round {round} reference"), 0, pairs.len() as u64);
                 let logps = train::reference_logps(&policy, &pairs, |rows| {
@@ -55,19 +55,19 @@ impl Run {
                 .hint("delete it to have it computed again"));
         }
 
-        let schedule = self.schedule(round, &distances)?;
+        let weigher = self.weigher(&basis)?;
         let data = DpoData {
             pairs: &pairs,
             reference: &reference.logps,
-            distances: &distances,
+            distances: &basis,
             measured: self.measures(),
-            schedule: &|at, d| schedule.weights(at, d),
+            schedule: &|at, d| weigher.weights(at, d),
             round: (round - 1, self.config.rounds),
         };
         let seed = self.config.seed.wrapping_add(round);
         let work = dir.join("train");
         train::dpo(&mut policy, &data, &self.config.train, seed, &work)?;
-        schedule.close()?;
+        weigher.close()?;
         let model = self.dir.model(round);
         policy.save(&model)?;
         Ok(vec![path, work.join("metrics.jsonl"), model])
