@@ -213,3 +213,71 @@ impl<T: WeightSchedule> abi::ScheduleObject for Instance<T> {
         self.end()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use abi::{DistanceObject, DistanceObject_TO};
+
+    struct Moody;
+
+    impl DistanceMetric for Moody {
+        const ID: &'static str = "moody";
+        const SUMMARY: &'static str = "Panics on negative numbers and when dropped";
+        type Options = crate::NoOptions;
+        fn new(_: crate::NoOptions, _: crate::Host) -> Result<Self, Error> {
+            Ok(Self)
+        }
+        fn distance(&self, a: crate::Latent<'_>, _: crate::Latent<'_>) -> Result<f32, Error> {
+            assert!(a.values()[0] >= 0.0, "negative");
+            Ok(a.values()[0])
+        }
+    }
+
+    impl Drop for Moody {
+        fn drop(&mut self) {
+            // A payload that is no text.
+            std::panic::panic_any(7);
+        }
+    }
+
+    fn distance(moody: &impl DistanceObject, a: f32) -> Result<f32, Error> {
+        let (a, b, mut out) = ([a], [0.0], [f32::NAN]);
+        let one = abi::Shape { slots: 1, dim: 1 };
+        from_abi(moody.distances(a[..].into(), b[..].into(), one, (&mut out[..]).into()))?;
+        Ok(out[0])
+    }
+
+    #[test]
+    fn panics_become_errors_with_their_place() {
+        let mut moody = Instance::new(Moody);
+        assert_eq!(distance(&moody, 2.0), Ok(2.0));
+        let e = distance(&moody, -1.0).unwrap_err();
+        assert_eq!(e.code(), ErrorCode::PANIC);
+        assert!(e.message().starts_with("negative (sdk/src/boundary.rs:"), "{e}");
+        let e = from_abi(DistanceObject::close(&mut moody)).unwrap_err();
+        assert!(e.message().starts_with("a panic whose payload is no text (sdk/src/boundary.rs:"), "{e}");
+        assert_eq!(distance(&moody, 2.0), Err(Error::failed("the instance is closed")));
+    }
+
+    #[test]
+    fn a_panic_while_an_object_is_dropped_ends_there() {
+        drop(DistanceObject_TO::<'static, abi::abi_stable::std_types::RBox<()>>::from_value(
+            Instance::new(Moody),
+            TD_Opaque,
+        ));
+    }
+
+    #[test]
+    fn samples_come_back_as_they_went() {
+        let sample =
+            OwnedSample { prompt: "p".into(), response: "ü".into(), prompt_ids: vec![1, 2], response_ids: vec![] };
+        assert_eq!(owned(buf(sample.clone())), sample);
+        let read = crate::Corpus::new(&vec![OwnedSample::default(), sample.clone()]).read(&[1, 1]).unwrap();
+        assert_eq!(read, [sample.clone(), sample.clone()]);
+        let views = [view(&sample.as_sample())];
+        let back = samples(views[..].into());
+        assert_eq!((back[0].response, back[0].prompt_ids), ("ü", &[1, 2][..]));
+    }
+}

@@ -160,3 +160,27 @@ pub const fn describe<L: Library>(name: &str, version: &str, license: &str) -> J
     json.raw("]}");
     json
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped_as_json_wants() {
+        const TEXT: &str = "a \"quote\", a \\, a\ttab, a\u{1f}, and ü";
+        let mut json = Json { bytes: [0; CAPACITY], len: 0 };
+        json.string(TEXT);
+        let read: String = serde_json::from_slice(&json.bytes[..json.len]).unwrap();
+        assert_eq!(read, TEXT);
+    }
+
+    #[test]
+    fn ids_are_file_names_and_keys() {
+        assert!(is_id("chord-length2"));
+        for bad in ["", "Chord", "a_b", "a/b", "ä"] {
+            assert!(!is_id(bad), "{bad}");
+        }
+        assert!(same("ab", "ab") && !same("ab", "abc") && !same("ab", "ba") && !same("", "a"));
+    }
+}

@@ -5,9 +5,12 @@ use crate::{Error, Result, files};
 use ldalign_abi::{
     PluginModule_Ref,
     abi_stable::{
-        abi_stability::{StableAbi, check_layout_compatibility},
+        abi_stability::{
+            StableAbi,
+            abi_checking::{AbiInstabilityErrors, check_layout_compatibility},
+        },
         library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL},
-        type_layout::TypeLayout,
+        type_layout::{TLFieldOrFunction, TypeLayout},
     },
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
@@ -76,32 +79,42 @@ const REBUILD: &str = "rebuild the plugin with this program's SDK";
 /// The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields read as None or as
 /// the default body, but the stock check accepts growth on the plugin's side only.
 fn agree(host: &'static TypeLayout, plugin: &'static TypeLayout) -> std::result::Result<(), String> {
-    match check_layout_compatibility(host, plugin).into_result() {
+    match check_layout_compatibility(host, plugin) {
         Err(mismatch) if check_layout_compatibility(plugin, host).is_err() => {
             tracing::debug!("full layout comparison:\n{mismatch}");
-            Err(condense(&mismatch.to_string()))
+            Err(condense(&mismatch))
         }
         _ => Ok(()),
     }
 }
 
-/// The 900 lines of a mismatch as one: for each differing type, what the host has and what the plugin has.
-fn condense(report: &str) -> String {
-    let lines: Vec<&str> = report.lines().map(str::trim).collect();
-    // A field takes several lines, of which name and type say enough.
-    let value = |heading: &str, from: usize| {
-        let at = lines.iter().skip(from).position(|l| *l == heading).map_or(lines.len(), |n| from + n + 1);
-        let shown = lines[at..].iter().take_while(|l| !l.is_empty() && **l != "Found:").take(2);
-        shown.map(|l| l.trim_start_matches("field_name:").trim_start_matches("type:")).collect::<Vec<_>>().join(": ")
+/// The 900 lines of a mismatch as one: where the types differ, what the host has there and what the plugin has.
+fn condense(mismatch: &AbiInstabilityErrors) -> String {
+    let name = |step: &TLFieldOrFunction| match step {
+        TLFieldOrFunction::Field(field) => field.name().to_owned(),
+        TLFieldOrFunction::Function(function) => function.name.to_string(),
     };
-    let (mut found, mut type_name) = (Vec::new(), "");
-    for (i, line) in lines.iter().enumerate() {
-        if *line == "Layout of expected type:" {
-            type_name = lines.get(i + 2).map_or("", |l| l.trim_start_matches("type:"));
-        }
-        if let Some(kind) = line.strip_prefix("Error:") {
-            let (host, plugin) = (value("Expected:", i), value("Found:", i));
-            found.push(format!("{type_name}: {kind}: host has {host}, plugin has {plugin}"));
+    let mut found = Vec::new();
+    for error in &mismatch.errors {
+        // The way to a type is long and mostly abi_stable's; its last two steps are ours.
+        let way: Vec<String> = error.stack_trace.iter().map(|step| name(&step.expected)).collect();
+        let place = way[way.len().saturating_sub(2)..].join(".");
+        let report = error.to_string();
+        let lines: Vec<&str> = report.lines().map(str::trim).collect();
+        // A field takes several lines, of which name and type say enough.
+        let value = |heading: &str, from: usize| {
+            let after = lines[from..].iter().skip_while(|l| **l != heading).skip(1);
+            let shown = after.take_while(|l| !l.is_empty() && **l != "Found:").take(2);
+            shown
+                .map(|l| l.trim_start_matches("field_name:").trim_start_matches("type:"))
+                .collect::<Vec<_>>()
+                .join(": ")
+        };
+        for (i, line) in lines.iter().enumerate() {
+            if let Some(kind) = line.strip_prefix("Error:") {
+                let (host, plugin) = (value("Expected:", i), value("Found:", i));
+                found.push(format!("`{place}`: {kind}: host has {host}, plugin has {plugin}"));
+            }
         }
     }
     found.dedup();
@@ -116,8 +129,9 @@ mod tests {
 
     macro_rules! stage {
         ($stage:ident $fields:tt) => {
+            #[allow(dead_code, non_camel_case_types)]
             mod $stage {
-                use ldalign_abi::abi_stable::{self, StableAbi};
+                use abi_stable::StableAbi;
                 #[repr(C)]
                 #[derive(StableAbi)]
                 #[sabi(kind(Prefix(prefix_ref = Module_Ref)), missing_field(option))]
@@ -139,7 +153,7 @@ mod tests {
         // What the second direction is for: alone, the first refuses a plugin older than the host.
         assert!(check_layout_compatibility(grown, first).is_err());
         let e = agree(first, retyped::Module_Ref::LAYOUT);
-        assert_eq!(e, Err("".into()));
+        assert_eq!(e, Err("`b`: mismatched type: host has u64, plugin has i64".into()));
         assert!(agree(grown, retyped::Module_Ref::LAYOUT).is_err());
     }
 }
