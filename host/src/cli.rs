@@ -149,10 +149,15 @@ fn complain(e: &Error) {
     }
 }
 
-/// Writes data to stdout. A reader that has gone away, as `head` does, ends the program quietly.
+/// Writes a line of data to stdout.
 fn print(text: &str) -> Result<()> {
+    write(&format!("{text}\n"))
+}
+
+/// Writes data to stdout. A reader that has gone away, as `head` does, ends the program quietly.
+fn write(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => Err(Error::new("cli/output", "cannot write to stdout").caused_by(e)),
         Ok(()) => Ok(()),

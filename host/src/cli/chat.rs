@@ -1,13 +1,14 @@
 //! `chat`: a conversation with a model, line by line; a line from a pipe is answered as one from a terminal.
 
 use super::{
+    on_pool,
     paint::{Paint, Style},
-    print,
+    print, write,
 };
 use ldalign::{
     Error, Result,
     config::GenerateConfig,
-    generate::{Request, StopReason, generate},
+    generate::{Request, StopReason, generate_one},
     interrupt,
     model::Policy,
     pipeline,
@@ -76,15 +77,11 @@ impl Chat {
             history.push(message("user", line));
             let request = Request { prompt: codec.encode_prompt(&history)?, key: turn };
             turn += 1;
-            let mut answer = None;
-            let requests = std::iter::once(Ok((0, request)));
-            generate(&policy, requests, &config, codec.end_ids(), self.seed, |_, generation| {
-                answer = Some(generation);
-                Ok(())
-            })?;
-            let answer = answer.expect("every request is answered");
+            let mut text = codec.stream();
+            let show = |token| write(&text.push(token)?);
+            let answer = on_pool(|| generate_one(&policy, &request, &config, codec.end_ids(), self.seed, show))?;
             let text = codec.decode(&answer.ids)?;
-            print(&text)?;
+            print("")?;
             if answer.stop == StopReason::Length {
                 eprintln!("{}", paint.style(Style::Note, "(cut: --max-new-tokens raises the limit)"));
             }
