@@ -333,7 +333,7 @@ pub struct EvalConfig {
     /// How a generated response is compared with the golden one.
     #[serde(default)]
     pub checker: Checker,
-    /// Sampling for the accuracy; temperature 0 by default.
+    /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
     #[serde(default)]
     pub generate: Option<GenerateConfig>,
 }

@@ -67,6 +67,10 @@ struct Entry {
 const _: () = assert!(size_of::<Entry>() == 16);
 
 impl Dataset {
+    /// Where a row lies, for messages: `FILE, line N`.
+    pub fn place(&self, row: &Row) -> String {
+        format!("{}, line {}", self.path.display(), row.line)
+    }
     /// Scans the file once: every row's shape is checked, its offset noted.
     ///
     /// Fails at the first row that is no JSON object, lacks a field, or is of another shape than the first row.

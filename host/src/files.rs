@@ -4,7 +4,7 @@ use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
-    io::{self, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -31,6 +31,19 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
             .hint("restore the file, or start again in another output_dir")
             .caused_by(e)
     })
+}
+
+/// The lines of a JSON-lines file that a run wrote, read one at a time.
+pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<impl Iterator<Item = Result<T>> + use<T>> {
+    let file = File::open(path).map_err(|e| io_error(path, "read", e))?;
+    let path = path.to_owned();
+    Ok(BufReader::new(file).lines().enumerate().map(move |(i, line)| {
+        let line = line.map_err(|e| io_error(&path, "read", e))?;
+        serde_json::from_str(&line).map_err(|e| {
+            let message = format!("{}, line {}: not what was written there", path.display(), i + 1);
+            Error::new("run/damaged", message).hint("start again in another output_dir").caused_by(e)
+        })
+    }))
 }
 
 /// Reads a whole UTF-8 file.
@@ -192,17 +205,16 @@ impl Journal {
     /// Opens or creates the file, keeps its whole lines, and hands each to `seen`.
     pub fn open(path: &Path, mut seen: impl FnMut(&str) -> Result<()>) -> Result<Self> {
         let fail = |e| io_error(path, "open", e);
-        let mut file = File::options().read(true).append(true).create(true).open(path).map_err(fail)?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(fail)?;
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        for line in text[..whole].split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-            seen(
-                std::str::from_utf8(line)
-                    .map_err(|e| Error::new("file/journal", format!("{} is not UTF-8", path.display())).caused_by(e))?,
-            )?;
+        let file = File::options().read(true).append(true).create(true).open(path).map_err(fail)?;
+        let (mut reader, mut line, mut whole) = (BufReader::new(&file), Vec::new(), 0);
+        while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 && line.last() == Some(&b'\n') {
+            whole += line.len() as u64;
+            let text = std::str::from_utf8(&line)
+                .map_err(|e| Error::new("file/journal", format!("{} is not UTF-8", path.display())).caused_by(e))?;
+            seen(text.trim_end())?;
+            line.clear();
         }
-        file.set_len(whole as u64).map_err(fail)?;
+        file.set_len(whole).map_err(fail)?;
         Ok(Self { path: path.to_owned(), file })
     }
     /// Cuts the file back to its first `lines` lines, as a resumed run does with what came after its checkpoint.

@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod generate;
+mod inspect;
 mod pairs;
 mod rundir;
 mod score;
@@ -14,6 +15,7 @@ mod train;
 mod weights;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use inspect::inspect;
 pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
 pub use services::{PolicyServices, SharedPolicy};
@@ -23,8 +25,9 @@ use crate::{
     Error, Result,
     config::{PluginChoice, RunConfig},
     data::Dataset,
+    estimate::Estimate,
     interrupt,
-    model::Policy,
+    model::{ModelConfig, Policy},
     plugin::{Finder, Kind, Plugin, PluginRecord},
     report,
     text::TextCodec,
@@ -79,12 +82,19 @@ pub struct Run {
     distance: Plugin,
     schedule: Plugin,
     device: Device,
-    policy: Option<SharedPolicy>,
+    /// The policy in memory and the round at whose start it stands.
+    policy: Option<(u64, SharedPolicy)>,
 }
 
 /// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run directory.
 pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
     let mut run = Run::open(config)?;
+    if let Some(stage) = until
+        && (1..=run.config.rounds).try_fold(true, |all, round| Ok::<_, Error>(all && run.dir.is_done(round, stage)?))?
+    {
+        tracing::info!("{stage} is done in all rounds");
+        return Ok(run.dir.path().to_owned());
+    }
     run.evaluate(0)?;
     for round in 1..=run.config.rounds {
         for stage in Stage::ALL {
@@ -116,6 +126,11 @@ impl Run {
         let data = Dataset::open(&config.data)?;
         let codec = TextCodec::load(&config.model)?;
         let device = device(&config.device)?;
+        if !RunDir::is_started(&config.output_dir) {
+            let (_, longest) = inspect(&config, &data, &codec, |_, _, _, _| Ok(()))?;
+            let estimate = Estimate::new(&config, &ModelConfig::of(&config.model)?, longest, !data.has_rejected())?;
+            tracing::info!("memory: {estimate}");
+        }
         let plugins = [&encoder, &distance, &schedule].map(|p| p.record().clone());
         let manifest = Manifest::new(&config, &data, plugins.into())?;
         let dir = RunDir::open(&config.output_dir, &manifest)?;
@@ -133,9 +148,13 @@ impl Run {
 
     /// The policy as it stands at the start of `round`: the starting model, or what the round before left.
     fn policy(&mut self, round: u64) -> Result<SharedPolicy> {
-        if let Some(policy) = &self.policy {
+        if let Some((at, policy)) = &self.policy
+            && *at == round
+        {
             return Ok(policy.clone());
         }
+        // Two models at once could be too much for the memory.
+        self.policy = None;
         let mut policy = match (&self.config.train.lora, round) {
             (None, 2..) => Policy::load(&self.dir.model(round - 1), &self.device)?,
             _ => Policy::load(&self.config.model, &self.device)?,
@@ -146,7 +165,7 @@ impl Run {
                 policy.load_adapter(&self.dir.model(round - 1))?;
             }
         }
-        Ok(self.policy.insert(Arc::new(RwLock::new(policy))).clone())
+        Ok(self.policy.insert((round, Arc::new(RwLock::new(policy)))).1.clone())
     }
 
     /// What the host does for one of the run's plugins.

@@ -135,11 +135,12 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
             state.lines += 1;
         }
         let save_steps = if config.save_steps > 0 { config.save_steps } else { plan.steps_per_epoch };
-        if last || every(save_steps) || interrupt::requested() {
+        let stop = interrupt::requested();
+        if last || every(save_steps) || stop {
             metrics.sync()?;
             checkpoints.save(&state, &trainable, &optimizer)?;
         }
-        if !last {
+        if stop && !last {
             interrupt::check()?;
         }
     }

@@ -11,7 +11,7 @@ use std::{
 /// Two rounds with every stage in them; the auto-encoder makes scoring long enough to be hit.
 const RUN: &str = "
 rounds: 2
-generate: { max_new_tokens: 24, batch_size: 4 }
+generate: { max_new_tokens: 24, batch_size: 4, temperature: 0.7, top_p: 0.9 }
 encoder: { plugin: autoencoder, options: { steps: 40 } }
 train: { learning_rate: 1.0e-4, per_device_train_batch_size: 2, gradient_accumulation_steps: 2, num_train_epochs: 3, save_steps: 2 }
 ";

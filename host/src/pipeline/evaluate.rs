@@ -109,6 +109,7 @@ pub fn evaluate(
         nll -= policy.logps(&pack, &targets)?.iter().map(|&l| f64::from(l)).sum::<f64>();
         tokens += targets.len();
     }
+    fitting.report().check().map_err(|e| e.at("eval.data"))?;
     let rows = data.len();
     let share = |n: usize| n as f64 / rows.max(1) as f64;
     let figures = Evaluation {
@@ -133,13 +134,17 @@ fn is_right(checker: Checker, response: &str, golden: &str) -> bool {
     }
 }
 
-/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200.
+/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200. In `2-1` and `GPT-4` the hyphen is no sign.
 fn last_number(text: &str) -> Option<f64> {
-    text.split(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ',' | '-'))).rev().find_map(|word| {
-        let word = word.trim_matches([',', '.']).replace(',', "");
-        // In `2-1` the hyphen is no sign of the 1's.
-        word.parse().ok().or_else(|| word.rsplit('-').next()?.parse().ok())
-    })
+    let head = &text[..=text.rfind(|c: char| c.is_ascii_digit())?];
+    let number = head.rsplit(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ','))).next()?;
+    let before = &head[..head.len() - number.len()];
+    let is_sign =
+        before.strip_suffix('-').is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric() || c == ')'));
+    let plain = number.replace(',', "");
+    // `1.2.3` is no number; its last part is.
+    let value: f64 = plain.parse().or_else(|_| plain.rsplit('.').next().unwrap_or_default().parse()).ok()?;
+    Some(if is_sign { -value } else { value })
 }
 
 #[cfg(test)]
@@ -152,6 +157,9 @@ mod tests {
         assert_eq!(last_number("48+24 = 72 clips\n#### 1,072."), Some(1072.0));
         assert_eq!(last_number("minus -3.5!"), Some(-3.5));
         assert_eq!(last_number("2-1"), Some(1.0));
+        assert_eq!(last_number("GPT-4"), Some(4.0));
+        assert_eq!(last_number("5 + -7"), Some(-7.0));
+        assert_eq!(last_number("step 1.2.3"), Some(3.0));
         assert_eq!(last_number("none - here."), None);
     }
 

@@ -2,13 +2,16 @@
 
 use super::Run;
 use crate::{
-    Result,
+    Error, Result,
     files::{self, Journal},
     generate::{Request, StopReason, generate},
     progress::Progress,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
+
+/// Responses as they come, in any order.
+pub(super) const PARTIAL: &str = "generations.partial.jsonl";
 
 /// A line of generations.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,11 +34,12 @@ impl Run {
         let dir = self.dir.round(round);
         files::make_dir(&dir)?;
         // Responses are kept as they come; where each begins in the journal is all that stays in memory.
-        let partial = dir.join("generations.partial.jsonl");
+        let partial = dir.join(PARTIAL);
         let mut lines = BTreeMap::new();
         let mut at = 0;
         let mut journal = Journal::open(&partial, |line| {
-            let done: GenerationLine = parse_line(line)?;
+            let done: GenerationLine = serde_json::from_str(line)
+                .map_err(|e| Error::new("run/damaged", format!("{} cannot be read", partial.display())).caused_by(e))?;
             lines.insert(done.index, at..at + line.len());
             at += line.len() + 1;
             Ok(())
@@ -45,7 +49,9 @@ impl Run {
         let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
         let missing: Vec<usize> = (0..data.len()).filter(|i| !lines.contains_key(i)).collect();
         let requests = missing.iter().map(|&index| {
-            let prompt = budget.cut_prompt(codec.encode_prompt(&data.row(index)?.history)?);
+            let row = data.row(index)?;
+            let prompt = codec.encode_prompt(&row.history).map_err(|e| e.at(data.place(&row)))?;
+            let prompt = budget.cut_prompt(prompt);
             Ok((index, Request { prompt, key: (round << 40) | index as u64 }))
         });
         let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, data.len() as u64);
@@ -70,12 +76,6 @@ impl Run {
                 out.write_all(b"\n")
             })
         })?;
-        files::remove_file(&partial)?;
         Ok(vec![path])
     }
-}
-
-pub(super) fn parse_line<T: serde::de::DeserializeOwned>(line: &str) -> Result<T> {
-    serde_json::from_str(line)
-        .map_err(|e| crate::Error::new("run/damaged", "a line of the run's own files cannot be read").caused_by(e))
 }

@@ -2,32 +2,31 @@
 
 use super::{
     Run,
-    generate::{GenerationLine, parse_line},
+    generate::{GenerationLine, PARTIAL},
 };
-use crate::{Error, Result, data::tokens::TokenStore, files, progress::Progress};
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-};
+use crate::{Error, Result, data::tokens::TokenStore, files, interrupt, progress::Progress};
+use std::path::PathBuf;
 
 impl Run {
     pub(super) fn pairs(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
         files::make_dir(&dir)?;
+        // Kept until the stage before was recorded, so that no response is ever sampled twice.
+        files::remove_file(&dir.join(PARTIAL))?;
         let (data, codec) = (&self.data, &self.codec);
         let mut budget = self.config.data.budget();
         let mut generations = match data.has_rejected() {
             true => None,
-            false => Some(lines(dir.join("generations.jsonl"))?),
+            false => Some(files::read_lines(&dir.join("generations.jsonl"))?),
         };
         let mut rows: Vec<usize> = Vec::new();
         let mut progress = Progress::new(format!("round {round} pairs"), 0, data.len() as u64);
         let triples = (0..data.len()).filter_map(|index| {
             progress.advance(1, "");
             let triple = (|| {
+                interrupt::check()?;
                 let row = data.row(index)?;
-                let golden = codec.encode_turn(&row.history, &row.chosen)?;
+                let golden = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
                 let rejected = match (&mut generations, &row.rejected) {
                     (Some(lines), _) => next_generation(lines, index)?.ids,
                     (None, Some(text)) => codec.encode_turn(&row.history, text)?.response,
@@ -39,7 +38,7 @@ impl Run {
             if let Ok(Some(_)) = triple {
                 rows.push(index);
             }
-            triple.map_err(|e: Error| e.at(format!("row {index}"))).transpose()
+            triple.transpose()
         });
         let path = dir.join("pairs.bin");
         TokenStore::write(&path, triples)?;
@@ -51,20 +50,9 @@ impl Run {
     }
 }
 
-type Lines = std::io::Lines<BufReader<File>>;
-
-fn lines(path: PathBuf) -> Result<Lines> {
-    let file = File::open(&path).map_err(|e| files::io_error(&path, "read", e))?;
-    Ok(BufReader::new(file).lines())
-}
-
 /// The response to row `index`; generations.jsonl has one line a row in row order.
-fn next_generation(lines: &mut Lines, index: usize) -> Result<GenerationLine> {
+fn next_generation(lines: &mut impl Iterator<Item = Result<GenerationLine>>, index: usize) -> Result<GenerationLine> {
     let missing = || Error::new("run/damaged", format!("generations.jsonl has no line for row {index}"));
-    let line = lines.next().ok_or_else(missing)?.map_err(|e| missing().caused_by(e))?;
-    let line: GenerationLine = parse_line(&line)?;
-    if line.index != index {
-        return Err(missing());
-    }
-    Ok(line)
+    let line = lines.next().ok_or_else(missing)??;
+    if line.index == index { Ok(line) } else { Err(missing()) }
 }

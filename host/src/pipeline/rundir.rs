@@ -87,8 +87,9 @@ impl RunDir {
         let file = path.join("manifest.json");
         if file.exists() {
             let old: serde_json::Value = files::read_json(&file)?;
-            let new = serde_json::to_value(manifest)
-                .map_err(|e| Error::new("run/manifest", "cannot be written").caused_by(e))?;
+            // Through text, as the file went: a 32-bit 0.7 has other digits as a 64-bit number.
+            let new = serde_json::to_string(manifest).and_then(|text| serde_json::from_str(&text));
+            let new = new.map_err(|e| Error::new("run/manifest", "cannot be written").caused_by(e))?;
             let mut changes = Vec::new();
             differences("", &old, &new, &mut changes);
             if !changes.is_empty() {
@@ -103,6 +104,11 @@ impl RunDir {
             files::write_json(&file, manifest)?;
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Whether a run was begun in a directory.
+    pub fn is_started(path: &Path) -> bool {
+        path.join("manifest.json").exists()
     }
 
     /// The directory.
@@ -206,6 +212,9 @@ const MAY_CHANGE: &[&str] = &[
     "config.data.path",
     "config.eval.data.path",
     "config.plugin_path",
+    "config.encoder.plugin",
+    "config.distance.plugin",
+    "config.schedule.plugin",
     "config.train.save_steps",
     "config.train.save_total_limit",
     "model.path",

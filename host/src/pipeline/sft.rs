@@ -24,12 +24,13 @@ pub fn sft(config: &RunConfig) -> Result<PathBuf> {
     TokenStore::write(
         &path,
         (0..data.len()).filter_map(|index| {
-            let row = (|| {
+            let row = (|| -> Result<_> {
+                crate::interrupt::check()?;
                 let row = data.row(index)?;
-                let turn = codec.encode_turn(&row.history, &row.chosen)?;
+                let turn = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
                 Ok(budget.fit(turn.prompt, [turn.response]).map(|(prompt, [completion])| [prompt, completion]))
             })();
-            row.map_err(|e: crate::Error| e.at(format!("row {index}"))).transpose()
+            row.transpose()
         }),
     )?;
     budget.report().check()?;

@@ -1,10 +1,10 @@
 //! Stage `train`: reference log-probabilities once, then weighted DPO, then the round's model.
 
-use super::{Run, ScoreLine, generate::parse_line};
+use super::{Run, ScoreLine};
 use crate::{
     Error, Result,
     data::tokens::TokenStore,
-    files,
+    files, interrupt,
     progress::Progress,
     train::{self, DpoData},
 };
@@ -22,10 +22,9 @@ impl Run {
     pub(super) fn train(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
         let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
-        let basis: Vec<f32> = files::read_text(&dir.join("scores.jsonl"))?
-            .lines()
-            .map(|line| parse_line::<ScoreLine>(line).map(|s| self.basis(&s)))
-            .collect::<Result<_>>()?;
+        let basis = files::read_lines(&dir.join("scores.jsonl"))?
+            .map(|line| line.map(|score: ScoreLine| self.basis(&score)))
+            .collect::<Result<Vec<_>>>()?;
         if basis.len() != pairs.len() {
             return Err(Error::new(
                 "run/damaged",
@@ -42,9 +41,15 @@ impl Run {
                 let mut progress = Progress::new(format!("round {round} reference"), 0, pairs.len() as u64);
                 let logps = train::reference_logps(&policy, &pairs, |rows| {
                     progress.advance(rows, "");
-                    Ok(())
+                    interrupt::check()
                 })?;
                 progress.finish("");
+                if let Some(pair) = logps.iter().position(|[c, r]| !(c.is_finite() && r.is_finite())) {
+                    let what = format!("the model gives pair {pair} log-probabilities {:?}", logps[pair]);
+                    return Err(
+                        Error::new("train/non-finite", what).hint("the model's weights are damaged, or overflow")
+                    );
+                }
                 let reference = Reference { pairs_sha256: pairs.hash().into(), logps };
                 files::write_json(&path, &reference)?;
                 reference
@@ -70,6 +75,8 @@ impl Run {
         weigher.close()?;
         let model = self.dir.model(round);
         policy.save(&model)?;
+        drop(policy);
+        self.policy = Some((round + 1, shared));
         Ok(vec![path, work.join("metrics.jsonl"), model])
     }
 }

@@ -1,0 +1,73 @@
+//! One look at every row before anything is trained: what would fail after hours fails at once.
+
+use crate::{
+    Error, Result,
+    config::RunConfig,
+    data::{Budget, BudgetReport, Dataset, Row},
+    estimate::Longest,
+    interrupt,
+    model::ModelConfig,
+    progress::Progress,
+    text::TextCodec,
+};
+
+/// Tokenises all rows; `each` sees them as they will be trained on (prompt, responses). Returns what was cut and the longest.
+///
+/// Fails where the template, the length limits or the vocabulary do not fit the rows or the model.
+pub fn inspect(
+    config: &RunConfig,
+    data: &Dataset,
+    codec: &TextCodec,
+    mut each: impl FnMut(usize, &Row, &[u32], &[Vec<u32>]) -> Result<()>,
+) -> Result<(BudgetReport, Longest)> {
+    let model = ModelConfig::of(&config.model)?;
+    if codec.vocab_size() > model.vocab_size {
+        let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
+        return Err(Error::new("model/vocabulary", message).hint("tokenizer and weights are not of one model"));
+    }
+    let mut budget = config.data.budget();
+    let mut longest = Longest::default();
+    let mut progress = Progress::new("rows", 0, data.len() as u64);
+    for index in 0..data.len() {
+        interrupt::check()?;
+        let row = data.row(index)?;
+        let kept = encode(&row, codec, &mut budget).map_err(|e| e.at(data.place(&row)))?;
+        progress.advance(1, "");
+        let Some((prompt, responses)) = kept else { continue };
+        // A response that is yet to be generated may be as long as allowed, and is cut to the row's room afterwards.
+        let sampled = if row.rejected.is_none() { config.generate.max_new_tokens } else { 0 };
+        let room = config.data.max_length.saturating_sub(prompt.len()).min(sampled);
+        let tokens = responses.iter().map(Vec::len).sum::<usize>() + room;
+        let sequence = prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0).max(sampled);
+        if sequence > model.max_positions {
+            let message = format!(
+                "{}: {} prompt tokens and a response make up to {sequence}, the model takes {}",
+                data.place(&row),
+                prompt.len(),
+                model.max_positions
+            );
+            return Err(Error::new("data/length", message)
+                .hint("lower data.max_length, data.max_prompt_length or generate.max_new_tokens"));
+        }
+        longest.prompt = longest.prompt.max(prompt.len());
+        if prompt.len() + tokens > longest.row {
+            (longest.row, longest.responses) = (prompt.len() + tokens, tokens);
+        }
+        each(index, &row, &prompt, &responses)?;
+    }
+    progress.finish(&budget.report().to_string());
+    budget.report().check()?;
+    Ok((*budget.report(), longest))
+}
+
+/// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do not fit.
+fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<(Vec<u32>, Vec<Vec<u32>>)>> {
+    let golden = codec.encode_turn(&row.history, &row.chosen)?;
+    Ok(match &row.rejected {
+        None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
+        Some(text) => {
+            let rejected = codec.encode_turn(&row.history, text)?.response;
+            budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
+        }
+    })
+}
