@@ -15,6 +15,9 @@ pub fn io_error(path: &Path, doing: &str, e: io::Error) -> Error {
         io::ErrorKind::StorageFull => {
             err.hint("free some disk space and run the same command again; finished work is kept").caused_by(e)
         }
+        io::ErrorKind::NotFound => err.hint("check the path: there is nothing there").caused_by(e),
+        io::ErrorKind::PermissionDenied => err.hint("check who may read and write it").caused_by(e),
+        io::ErrorKind::IsADirectory => err.hint("a file is expected, and this is a directory").caused_by(e),
         _ => err.caused_by(e),
     }
 }

@@ -112,9 +112,20 @@ impl Plugin {
     }
     fn validate_options(&self) -> Result<()> {
         let (kind, id, options) = (self.record.kind.name(), &self.record.id, self.record.options.to_string());
-        self.who.call(Call::Options, || {
-            self.module.validate_options()(kind.into(), id.as_str().into(), options.as_str().into())
-        })
+        self.who
+            .call(Call::Options, || {
+                self.module.validate_options()(kind.into(), id.as_str().into(), options.as_str().into())
+            })
+            .map_err(|e| {
+                let schema = self.options_schema().unwrap_or_default();
+                match schema["properties"].as_object().filter(|known| !known.is_empty() && e.hint_text().is_none()) {
+                    Some(known) => {
+                        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                        e.hint(format!("its options: {}", names.join(", ")))
+                    }
+                    None => e,
+                }
+            })
     }
     /// For the manifest.
     pub fn record(&self) -> &PluginRecord {

@@ -86,7 +86,7 @@ impl Findings {
         let Self { fitted, longest, memory, .. } = self;
         let mut lines = vec![
             format!("model    {}, {:.1} M parameters", config.model.display(), memory.parameters as f64 / 1e6),
-            format!("data     {} {fitted}", fitted.rows),
+            format!("data     {} rows {fitted}", fitted.rows),
             format!("longest  {} tokens of prompt, {} of a row with its responses", longest.prompt, longest.row),
             format!("train    {:.1} M parameters", memory.trained as f64 / 1e6),
             format!("memory   {memory}"),
@@ -146,7 +146,7 @@ fn tokens_of(row: &Row, prompt: &[u32], responses: &[Vec<u32>], codec: &TextCode
     for ((name, style), ids) in kinds.into_iter().zip(responses) {
         text += &format!("\n  {name:<8}  {}", render(ids, codec, paint, style));
         let ends = ids.last().is_some_and(|id| codec.end_ids().contains(id));
-        text += &format!("\n            {} tokens count{}", ids.len(), if ends { "" } else { "; no end token" });
+        text += &format!("\n            {} tokens trained on{}", ids.len(), if ends { "" } else { "; no end token" });
     }
     text
 }

@@ -79,6 +79,9 @@ impl RopeConfig {
     }
 }
 
+/// What to do with a damaged file.
+const SOURCE: &str = "copy config.json from the model's source again";
+
 /// A JSON object being read, with the file's name for messages.
 struct Fields<'a> {
     file: &'a str,
@@ -90,10 +93,11 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|v| !v.is_null())
     }
     fn bad(&self, key: &str, value: &Value, expected: &str) -> Error {
-        Error::new("model/config", format!("{}: {key} is {value}, expected {expected}", self.file))
+        Error::new("model/config", format!("{}: {key} is {value}, expected {expected}", self.file)).hint(SOURCE)
     }
     fn unsupported(&self, key: &str, value: &Value, supported: &str) -> Error {
         Error::new("model/unsupported", format!("{}: {key} is {value}; supported is {supported}", self.file))
+            .hint("take another model; what is not computed exactly is refused")
     }
     fn size(&self, key: &str) -> Result<Option<usize>> {
         let Some(v) = self.get(key) else { return Ok(None) };
@@ -104,7 +108,8 @@ impl<'a> Fields<'a> {
         }
     }
     fn required(&self, key: &str) -> Result<usize> {
-        self.size(key)?.ok_or_else(|| Error::new("model/config", format!("{}: {key} is missing", self.file)))
+        self.size(key)?
+            .ok_or_else(|| Error::new("model/config", format!("{}: {key} is missing", self.file)).hint(SOURCE))
     }
     fn number(&self, key: &str) -> Result<Option<f64>> {
         let Some(v) = self.get(key) else { return Ok(None) };
@@ -144,7 +149,7 @@ impl ModelConfig {
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let raw: Value = serde_json::from_str(&files::read_text(path)?)
-            .map_err(|e| Error::new("model/config", format!("{file} is not valid JSON")).caused_by(e))?;
+            .map_err(|e| Error::new("model/config", format!("{file} is not valid JSON")).hint(SOURCE).caused_by(e))?;
         let Value::Object(raw) = raw else {
             return Err(Error::new("model/config", format!("{file} is not a JSON object")));
         };

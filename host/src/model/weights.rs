@@ -101,7 +101,7 @@ impl Weights {
         let path = &self.paths[e.file];
         if e.shape != shape {
             let what = format!("{}: {name} is {:?}, but config.json asks for {shape:?}", path.display(), e.shape);
-            return Err(Error::new("model/tensor", what));
+            return Err(Error::new("model/tensor", what).hint("config.json and the weights must be of the same model"));
         }
         let mut bytes = vec![0; e.len];
         let mut file = File::open(path).map_err(|e| io_error(path, "open", e))?;

@@ -48,7 +48,9 @@ impl Finder {
         if plugin.contains('/') || plugin.ends_with(".so") {
             let path = Path::new(plugin);
             return path.canonicalize().map_err(|e| {
-                Error::new("plugin/find", format!("{kind}: cannot open the plugin library {plugin}")).caused_by(e)
+                Error::new("plugin/find", format!("{kind}: cannot open the plugin library {plugin}"))
+                    .hint("relative paths start at the directory of the config file")
+                    .caused_by(e)
             });
         }
         let stem = plugin.replace('-', "_");

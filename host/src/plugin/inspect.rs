@@ -73,8 +73,10 @@ impl Metadata {
             (_, true) => {
                 let others: Vec<String> = self.provides.iter().map(|p| format!("{} {}", p.kind, p.id)).collect();
                 Error::new("plugin/find", format!("{name} provides no {kind}, but: {}", others.join(", ")))
+                    .hint(format!("name a library that provides a {kind}"))
             }
-            (Some(id), _) => Error::new("plugin/find", format!("{name} provides no {kind} called `{id}`, but: {list}")),
+            (Some(id), _) => Error::new("plugin/find", format!("{name} provides no {kind} called `{id}`, but: {list}"))
+                .hint("give one of them as `id`"),
             (None, _) => Error::new("plugin/find", format!("{name} provides several {kind}s: {list}"))
                 .hint("choose one with `id`"),
         })

@@ -38,6 +38,9 @@ impl TextCodec {
         let bytes = files::read(&path)?;
         let unreadable = |e: tokenizers::Error| {
             Error::new("text/tokenizer", format!("{} is not a tokenizer that can be read", path.display()))
+                .hint(
+                    "tokenizer.json is written by transformers' save_pretrained; copy it from the model's source again",
+                )
                 .caused_by(e.to_string())
         };
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(unreadable)?;

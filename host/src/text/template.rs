@@ -77,6 +77,7 @@ fn template_error(what: &str, e: &minijinja::Error) -> Error {
     let line = e.line().map_or(String::new(), |line| format!(" (line {line})"));
     let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
     Error::new("text/template", format!("the chat template {what}{line}: {detail}"))
+        .hint("the template is chat_template.jinja, or chat_template in tokenizer_config.json")
 }
 
 /// Reads `{% generation %}`, with which trainers of other tools mark responses, as a block that is always rendered.
