@@ -23,7 +23,7 @@ pub use sft::sft;
 
 use crate::{
     Error, Result,
-    config::{PluginChoice, RunConfig},
+    config::RunConfig,
     data::Dataset,
     estimate::Estimate,
     interrupt,
@@ -118,11 +118,7 @@ pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
 impl Run {
     /// Validates everything that can be validated before a model is loaded, and opens the run directory.
     pub fn open(config: RunConfig) -> Result<Self> {
-        let finder = Finder::new(&config.plugin_path);
-        let load = |kind, choice: &PluginChoice| finder.load(kind, choice);
-        let encoder = load(Kind::Encoder, &config.encoder)?;
-        let distance = load(Kind::Distance, &config.distance)?;
-        let schedule = load(Kind::Schedule, &config.schedule)?;
+        let [encoder, distance, schedule] = plugins(&config)?;
         let data = Dataset::open(&config.data)?;
         let codec = TextCodec::load(&config.model)?;
         let device = device(&config.device)?;
@@ -131,8 +127,8 @@ impl Run {
             let estimate = Estimate::new(&config, &ModelConfig::of(&config.model)?, longest, !data.has_rejected())?;
             tracing::info!("memory: {estimate}");
         }
-        let plugins = [&encoder, &distance, &schedule].map(|p| p.record().clone());
-        let manifest = Manifest::new(&config, &data, plugins.into())?;
+        let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());
+        let manifest = Manifest::new(&config, &data, records.into())?;
         let dir = RunDir::open(&config.output_dir, &manifest)?;
         Ok(Self { config, dir, data, codec, encoder, distance, schedule, device, policy: None })
     }
@@ -175,6 +171,16 @@ impl Run {
         let salt = id.bytes().fold(*kind as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
         Arc::new(PolicyServices::new(policy, self.codec.end_ids(), self.config.seed ^ salt, id))
     }
+}
+
+/// The encoder, distance and schedule of a config, loaded and their options validated.
+pub fn plugins(config: &RunConfig) -> Result<[Plugin; 3]> {
+    let finder = Finder::new(&config.plugin_path);
+    Ok([
+        finder.load(Kind::Encoder, &config.encoder)?,
+        finder.load(Kind::Distance, &config.distance)?,
+        finder.load(Kind::Schedule, &config.schedule)?,
+    ])
 }
 
 /// The device of a config: `cpu` or `cuda:N`.

@@ -6,14 +6,13 @@ use super::{
     print, print_json,
 };
 use ldalign::{
-    Error, Result,
+    Result,
     config::RunConfig,
-    data::{Budget, BudgetReport, Dataset, Row},
+    data::{BudgetReport, Dataset, Row},
     estimate::{Estimate, Longest},
-    interrupt,
     model::ModelConfig,
-    plugin::{Finder, Kind, PluginRecord},
-    progress::Progress,
+    pipeline,
+    plugin::PluginRecord,
     text::TextCodec,
 };
 use serde::Serialize;
@@ -38,20 +37,13 @@ struct Findings {
     fitted: BudgetReport,
     longest: Longest,
     memory: Estimate,
-    notes: Vec<String>,
 }
 
 impl Check {
     /// Checks and prints.
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
-        let finder = Finder::new(&config.plugin_path);
-        let choices =
-            [(Kind::Encoder, &config.encoder), (Kind::Distance, &config.distance), (Kind::Schedule, &config.schedule)];
-        let plugins = choices
-            .into_iter()
-            .map(|(kind, choice)| Ok(finder.load(kind, choice)?.record().clone()))
-            .collect::<Result<Vec<_>>>()?;
+        let plugins = pipeline::plugins(&config)?.map(|p| p.record().clone()).into();
         let model = ModelConfig::of(&config.model)?;
         let codec = TextCodec::load(&config.model)?;
         let data = Dataset::open(&config.data)?;
@@ -59,25 +51,18 @@ impl Check {
             Dataset::open(&eval.data).map_err(|e| e.at("eval.data"))?;
         }
         let show = if self.json { 0 } else { self.rows };
-        let (fitted, longest) = lengths(&config, &data, &codec, show)?;
+        let (fitted, longest) =
+            pipeline::inspect(&config, &data, &codec, |index, row, prompt, responses| match index < show {
+                true => print(&tokens_of(row, prompt, responses, &codec)),
+                false => Ok(()),
+            })?;
         let memory = Estimate::new(&config, &model, longest, !data.has_rejected())?;
-        let mut notes = Vec::new();
-        if config.data.max_length > model.max_positions {
-            notes.push(format!(
-                "data.max_length is {}, and the model was made for {} tokens",
-                config.data.max_length, model.max_positions
-            ));
-        }
-        if codec.vocab_size() > model.vocab_size {
-            let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
-            return Err(Error::new("model/vocabulary", message).hint("tokenizer and weights are not of one model"));
-        }
-        let findings = Findings { plugins, fitted, longest, memory, notes };
+        let findings = Findings { plugins, fitted, longest, memory };
         match self.json {
             true => print_json(&findings)?,
             false => print(&findings.text(&config))?,
         }
-        fitted.check()
+        Ok(())
     }
 }
 
@@ -92,49 +77,8 @@ impl Findings {
             format!("memory   {memory}"),
         ];
         lines.extend(self.plugins.iter().map(|p| format!("plugin   {p}")));
-        lines.extend(self.notes.iter().map(|n| format!("note     {n}")));
         lines.join("\n")
     }
-}
-
-/// Tokenises all rows, shows the first `show`, and finds the longest.
-fn lengths(config: &RunConfig, data: &Dataset, codec: &TextCodec, show: usize) -> Result<(BudgetReport, Longest)> {
-    let mut budget = config.data.budget();
-    let mut longest = Longest::default();
-    let mut progress = Progress::new("tokens", 0, data.len() as u64);
-    for index in 0..data.len() {
-        interrupt::check()?;
-        let row = data.row(index)?;
-        let place = format!("{}, line {}", config.data.path.display(), row.line);
-        let (kept, responses) = fit(&row, codec, &mut budget).map_err(|e| e.at(place))?;
-        progress.advance(1, "");
-        let Some(prompt) = kept else { continue };
-        // A response that is yet to be generated may fill what is left.
-        let room = config.data.max_length.saturating_sub(prompt.len()).min(config.generate.max_new_tokens);
-        let tokens = responses.iter().map(Vec::len).sum::<usize>() + if row.rejected.is_none() { room } else { 0 };
-        longest.prompt = longest.prompt.max(prompt.len());
-        if prompt.len() + tokens > longest.row {
-            (longest.row, longest.responses) = (prompt.len() + tokens, tokens);
-        }
-        if index < show {
-            print(&tokens_of(&row, &prompt, &responses, codec))?;
-        }
-    }
-    progress.finish(&budget.report().to_string());
-    Ok((*budget.report(), longest))
-}
-
-/// Prompt (None where the row is dropped) and responses as they will be trained on.
-fn fit(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<(Option<Vec<u32>>, Vec<Vec<u32>>)> {
-    let golden = codec.encode_turn(&row.history, &row.chosen)?;
-    let fitted = match &row.rejected {
-        None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
-        Some(text) => {
-            let rejected = codec.encode_turn(&row.history, text)?.response;
-            budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
-        }
-    };
-    Ok(fitted.map_or((None, vec![]), |(p, r)| (Some(p), r)))
 }
 
 /// A row for people: what is context, what is learnt, where it ends.
