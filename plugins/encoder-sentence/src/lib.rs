@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT model.
+    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT model; a relative one is looked for where the program was started.
     pub model_dir: PathBuf,
     /// Tokens read of a text, its beginning; the special tokens count.
     #[serde(default = "max_tokens")]
@@ -72,6 +72,18 @@ impl Encoder for Sentence {
 
     fn shape(&self) -> LatentShape {
         LatentShape { slots: 1, dim: self.model.dim() }
+    }
+
+    /// Nothing is learned; the state says which model made the latents.
+    fn save(&self) -> Result<Vec<u8>, Error> {
+        Ok(self.model.fingerprint().to_le_bytes().into())
+    }
+
+    fn load(&mut self, state: &[u8]) -> Result<(), Error> {
+        if state == self.model.fingerprint().to_le_bytes() {
+            return Ok(());
+        }
+        Err(Error::state("model_dir holds other files than in the round before; latents of two models do not compare"))
     }
 
     fn encode(&self, samples: &[Sample<'_>], out: &mut [f32]) -> Result<(), Error> {

@@ -85,6 +85,24 @@ fn faults_name_the_file_or_the_option() {
     assert!(error.to_string().contains("missing field `model_dir`"), "{error}");
 }
 
+#[test]
+fn the_state_knows_the_model_that_made_it() {
+    let options = json!({"model_dir": fixture("model"), "max_tokens": 12});
+    let state = encoder(options.clone()).unwrap().save().unwrap();
+    encoder(options).unwrap().load(&state).unwrap();
+    let other = std::env::temp_dir().join(format!("ldalign-sentence-other-{}", std::process::id()));
+    std::fs::create_dir_all(&other).unwrap();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(fixture("model").join(name), other.join(name)).unwrap();
+    }
+    let mut text = std::fs::read_to_string(other.join("config.json")).unwrap();
+    text.push('\n');
+    std::fs::write(other.join("config.json"), text).unwrap();
+    let error = encoder(json!({"model_dir": other, "max_tokens": 12})).unwrap().load(&state).unwrap_err();
+    assert!(error.message().contains("other files"), "{error}");
+    std::fs::remove_dir_all(&other).unwrap();
+}
+
 /// `LDALIGN_TEST_MINILM=/path/to/all-MiniLM-L6-v2 cargo test -p ldalign-encoder-sentence -- --ignored`
 #[test]
 #[ignore = "set LDALIGN_TEST_MINILM to a directory of all-MiniLM-L6-v2"]
