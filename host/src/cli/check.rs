@@ -106,9 +106,9 @@ fn lengths(config: &RunConfig, data: &Dataset, codec: &TextCodec, show: usize) -
         interrupt::check()?;
         let row = data.row(index)?;
         let place = format!("{}, line {}", config.data.path.display(), row.line);
-        let (kept, responses) = fit(&row, codec, &mut budget).map_err(|e| e.at(place))?;
+        let fitted = fit(&row, codec, &mut budget).map_err(|e| e.at(place))?;
         progress.advance(1, "");
-        let Some(prompt) = kept else { continue };
+        let Some(Fitted { prompt, responses }) = fitted else { continue };
         // A response that is yet to be generated may fill what is left.
         let room = config.data.max_length.saturating_sub(prompt.len()).min(config.generate.max_new_tokens);
         let tokens = responses.iter().map(Vec::len).sum::<usize>() + if row.rejected.is_none() { room } else { 0 };
@@ -124,17 +124,24 @@ fn lengths(config: &RunConfig, data: &Dataset, codec: &TextCodec, show: usize) -
     Ok((*budget.report(), longest))
 }
 
-/// Prompt (None where the row is dropped) and responses as they will be trained on.
-fn fit(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<(Option<Vec<u32>>, Vec<Vec<u32>>)> {
+/// Token ids as they will be trained on.
+struct Fitted {
+    prompt: Vec<u32>,
+    /// Chosen, and rejected where there is one.
+    responses: Vec<Vec<u32>>,
+}
+
+/// None where the row is dropped.
+fn fit(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
     let golden = codec.encode_turn(&row.history, &row.chosen)?;
     let fitted = match &row.rejected {
-        None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
+        None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.to_vec())),
         Some(text) => {
             let rejected = codec.encode_turn(&row.history, text)?.response;
-            budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
+            budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.to_vec()))
         }
     };
-    Ok(fitted.map_or((None, vec![]), |(p, r)| (Some(p), r)))
+    Ok(fitted.map(|(prompt, responses)| Fitted { prompt, responses }))
 }
 
 /// A row for people: what is context, what is learnt, where it ends.
@@ -142,7 +149,7 @@ fn tokens_of(row: &Row, prompt: &[u32], responses: &[Vec<u32>], codec: &TextCode
     let paint = Paint::stdout();
     let mut text = paint.style(Style::Strong, &format!("line {}, turn {}", row.line, row.turn));
     text += &format!("\n  prompt    {}", render(prompt, codec, paint, Style::Context));
-    let kinds: [(&str, fn(bool) -> Style); 2] = [("chosen", Style::Chosen), ("rejected", Style::Rejected)];
+    let kinds: [(&str, Shade); 2] = [("chosen", Style::Chosen), ("rejected", Style::Rejected)];
     for ((name, style), ids) in kinds.into_iter().zip(responses) {
         text += &format!("\n  {name:<8}  {}", render(ids, codec, paint, style));
         let ends = ids.last().is_some_and(|id| codec.end_ids().contains(id));
@@ -151,8 +158,11 @@ fn tokens_of(row: &Row, prompt: &[u32], responses: &[Vec<u32>], codec: &TextCode
     text
 }
 
+/// The style of every other token.
+type Shade = fn(bool) -> Style;
+
 /// Tokens one by one: shaded in turn where there is colour, else in brackets, {} around the token that ends a response.
-fn render(ids: &[u32], codec: &TextCodec, paint: Paint, style: fn(bool) -> Style) -> String {
+fn render(ids: &[u32], codec: &TextCodec, paint: Paint, style: Shade) -> String {
     let is_response = style(false) != Style::Context(false);
     let token = |(i, id): (usize, &u32)| {
         let text: String = codec.token_text(*id).chars().flat_map(visible).collect();
