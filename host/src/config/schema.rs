@@ -275,7 +275,11 @@ fn admits(schema: &Value, value: &Value) -> bool {
     schema.get("type").is_none() || types(schema).any(fits)
 }
 
-const BOUNDS: [(&str, &str, fn(f64, f64) -> bool); 4] = [
+/// Whether a number keeps a bound.
+type Keeps = fn(f64, f64) -> bool;
+
+/// Keywords, their words, and what they ask.
+const BOUNDS: [(&str, &str, Keeps); 4] = [
     ("exclusiveMinimum", "above", |x, b| x > b),
     ("minimum", "of at least", |x, b| x >= b),
     ("exclusiveMaximum", "below", |x, b| x < b),

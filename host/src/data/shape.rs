@@ -85,12 +85,11 @@ impl Format {
             turns: config.turns,
             system: config.system.clone(),
         };
-        for (ours, theirs) in config.fields.iter().filter(|(_, theirs)| !row.contains_key(*theirs)) {
+        if let Some((ours, theirs)) = config.fields.iter().find(|(_, theirs)| !row.contains_key(*theirs)) {
             let near = suggest(theirs, row.keys().map(String::as_str));
             let near = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-            return Err(
-                error(format!("there is no `{theirs}`, which data.fields names for {ours}{near}")).hint(keys(row))
-            );
+            let message = format!("there is no `{theirs}`, which data.fields names for {ours}{near}");
+            return Err(error(message).hint(keys(row)));
         }
         let found = SHAPES.iter().find(|(_, needs)| needs.iter().all(|f| format.get(row, f).is_some()));
         format.shape = found.ok_or_else(|| no_shape(row))?.0;
