@@ -39,7 +39,7 @@ const SFT: (&str, &str, &str) = (
      of the model, so it costs less time.",
 );
 const SPIN: (&str, &str, &str) =
-    ("SPIN", "spin", "The model's own responses as losers, every pair counting the same: the schedule `uniform`.");
+    ("SPIN", "spin", "The model's own responses as losers, every pair counting the same: the schedule called uniform.");
 const LD_ALIGN: (&str, &str, &str) = (
     "LD-Align",
     "ldalign",
@@ -63,7 +63,7 @@ pub fn run(dir: &Path) -> Result<(String, PathBuf)> {
 
     let report = dir.join("report.html");
     let lead = "A 0.45-million-parameter model was fine-tuned on answers of which more than half echo the question's word, stop short or babble on. It \
-        knows the tasks and has the bad habits too. Each way below starts from it and sees the same 128 right answers; what counts is exact \
+        knows the tasks and has the bad habits too. Each way below starts from it and sees the same 512 right answers; what counts is exact \
         answers to held-out questions.";
     let table = report::comparison("LD-Align quickstart", lead, &arms, &report)?;
     Ok((table, report))
@@ -106,4 +106,50 @@ fn measure(model: &Path, eval: &EvalConfig, config: &RunConfig, round: u64) -> R
     let policy = Policy::load(model, &pipeline::device(&config.device)?)?;
     let codec = TextCodec::load(model)?;
     pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, &format!("eval after SFT round {round}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{collections::BTreeSet, fs};
+
+    #[test]
+    fn the_built_in_files_make_a_run_and_changed_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        unpack(dir.path()).unwrap();
+        let config = RunConfig::load(&dir.path().join("config.yaml"), &[]).unwrap();
+        assert!(config.model.join("model.safetensors").exists() && config.eval.is_some());
+        TextCodec::load(&config.model).unwrap();
+        fs::write(dir.path().join("config.yaml"), "changed").unwrap();
+        fs::remove_file(dir.path().join("test.jsonl")).unwrap();
+        unpack(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(dir.path().join("config.yaml")).unwrap(), "changed");
+        assert!(dir.path().join("test.jsonl").exists());
+        assert!(FILES.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < 3 << 20);
+    }
+
+    #[test]
+    fn no_held_out_word_is_trained_on() {
+        let words = |file: &str| {
+            let text = FILES.iter().find(|(name, _)| *name == file).unwrap().1;
+            let rows = std::str::from_utf8(text)
+                .unwrap()
+                .lines()
+                .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+            // The made-up word is what the wordings do not share with any other row: it is never one of these.
+            let plain: BTreeSet<&str> = "Spell backwards. Reverse Write in capitals. Shout Repeat twice. Say two times. Which vowels has List the \
+                vowels of out Cut first letter off without its letter."
+                .split_whitespace()
+                .collect();
+            let word = |row: serde_json::Value| {
+                let prompt = row["prompt"].as_str().unwrap().to_owned();
+                prompt.split_whitespace().find(|w| !plain.contains(w)).unwrap().trim_end_matches(['.', '?']).to_owned()
+            };
+            rows.map(word).collect::<BTreeSet<String>>()
+        };
+        let (golden, test) = (words("golden.jsonl"), words("test.jsonl"));
+        assert!(golden.len() > 200 && test.len() > 200, "{} {}", golden.len(), test.len());
+        assert!(golden.is_disjoint(&test));
+    }
 }

@@ -4,7 +4,7 @@ use super::{
     html::{Page, esc, text},
     plot::{Plot, histogram, number},
     run::{Pair, Round, Run, Scores},
-    stats::{effective_size, mean, rank_correlation},
+    stats::{effective_size, mean},
 };
 
 /// Adds every round, the newest open.
@@ -141,22 +141,19 @@ fn scores(page: &mut Page, round: &Round) {
 }
 
 fn summary(round: &Round, scores: &Scores) -> String {
-    let rows = scores.distances.len();
+    let (rows, equal) = (scores.distances.len(), scores.equal_count());
     let size = effective_size(&scores.weights);
-    let lengths: Vec<f64> = scores.length_differences.iter().map(|d| d.abs()).collect();
     let generated = round.generated.map_or(String::new(), |(stopped, cut)| {
         format!(" {stopped} responses ended by themselves, {cut} were cut at the limit.")
     });
-    let length = rank_correlation(&scores.distances, &lengths).map_or(String::new(), |rho| {
-        format!(" Rank correlation of distance with difference in length: {rho:.2} (1 would be length alone).")
+    let length = scores.length_correlation().map_or(String::new(), |rho| {
+        format!(" Rank correlation of distance with difference in length, where they differ: {rho:.2} (1 would be length alone).")
     });
     format!(
-        "{rows} pairs, mean distance {}; {} responses equal the golden ones.{generated} The weights count like {} equal ones \
-         (effective sample size, {:.0} %).{length}",
+        "{rows} pairs, mean distance {}; {equal} responses equal the golden ones and teach nothing.{generated} The weights count like {} equal \
+         ones (effective sample size).{length}",
         number(mean(&scores.distances)),
-        scores.equal,
-        number(size),
-        100.0 * size / rows as f64
+        number(size)
     )
 }
 

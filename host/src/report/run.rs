@@ -1,5 +1,6 @@
 //! What a run directory holds, read leniently: a part that is missing is None, a line that cannot be read is counted.
 
+use super::stats::rank_correlation;
 use crate::{Error, Result, files};
 use serde::Deserialize;
 use serde_json::Value;
@@ -61,8 +62,8 @@ pub struct Scores {
     pub weights: Vec<f64>,
     /// Tokens of chosen less tokens of rejected.
     pub length_differences: Vec<f64>,
-    /// Pairs whose loser is the golden response to the letter.
-    pub equal: usize,
+    /// Whether the loser is the golden response to the letter.
+    pub equal: Vec<bool>,
     /// Farthest first.
     pub farthest: Vec<Pair>,
     /// Nearest first, equal texts left out.
@@ -208,13 +209,27 @@ impl Eval {
 }
 
 impl Scores {
+    /// The values of pairs that differ: equal ones have distance 0 and length difference 0, and would make any encoder look as
+    /// if it measured length and any schedule as if it served few.
+    pub fn differing(&self, values: &[f64]) -> Vec<f64> {
+        values.iter().zip(&self.equal).filter(|(_, equal)| !**equal).map(|(v, _)| *v).collect()
+    }
+    /// Rank correlation, over pairs that differ, of distance with the size of the difference in length.
+    pub fn length_correlation(&self) -> Option<f64> {
+        let lengths: Vec<f64> = self.differing(&self.length_differences).into_iter().map(f64::abs).collect();
+        rank_correlation(&self.differing(&self.distances), &lengths)
+    }
+    /// Number of pairs whose loser is the golden response.
+    pub fn equal_count(&self) -> usize {
+        self.equal.iter().filter(|e| **e).count()
+    }
     fn add(&mut self, line: ScoreLine<'_>) {
         let (distance, weight) = (line.distance.unwrap_or(f64::NAN), line.weight.unwrap_or(f64::NAN));
         self.distances.push(distance);
         self.weights.push(weight);
         self.length_differences.push(line.chosen_tokens - line.rejected_tokens);
         let equal = line.chosen == line.rejected;
-        self.equal += usize::from(equal);
+        self.equal.push(equal);
         if distance.is_finite() {
             keep(&mut self.farthest, |kept| kept.distance < distance, distance, weight, &line);
             if !equal {

@@ -4,7 +4,7 @@ use super::{
     html::Page,
     plot::number,
     run::{Round, Run},
-    stats::{effective_size, mean, rank_correlation},
+    stats::{effective_size, mean},
 };
 
 /// Adds the findings, or says that there are none.
@@ -45,24 +45,24 @@ fn pairs(round: &Round) -> Vec<String> {
         ));
     }
     let Some(scores) = &round.scores else { return found };
-    let rows = scores.weights.len();
-    let sum: f64 = scores.weights.iter().sum();
-    let (size, largest) = (effective_size(&scores.weights), scores.weights.iter().fold(0.0, |m: f64, w| m.max(*w)));
-    if rows > 0 && size < 0.25 * rows as f64 {
+    let (rows, equal) = (scores.weights.len(), scores.equal_count());
+    let weights = scores.differing(&scores.weights);
+    let (size, largest) = (effective_size(&weights), weights.iter().fold(0.0, |m: f64, w| m.max(*w)));
+    if !weights.is_empty() && size < 0.25 * weights.len() as f64 {
         found.push(format!(
-            "the weights count like only {} of {rows} pairs (the largest has {:.1} % of all weight). Clip the schedule or use rank weights.",
+            "the weights count like only {} of the {} pairs that differ (the largest has {:.1} % of all weight). \
+             Clip the schedule or use rank weights.",
             number(size),
-            100.0 * largest / sum
+            weights.len(),
+            100.0 * largest / weights.iter().sum::<f64>()
         ));
     }
-    if scores.equal * 2 > rows {
+    if equal * 2 > rows {
         found.push(format!(
-            "{} of {rows} responses equal the golden ones: there is little left to learn from these rows.",
-            scores.equal
+            "{equal} of {rows} responses equal the golden ones: there is little left to learn from these rows."
         ));
     }
-    let lengths: Vec<f64> = scores.length_differences.iter().map(|d| d.abs()).collect();
-    if let Some(rho) = rank_correlation(&scores.distances, &lengths)
+    if let Some(rho) = scores.length_correlation()
         && rho > 0.7
     {
         found.push(format!(
