@@ -86,7 +86,7 @@ fn tokens_of(row: &Row, prompt: &[u32], responses: &[Vec<u32>], codec: &TextCode
     let paint = Paint::stdout();
     let mut text = paint.style(Style::Strong, &format!("line {}, turn {}", row.line, row.turn));
     text += &format!("\n  prompt    {}", render(prompt, codec, paint, Style::Context));
-    let kinds: [(&str, fn(bool) -> Style); 2] = [("chosen", Style::Chosen), ("rejected", Style::Rejected)];
+    let kinds = [("chosen", Style::Chosen as fn(bool) -> Style), ("rejected", Style::Rejected)];
     for ((name, style), ids) in kinds.into_iter().zip(responses) {
         text += &format!("\n  {name:<8}  {}", render(ids, codec, paint, style));
         let ends = ids.last().is_some_and(|id| codec.end_ids().contains(id));

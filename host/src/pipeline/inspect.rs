@@ -60,8 +60,11 @@ pub fn inspect(
     Ok((*budget.report(), longest))
 }
 
+/// Ids of a prompt and of its responses.
+type Fitted = (Vec<u32>, Vec<Vec<u32>>);
+
 /// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do not fit.
-fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<(Vec<u32>, Vec<Vec<u32>>)>> {
+fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
     let golden = codec.encode_turn(&row.history, &row.chosen)?;
     Ok(match &row.rejected {
         None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
