@@ -278,8 +278,8 @@ fn a_plugin_with_other_types_is_refused_in_one_line() {
     assert_eq!(e.code(), "plugin/layout");
     assert_eq!(e.hint_text(), Some("rebuild the plugin with this program's SDK"));
     let message = e.message().replace(&path.canonicalize().unwrap().display().to_string(), "FILE");
-    let expected = "FILE: its types differ from this program's: Shape: unexpected field: host has slots: u64, plugin has dim: u64; \
-                    Shape: unexpected field: host has dim: u64, plugin has slots: u64";
+    let expected = "FILE: its types differ from this program's: Shape of `shape`: unexpected field: host has slots: u64, plugin has dim: u64; \
+                    Shape of `shape`: unexpected field: host has dim: u64, plugin has slots: u64";
     assert_eq!(message, expected);
 }
 

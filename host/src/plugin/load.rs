@@ -96,11 +96,14 @@ fn condense(mismatch: &AbiInstabilityErrors) -> String {
     };
     let mut found = Vec::new();
     for error in &mismatch.errors {
-        // The way to a type is long and mostly abi_stable's; its last two steps are ours.
-        let way: Vec<String> = error.stack_trace.iter().map(|step| name(&step.expected)).collect();
-        let place = way[way.len().saturating_sub(2)..].join(".");
+        // The way to a type is long, and much of it is abi_stable's: `0.shape.shape.__returns.field_0`.
+        let mut way = error.stack_trace.iter().rev().map(|step| name(&step.expected));
+        let place = way.find(|n| n.starts_with(char::is_alphabetic) && !n.starts_with("field_")).unwrap_or_default();
         let report = error.to_string();
         let lines: Vec<&str> = report.lines().map(str::trim).collect();
+        let in_type =
+            lines.iter().skip_while(|l| **l != "Layout of expected type:").find_map(|l| l.strip_prefix("type:"));
+        let in_type = in_type.unwrap_or("root module");
         // A field takes several lines, of which name and type say enough.
         let value = |heading: &str, from: usize| {
             let after = lines[from..].iter().skip_while(|l| **l != heading).skip(1);
@@ -113,7 +116,7 @@ fn condense(mismatch: &AbiInstabilityErrors) -> String {
         for (i, line) in lines.iter().enumerate() {
             if let Some(kind) = line.strip_prefix("Error:") {
                 let (host, plugin) = (value("Expected:", i), value("Found:", i));
-                found.push(format!("`{place}`: {kind}: host has {host}, plugin has {plugin}"));
+                found.push(format!("{in_type} of `{place}`: {kind}: host has {host}, plugin has {plugin}"));
             }
         }
     }
@@ -153,7 +156,7 @@ mod tests {
         // What the second direction is for: alone, the first refuses a plugin older than the host.
         assert!(check_layout_compatibility(grown, first).is_err());
         let e = agree(first, retyped::Module_Ref::LAYOUT);
-        assert_eq!(e, Err("`b`: mismatched type: host has u64, plugin has i64".into()));
+        assert_eq!(e, Err("u64 of `b`: mismatched type: host has u64, plugin has i64".into()));
         assert!(agree(grown, retyped::Module_Ref::LAYOUT).is_err());
     }
 }
