@@ -43,7 +43,7 @@ pub struct Arm {
 /// Writes a page that compares arms which started from one model on the same data; the last arm's run follows in full.
 /// Returns the page's table as plain text.
 ///
-/// Fails as [`write`] does, for any arm.
+/// Fails as [`write()`] does, for any arm.
 pub fn comparison(title: &str, lead: &str, arms: &[Arm], path: &Path) -> Result<String> {
     let runs = arms.iter().map(|arm| Run::read(&arm.dir)).collect::<Result<Vec<_>>>()?;
     let mut page = Page::new(title);

@@ -56,7 +56,7 @@ impl Policy {
         Ok(KvCache { layers, lens: vec![0; slots], capacity })
     }
 
-    /// Runs a prompt (or a further piece) into a slot and returns the logits after its last token, [vocab].
+    /// Runs a prompt (or a further piece) into a slot and returns the logits after its last token, `[vocab]`.
     pub fn prefill(&self, cache: &mut KvCache, slot: usize, ids: &[u32]) -> Result<Vec<f32>> {
         cache.check(slot, ids.len())?;
         let x = self.extend(cache, &[(slot, ids)])?;

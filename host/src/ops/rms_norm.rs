@@ -7,7 +7,7 @@ use super::{
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// `x / sqrt(mean(x²) + eps) * w` over the last dimension, w [last].
+/// `x / sqrt(mean(x²) + eps) * w` over the last dimension, w `[last]`.
 pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     if x.device().is_cpu() {
         x.contiguous()?.apply_op2(&w.contiguous()?, RmsNorm { eps: eps as f32 })
