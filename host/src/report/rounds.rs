@@ -135,7 +135,8 @@ fn scores(page: &mut Page, round: &Round) {
             "A narrow V would mean that the distance measures length and little else.",
         ),
     ];
-    page.figures(&figures);
+    // Without distances (equal weights, or weights that came with the data) there is one thing to draw.
+    page.figures(if scores.measured() { &figures } else { &figures[1..2] });
     pairs(page, "Farthest pairs", &scores.farthest);
     pairs(page, "Nearest pairs that differ", &scores.nearest);
 }
@@ -149,10 +150,13 @@ fn summary(round: &Round, scores: &Scores) -> String {
     let length = scores.length_correlation().map_or(String::new(), |rho| {
         format!(" Rank correlation of distance with difference in length, where they differ: {rho:.2} (1 would be length alone).")
     });
+    let distance = match scores.measured() {
+        true => format!("mean distance {}", number(mean(&scores.distances))),
+        false => "distances not measured, since the weights do not depend on them".into(),
+    };
     format!(
-        "{rows} pairs, mean distance {}; {equal} responses equal the golden ones and teach nothing.{generated} The weights count like {} equal \
+        "{rows} pairs, {distance}; {equal} responses equal the golden ones and teach nothing.{generated} The weights count like {} equal \
          ones (effective sample size).{length}",
-        number(mean(&scores.distances)),
         number(size)
     )
 }

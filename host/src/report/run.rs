@@ -219,6 +219,10 @@ impl Scores {
         let lengths: Vec<f64> = self.differing(&self.length_differences).into_iter().map(f64::abs).collect();
         rank_correlation(&self.differing(&self.distances), &lengths)
     }
+    /// Whether any pair's distance is known.
+    pub fn measured(&self) -> bool {
+        self.distances.iter().any(|d| d.is_finite())
+    }
     /// Number of pairs whose loser is the golden response.
     pub fn equal_count(&self) -> usize {
         self.equal.iter().filter(|e| **e).count()

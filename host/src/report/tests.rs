@@ -134,6 +134,23 @@ fn an_unfinished_run_says_what_is_missing() {
 }
 
 #[test]
+fn a_run_without_distances_draws_none() {
+    let dir = tempfile::tempdir().unwrap();
+    fake_run(dir.path(), 1, 40);
+    let path = dir.path().join("round-1/scores.jsonl");
+    let scores = std::fs::read_to_string(&path).unwrap();
+    let rows = scores.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["distance"] = serde_json::Value::Null;
+        format!("{line}\n")
+    });
+    std::fs::write(&path, rows.collect::<String>()).unwrap();
+    let html = page_of(dir.path());
+    assert!(html.contains("distances not measured") && html.contains("Weights over the round"));
+    assert!(!html.contains("Weight by distance") && !html.contains("Farthest pairs"));
+}
+
+#[test]
 fn torn_and_broken_lines_and_values_that_are_not_finite_are_told() {
     let dir = tempfile::tempdir().unwrap();
     fake_run(dir.path(), 1, 40);
