@@ -68,12 +68,8 @@ impl Env {
 }
 
 fn facts(plugin_path: &[PathBuf]) -> Facts {
-    let features = [
-        ("parquet", cfg!(feature = "parquet")),
-        ("hub", cfg!(feature = "hub")),
-        ("cuda", cfg!(feature = "cuda")),
-        ("flash-attn", cfg!(feature = "flash-attn")),
-    ];
+    let features =
+        [("parquet", cfg!(feature = "parquet")), ("hub", cfg!(feature = "hub")), ("cuda", cfg!(feature = "cuda"))];
     let memory =
         |key| field("/proc/meminfo", key)?.split(' ').next()?.parse::<f64>().ok().map(|kib| kib / (1 << 20) as f64);
     Facts {
