@@ -66,11 +66,13 @@ fn twin(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// The directory that a path lies in.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn sync_parent(path: &Path) -> Result<()> {
-    let parent = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
+    let parent = parent(path);
     File::open(parent).and_then(|d| d.sync_all()).map_err(|e| io_error(parent, "sync directory", e))
 }
 

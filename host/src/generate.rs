@@ -106,8 +106,8 @@ struct Batch<'a> {
     policy: &'a Policy,
     config: &'a GenerateConfig,
     end_ids: &'a [u32],
-    /// The cache and the tokens that fit into a slot.
-    cache: Option<(KvCache, usize)>,
+    /// None until the first request says how long a slot must be.
+    cache: Option<KvCache>,
     /// Slots of the cache that no sequence has.
     free: Vec<usize>,
     running: Vec<Sequence>,
@@ -116,7 +116,7 @@ struct Batch<'a> {
 impl Batch<'_> {
     /// Whether there is a slot; a request that is longer than the slots waits until all of them are free.
     fn can_take(&self, request: &Request) -> bool {
-        let capacity = self.cache.as_ref().map_or(0, |(_, capacity)| *capacity);
+        let capacity = self.cache.as_ref().map_or(0, KvCache::capacity);
         let fits = request.prompt.len() + self.config.max_new_tokens <= capacity;
         self.running.is_empty() || (fits && !self.free.is_empty())
     }
@@ -124,14 +124,14 @@ impl Batch<'_> {
     /// Runs the prompt into a slot and samples its first token.
     fn take(&mut self, index: usize, request: &Request, seed: u64) -> Result<()> {
         let length = length(self.policy, request, self.config)?;
-        if self.cache.as_ref().is_none_or(|(_, capacity)| *capacity < length) {
+        if self.cache.as_ref().is_none_or(|cache| cache.capacity() < length) {
             // Doubling keeps the waits for all slots few; the old cache goes before the new one comes.
             let capacity = length.next_power_of_two().min(self.policy.max_positions());
             self.cache = None;
-            self.cache = Some((self.policy.cache(self.config.batch_size, capacity)?, capacity));
+            self.cache = Some(self.policy.cache(self.config.batch_size, capacity)?);
             self.free = (0..self.config.batch_size).rev().collect();
         }
-        let (Some((cache, _)), Some(slot)) = (&mut self.cache, self.free.pop()) else {
+        let (Some(cache), Some(slot)) = (&mut self.cache, self.free.pop()) else {
             return Err(Error::new("generate/slots", "no slot is free"));
         };
         cache.clear(slot);
@@ -144,7 +144,7 @@ impl Batch<'_> {
 
     /// Adds a token to every running sequence.
     fn step(&mut self) -> Result<()> {
-        let Some((cache, _)) = &mut self.cache else { return Ok(()) };
+        let Some(cache) = &mut self.cache else { return Ok(()) };
         let last: Vec<(usize, u32)> = self.running.iter().map(|s| (s.slot, s.ids[s.ids.len() - 1])).collect();
         let logits = self.policy.decode(cache, &last)?;
         let vocab = self.policy.vocab_size();

@@ -123,8 +123,9 @@ impl Run {
         let codec = TextCodec::load(&config.model)?;
         let device = device(&config.device)?;
         if !RunDir::is_started(&config.output_dir) {
-            let (_, longest) = inspect(&config, &data, &codec, |_, _, _, _| Ok(()))?;
-            let estimate = Estimate::new(&config, &ModelConfig::of(&config.model)?, longest, !data.has_rejected())?;
+            let model = ModelConfig::of(&config.model)?;
+            let (_, longest) = inspect(&config, &model, &data, &codec, |_, _, _, _| Ok(()))?;
+            let estimate = Estimate::new(&config, &model, longest, !data.has_rejected())?;
             tracing::info!("memory: {estimate}");
         }
         let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());

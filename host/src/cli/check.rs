@@ -52,7 +52,7 @@ impl Check {
         }
         let show = if self.json { 0 } else { self.rows };
         let (fitted, longest) =
-            pipeline::inspect(&config, &data, &codec, |index, row, prompt, responses| match index < show {
+            pipeline::inspect(&config, &model, &data, &codec, |index, row, prompt, responses| match index < show {
                 true => print(&tokens_of(row, prompt, responses, &codec)),
                 false => Ok(()),
             })?;

@@ -42,7 +42,7 @@ impl TokenStore {
             out.write_all(&VERSION.to_le_bytes())?;
             out.write_all(&(N as u32).to_le_bytes())?;
             // The index follows the ids but grows with them, so it waits on disk.
-            let mut index = BufWriter::new(tempfile::tempfile_in(beside(path))?);
+            let mut index = BufWriter::new(tempfile::tempfile_in(files::parent(path))?);
             let (mut count, mut ids) = (0u64, 0u64);
             for row in rows {
                 let row = row.and_then(|row| match row.iter().position(Vec::is_empty) {
@@ -144,11 +144,6 @@ impl TokenStore {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-}
-
-/// The directory of a path.
-fn beside(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Bytes that bring the index, after `ids` tokens, to a multiple of 8.

@@ -72,11 +72,11 @@ pub fn evaluate(
     let data = Dataset::open(&config.data)?;
     let budget = config.data.budget();
     let mut progress = Progress::new(name, 0, 3 * data.len() as u64);
-    let greedy = GenerateConfig { temperature: 0.0, ..config.generate.clone().unwrap_or_else(|| sampling.clone()) };
-    let sampled = config.generate.clone().unwrap_or_else(|| sampling.clone());
+    let sampled = config.generate.as_ref().unwrap_or(sampling);
+    let greedy = &GenerateConfig { temperature: 0.0, ..sampled.clone() };
     let mut right = [0usize; 2];
     let mut samples = Vec::new();
-    for (which, how) in [&greedy, &sampled].into_iter().enumerate() {
+    for (which, how) in [greedy, sampled].into_iter().enumerate() {
         let requests = (0..data.len()).map(|index| {
             let prompt = budget.cut_prompt(codec.encode_prompt(&data.row(index)?.history)?);
             Ok((index, Request { prompt, key: index as u64 }))

@@ -16,11 +16,11 @@ use crate::{
 /// Fails where the template, the length limits or the vocabulary do not fit the rows or the model.
 pub fn inspect(
     config: &RunConfig,
+    model: &ModelConfig,
     data: &Dataset,
     codec: &TextCodec,
     mut each: impl FnMut(usize, &Row, &[u32], &[Vec<u32>]) -> Result<()>,
 ) -> Result<(BudgetReport, Longest)> {
-    let model = ModelConfig::of(&config.model)?;
     if codec.vocab_size() > model.vocab_size {
         let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
         return Err(Error::new("model/vocabulary", message).hint("tokenizer and weights are not of one model"));
