@@ -2,6 +2,7 @@
 
 mod cache;
 mod config;
+mod layer;
 mod lora;
 mod pack;
 mod passes;

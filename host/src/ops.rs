@@ -1,25 +1,29 @@
-//! Tensor operations with hand-written backward passes, where candle's own are slow or cut the graph.
+//! What a transformer computes, each operation a pair of functions: forward, and backward from the gradient of its result.
 //!
-//! Every operation has two implementations with one signature: a fast one for the CPU, and `plain`, a composition of
-//! candle's differentiable operations, which serves other devices and is the reference in the tests.
-//! All tensors are f32.
+//! Every function has two implementations: kernels of our own for the CPU, and `plain`, a composition of candle's operations,
+//! which serves other devices and is the reference in the tests. Nothing here records a graph. Activations are f32,
+//! [tokens, features]; products may round their operands to bf16 ([`Precision`]).
 
 mod attention;
 mod buffer;
 mod head;
 mod linear;
+mod product;
 mod rms_norm;
 mod rope;
 mod simd;
 mod swiglu;
 
-pub use attention::{Attention, Span};
-pub use buffer::{add_rows, set_rows};
+pub use attention::{Attention, LogSums, Span};
+pub use buffer::{add, add_rows, add_vector, column_sums, scale, set_rows};
 pub use head::{Scores, score, score_backward};
-pub use linear::{MAX_INVARIANT_ROWS, linear};
-pub use rms_norm::rms_norm;
-pub use rope::rope;
-pub use swiglu::swiglu;
+pub use linear::{Rows, Weight, rounded};
+pub use product::Precision;
+pub use rms_norm::{rms_norm, rms_norm_backward};
+pub use rope::{Angles, rope, rope_backward};
+pub use swiglu::{swiglu, swiglu_backward};
+
+use candle_core::Tensor;
 
 /// Tells malloc to keep freed memory: every result is a fresh buffer, and mapping each anew doubled the time of a step.
 ///
@@ -31,6 +35,36 @@ pub fn configure_allocator() {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
+/// Whether our kernels serve this tensor; where not, `plain` does.
+fn has_kernels(x: &Tensor) -> bool {
+    #[cfg(test)]
+    if plain_only::is_set() {
+        return false;
+    }
+    x.device().is_cpu()
+}
+
+/// Lets tests send a whole model through the plain operations on the CPU.
+#[cfg(test)]
+pub mod plain_only {
+    use std::cell::Cell;
+
+    thread_local!(static PLAIN: Cell<bool> = const { Cell::new(false) });
+
+    /// Whether the caller is inside [`run`].
+    pub fn is_set() -> bool {
+        PLAIN.get()
+    }
+
+    /// Runs `f` as on a device that has no kernels of ours.
+    pub fn run<R>(f: impl FnOnce() -> R) -> R {
+        PLAIN.set(true);
+        let result = f();
+        PLAIN.set(false);
+        result
     }
 }
 

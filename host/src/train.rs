@@ -82,18 +82,13 @@ pub fn reference_logps(
     mut on_rows: impl FnMut(u64) -> Result<()>,
 ) -> Result<Vec<[f32; 2]>> {
     check_rows(policy, pairs)?;
+    let rows: Vec<usize> = (0..pairs.len()).collect();
     let mut reference = Vec::with_capacity(pairs.len());
-    while reference.len() < pairs.len() {
-        let start = reference.len();
-        let mut tokens = 0;
-        let fits = |row: &usize| {
-            tokens += row_tokens(pairs, *row);
-            *row == start || tokens <= REFERENCE_TOKENS
-        };
-        let pass = Pass::new(pairs, (start..pairs.len()).take_while(fits));
+    for rows in batch::cut(&rows, REFERENCE_TOKENS, |row| row_tokens(pairs, *row)) {
+        let pass = Pass::new(pairs, rows.iter().copied());
         let sums = pass.sums(&policy.logps(&pass.pack, &pass.targets)?);
         reference.extend_from_slice(sums.as_chunks().0);
-        on_rows((reference.len() - start) as u64)?;
+        on_rows(rows.len() as u64)?;
     }
     Ok(reference)
 }
@@ -154,7 +149,7 @@ struct Step {
     gradients: Gradients,
 }
 
-/// Sums the passes of a step. Rows that count for nothing are in its size but in no pass.
+/// Sums the passes of a step, each as large as the activations' memory allows. Rows that count for nothing are in its size but in no pass.
 fn gradients(
     policy: &Policy,
     objective: &dyn Objective,
@@ -170,10 +165,10 @@ fn gradients(
     let weighted: Vec<_> = rows.iter().copied().zip(weights).filter(|(_, weight)| objective.counts(*weight)).collect();
 
     let mut sum = Step { loss: 0.0, gradients: Gradients::new() };
-    for rows in weighted.chunks(plan.rows_per_pass) {
+    for rows in batch::cut(&weighted, policy.pass_tokens(), |(row, _)| row_tokens(store, *row)) {
         let pass = Pass::new(store, rows.iter().map(|(row, _)| *row));
         let completions = store.columns() - 1;
-        let gradients = policy.backward(&pass.pack, &pass.targets, |logps| {
+        let loss_gradient = |logps: &[f32]| {
             let sums = pass.sums(logps);
             let mut slopes = Vec::with_capacity(sums.len());
             let sequences = sums.chunks(completions).zip(pass.lengths().chunks(completions));
@@ -187,15 +182,9 @@ fn gradients(
                 slopes.extend_from_slice(&d[..completions]);
             }
             Ok(pass.spread(&slopes))
-        })?;
+        };
+        policy.backward(&pass.pack, &pass.targets, loss_gradient, &mut sum.gradients)?;
         state.tokens += pass.pack.len() as u64;
-        for (name, gradient) in gradients {
-            let total = match sum.gradients.get(&name) {
-                Some(total) => (total + gradient)?,
-                None => gradient,
-            };
-            sum.gradients.insert(name, total);
-        }
     }
     if weighted.is_empty() {
         // The optimizer's momentum goes on all the same, as it does where a big batch happens to have no gradient.

@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use ldalign::{
     Error,
     config::LoraConfig,
-    model::{Pack, Policy, Target},
+    model::{Gradients, Pack, Policy, Target},
 };
 use serde_json::{Value, json};
 use std::{
@@ -189,7 +189,8 @@ fn adapters_on_a_few_modules_get_gradients_in_every_layer() {
         let mut pack = Pack::default();
         pack.push_prompt(&[3, 5, 8, 13, 21]);
         let targets: Vec<_> = (1..5).map(|row| Target { row, token: row + 9 }).collect();
-        let grads = policy.backward(&pack, &targets, |l| Ok(vec![1.0; l.len()])).unwrap();
+        let mut grads = Gradients::new();
+        policy.backward(&pack, &targets, |l| Ok(vec![1.0; l.len()]), &mut grads).unwrap();
         assert_eq!(grads.len(), 2 * 2 * modules.len());
         for (name, g) in grads {
             assert!(g.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap() > 0.0, "{name}");

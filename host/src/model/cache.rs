@@ -3,7 +3,7 @@
 use super::policy::Policy;
 use crate::{
     Error, Result,
-    ops::{self, Attention, Span},
+    ops::{self, Attention, Rows, Span},
 };
 use candle_core::{DType, Tensor};
 
@@ -49,7 +49,7 @@ impl KvCache {
 impl Policy {
     /// A cache for `slots` sequences of up to `capacity` tokens.
     pub fn cache(&self, slots: usize, capacity: usize) -> Result<KvCache> {
-        let c = &self.plain().config;
+        let c = &self.model().config;
         let shape = (slots * capacity, c.num_kv_heads * c.head_dim);
         let zeros = || Tensor::zeros(shape, DType::F32, self.device());
         let layers = (0..c.num_layers).map(|_| Ok([zeros()?, zeros()?])).collect::<Result<_>>()?;
@@ -72,18 +72,13 @@ impl Policy {
                 return Err(Error::new("model/cache", format!("slot {slot} is given two tokens at once")));
             }
         }
-        let mut logits = Vec::with_capacity(tokens.len() * self.vocab_size());
-        // A larger batch would take a faster product whose rounding depends on the number of rows.
-        for tokens in tokens.chunks(ops::MAX_INVARIANT_ROWS) {
-            let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
-            logits.extend(self.logits(&self.extend(cache, &pieces)?)?);
-        }
-        Ok(logits)
+        let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
+        self.logits(&self.extend(cache, &pieces)?)
     }
 
     /// Runs tokens at the end of their slots' sequences: [tokens, hidden] before the last norm.
     fn extend(&self, cache: &mut KvCache, pieces: &[(usize, &[u32])]) -> Result<Tensor> {
-        let model = self.plain();
+        let model = self.model();
         let (mut ids, mut positions, mut rows, mut spans) = (vec![], vec![], vec![], vec![]);
         for &(slot, piece) in pieces {
             let (start, len) = (slot * cache.capacity, cache.lens[slot]);
@@ -98,11 +93,12 @@ impl Policy {
         let angles = model.angles(&positions)?;
         let mut x = model.embed(&ids)?;
         for ((layer, window), [keys, values]) in model.layers.iter().zip(&model.config.windows).zip(&cache.layers) {
-            x = layer.forward(&x, &angles, |q, k, v| {
+            let attend = &mut |q: &Tensor, k: &Tensor, v: &Tensor| {
                 ops::set_rows(keys, k, &rows)?;
                 ops::set_rows(values, v, &rows)?;
-                Ok(attention.forward(q, keys, values, *window)?)
-            })?;
+                attention.forward(q, keys, values, *window)
+            };
+            x = layer.forward(x, &angles, attend)?.0;
         }
         for (slot, piece) in pieces {
             cache.lens[*slot] += piece.len();
@@ -111,7 +107,8 @@ impl Policy {
     }
 
     fn logits(&self, x: &Tensor) -> Result<Vec<f32>> {
-        let model = self.plain();
-        Ok(ops::linear(&model.norm(x)?, model.head())?.flatten_all()?.to_vec1()?)
+        let model = self.model();
+        let rows = Rows::new(&model.norm.forward(x)?, model.precision())?;
+        Ok(model.head.forward(&rows, None)?.flatten_all()?.to_vec1()?)
     }
 }

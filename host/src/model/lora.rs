@@ -30,11 +30,6 @@ pub fn is_adapter(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// The name without PEFT's prefix.
-pub fn base_name(name: &str) -> &str {
-    name.strip_prefix(PREFIX).unwrap_or(name)
-}
-
 /// Last part of a module's name.
 fn leaf(module: &str) -> &str {
     module.rsplit('.').next().unwrap_or(module)

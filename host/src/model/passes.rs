@@ -2,14 +2,17 @@
 
 use super::{
     Pack, Target,
+    layer::{Kept, accumulate},
     policy::{Gradients, Policy},
-    transformer::Angles,
 };
 use crate::{
     Error, Result,
-    ops::{self, Attention, Span},
+    ops::{self, Angles, Attention, Span},
 };
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
+
+/// Activations that a backward pass may keep even where the model is tiny, in bytes.
+const ACTIVATIONS: usize = 256 << 20;
 
 /// What all layers need to know of a pack.
 struct Context {
@@ -24,30 +27,33 @@ impl Policy {
             queries: pack.rows(i),
             keys: [segments[i].prefix.map_or(0..0, |p| pack.rows(p)), pack.rows(i)],
         });
-        let model = self.plain();
+        let model = self.model();
         Ok(Context {
             angles: model.angles(&pack.positions)?,
             attention: Attention::new(spans.collect(), model.config.head_dim)?,
         })
     }
 
-    /// Runs one layer: `graph` says whether candle records it.
-    fn layer(&self, index: usize, x: &Tensor, context: &Context, graph: bool) -> Result<Tensor> {
-        let model = if graph { self.graph() } else { self.plain() };
-        let window = model.config.windows[index];
-        model.layers[index].forward(x, &context.angles, |q, k, v| Ok(context.attention.forward(q, k, v, window)?))
+    fn layer(&self, index: usize, x: Tensor, context: &Context) -> Result<(Tensor, Kept)> {
+        let model = self.model();
+        let attend =
+            &mut |q: &Tensor, k: &Tensor, v: &Tensor| context.attention.forward(q, k, v, model.config.windows[index]);
+        model.layers[index].forward(x, &context.angles, attend)
+    }
+
+    /// Hidden states after the first `layers` layers, before the last norm.
+    fn run(&self, pack: &Pack, layers: usize) -> Result<Tensor> {
+        let context = self.context(pack)?;
+        let embedded = self.model().embed(&pack.ids);
+        (0..layers).try_fold(embedded?, |x, i| Ok(self.layer(i, x, &context)?.0))
     }
 
     /// Log-probabilities of the targets, no gradient, no stored activations.
     pub fn logps(&self, pack: &Pack, targets: &[Target]) -> Result<Vec<f32>> {
-        let context = self.context(pack)?;
-        let mut x = self.plain().embed(&pack.ids)?;
-        for i in 0..self.num_layers() {
-            x = self.layer(i, &x, &context, false)?;
-        }
+        let x = self.run(pack, self.num_layers())?;
         let (rows, tokens) = split(pack, targets)?;
-        let h = self.plain().norm(&x.index_select(&Tensor::new(rows, self.device())?, 0)?)?;
-        Ok(ops::score(&h, self.plain().head(), &tokens)?.logps)
+        let h = self.model().norm.forward(&x.index_select(&Tensor::new(rows, self.device())?, 0)?)?;
+        Ok(ops::score(&h, &self.model().head, &tokens)?.logps)
     }
 
     /// Hidden states [tokens, hidden] after `layer` layers (0 = embeddings, `num_layers()` = after the final norm), no
@@ -57,90 +63,94 @@ impl Policy {
             let what = format!("hidden states of layer {layer} of a model with {} layers", self.num_layers());
             return Err(Error::new("model/layer", what));
         }
-        let context = self.context(pack)?;
-        let mut x = self.plain().embed(&pack.ids)?;
-        for i in 0..layer {
-            x = self.layer(i, &x, &context, false)?;
-        }
-        if layer == self.num_layers() { self.plain().norm(&x) } else { Ok(x) }
+        let x = self.run(pack, layer)?;
+        if layer == self.num_layers() { self.model().norm.forward(&x) } else { Ok(x) }
+    }
+
+    /// Bytes of activations that a backward pass keeps: a quarter of what training holds at any rate (weights, gradients,
+    /// moments), but 256 MiB where that is less. What does not fit is computed again, layer by layer.
+    pub fn activation_budget(&self) -> usize {
+        let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
+        ACTIVATIONS.max(self.tensors().map(held).sum::<usize>() / 4)
+    }
+
+    /// Tokens of a pass whose activations fit the budget.
+    pub fn pass_tokens(&self) -> usize {
+        self.activation_budget() / (self.kept_bytes() * self.num_layers())
+    }
+
+    /// Bytes that a layer's backward pass needs of a token.
+    fn kept_bytes(&self) -> usize {
+        self.model().layers.first().map_or(1, |layer| layer.kept_bytes())
     }
 
     /// Forward, then `loss_gradient` turns the targets' log-probabilities into dLoss/dlogp (same length), then backward:
-    /// the gradients of all trainable tensors. Layers are recomputed in the backward pass; only their inputs are kept.
+    /// adds the gradients of all trainable tensors to `grads`.
     pub fn backward(
         &self,
         pack: &Pack,
         targets: &[Target],
         loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
-    ) -> Result<Gradients> {
-        let mut grads = Gradients::new();
-        let context = self.context(pack)?;
-        let mut inputs = vec![self.plain().embed(&pack.ids)?];
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        let (model, context) = (self.model(), self.context(pack)?);
+        let (rows, tokens) = split(pack, targets)?;
+        // The last layers' activations are the first to be used up.
+        let fit = self.activation_budget() / (self.kept_bytes() * pack.len());
+        let first_kept = self.num_layers().saturating_sub(fit);
+        let mut stack = Vec::with_capacity(self.num_layers());
+        let mut x = model.embed(&pack.ids)?;
         for i in 0..self.num_layers() {
-            inputs.push(self.layer(i, &inputs[i], &context, false)?);
+            let (y, kept) = self.layer(i, x.clone(), &context)?;
+            stack.push(if i < first_kept { Stored::Input(x) } else { Stored::All(kept) });
+            x = y;
         }
 
         // Head: log-probabilities, the loss, and its gradient down to the rows that predict.
-        let (rows, tokens) = split(pack, targets)?;
-        let last = inputs.pop().expect("the embeddings are always there");
-        let x = last.index_select(&Tensor::new(rows.as_slice(), self.device())?, 0)?;
-        let (h, head) = (self.plain().norm(&x)?, self.plain().head());
-        let scores = ops::score(&h, head, &tokens)?;
+        let predicting = x.index_select(&Tensor::new(rows.as_slice(), self.device())?, 0)?;
+        let h = model.norm.forward(&predicting)?;
+        let scores = ops::score(&h, &model.head, &tokens)?;
         let dlogps = loss_gradient(&scores.logps)?;
         // Either every tensor of the base model is trained, or none.
         let full = self.lora().is_none();
-        let (dh, dhead) = ops::score_backward(&h, head, &tokens, &scores, &dlogps, full)?;
-        let run = |x: &Tensor| self.graph().norm(x);
-        let dx = self.differentiate(&x, true, &dh, "model.norm.", &mut grads, run)?.expect("asked for");
-        let mut dx = ops::add_rows(last.zeros_like()?, &dx, &rows)?;
-        drop((last, x, h, dh));
+        let table = if model.config.tied { EMBEDDING } else { "lm_head.weight" };
+        let sum = grads.remove(table).filter(|_| full);
+        let (dh, dhead) = ops::score_backward(&h, &model.head, &tokens, scores, &dlogps, full, sum)?;
+        grads.extend(dhead.map(|d| (table.to_owned(), d)));
+        let dx = model.norm.backward(&predicting, &dh, predicting.zeros_like()?, grads)?;
+        let mut dx = ops::add_rows(x.zeros_like()?, &dx, &rows)?;
+        drop((x, predicting, h, dh));
 
-        // Layers: nothing below the lowest needs a gradient where the embedding is frozen.
-        for (i, x) in inputs.into_iter().enumerate().rev() {
-            let run = |x: &Tensor| self.layer(i, x, &context, true);
-            let prefix = format!("model.layers.{i}.");
-            match self.differentiate(&x, full || i > 0, &dx, &prefix, &mut grads, run)? {
+        for (i, stored) in stack.into_iter().enumerate().rev() {
+            let kept = match stored {
+                Stored::All(kept) => kept,
+                Stored::Input(x) => self.layer(i, x, &context)?.1,
+            };
+            let window = model.config.windows[i];
+            let attend = |qkv: [&Tensor; 3], out: (&Tensor, &ops::LogSums), d: &Tensor| {
+                context.attention.backward(qkv, window, out, d)
+            };
+            // Nothing below the lowest layer needs a gradient where the embedding is frozen.
+            match model.layers[i].backward(kept, dx, &context.angles, attend, full || i > 0, grads)? {
                 Some(d) => dx = d,
-                None => return Ok(grads),
+                None => return Ok(()),
             }
         }
-
-        // Embedding: where it is also the head, both gradients add up.
-        let dhead = dhead.expect("asked for");
-        let table = if self.plain().config.tied {
-            dhead
-        } else {
-            let zeros = dhead.zeros_like()?;
-            grads.insert("lm_head.weight".into(), dhead);
-            zeros
-        };
-        grads.insert("model.embed_tokens.weight".into(), ops::add_rows(table, &dx, &pack.ids)?);
-        Ok(grads)
+        accumulate(grads, EMBEDDING, |sum| {
+            let sum =
+                sum.map_or_else(|| Tensor::zeros((self.vocab_size(), self.hidden_size()), dx.dtype(), dx.device()), Ok);
+            ops::add_rows(sum?, &dx, &pack.ids)
+        })
     }
+}
 
-    /// Runs `run` on x again, recorded, and applies its transposed derivative to `seed`: puts the gradients of the
-    /// trainable tensors below `prefix` into `grads`, and returns x's if wanted.
-    fn differentiate(
-        &self,
-        x: &Tensor,
-        want_dx: bool,
-        seed: &Tensor,
-        prefix: &str,
-        grads: &mut Gradients,
-        run: impl FnOnce(&Tensor) -> Result<Tensor>,
-    ) -> Result<Option<Tensor>> {
-        let x = if want_dx { Var::from_tensor(x)?.into_inner() } else { x.clone() };
-        let mut store = (run(&x)? * seed)?.sum_all()?.backward()?;
-        // Detached: what candle returns would keep the pass's memory alive.
-        let mut take = |name: &str, t: &Tensor| match store.remove(t) {
-            Some(g) => Ok(g.detach()),
-            None => Err(Error::new("engine/gradient", format!("no gradient reached {name}"))),
-        };
-        for (name, t) in self.variables(prefix) {
-            grads.insert(name.clone(), take(name, t)?);
-        }
-        want_dx.then(|| take("a layer's input", &x)).transpose()
-    }
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// What the backward pass has of a layer.
+enum Stored {
+    All(Kept),
+    /// Its input: the layer is run again.
+    Input(Tensor),
 }
 
 /// Rows and tokens of the targets, checked against the pack.

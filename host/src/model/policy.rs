@@ -8,7 +8,12 @@ use super::{
     transformer::Transformer,
     weights::{self, Weights},
 };
-use crate::{Error, Result, config::LoraConfig, files};
+use crate::{
+    Error, Result,
+    config::LoraConfig,
+    files,
+    ops::{self, Precision},
+};
 use candle_core::{DType, Device, Tensor, Var};
 use std::{
     collections::BTreeMap,
@@ -28,6 +33,23 @@ pub struct Trainable {
     pub var: Var,
 }
 
+/// A tensor as the layers see it: by itself, so that candle records nothing of what is done with it.
+pub struct Parameter {
+    /// Hugging Face's (or PEFT's) name.
+    pub name: String,
+    /// The numbers, in the memory of the variable if it is one.
+    pub tensor: Tensor,
+    /// Whether its gradient is wanted.
+    pub trained: bool,
+}
+
+impl Parameter {
+    /// A view of a tensor; variables are trained.
+    pub fn new(name: &str, t: &Tensor) -> Self {
+        Self { name: name.to_owned(), tensor: t.detach(), trained: t.is_variable() }
+    }
+}
+
 /// A decoder-only transformer with its weights, and an adapter if it has one.
 pub struct Policy {
     /// Directory of the (base) model.
@@ -38,10 +60,8 @@ pub struct Policy {
     /// Every tensor by Hugging Face's or PEFT's name; the trainable ones are variables.
     tensors: BTreeMap<String, Tensor>,
     lora: Option<LoraConfig>,
-    /// The transformer over `tensors`, whose passes candle records.
-    graph: Transformer,
-    /// The same over the same memory, whose passes leave no trace.
-    plain: Transformer,
+    /// The transformer over the memory of `tensors`.
+    model: Transformer,
 }
 
 /// Files of a model directory that go with the weights.
@@ -55,53 +75,67 @@ const COMPANIONS: [&str; 5] = [
 
 impl Policy {
     /// Loads config.json and safetensors of a Hugging Face directory; an `adapter_config.json` in it loads the base it
-    /// names plus the adapter.
+    /// names plus the adapter. Products are in f32.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        Self::load_as(dir, device, Precision::F32)
+    }
+
+    /// [`load`](Self::load), with the operands of all products rounded to `precision`. Weights that are trained stay f32;
+    /// with bf16, frozen ones are rounded for good.
+    pub fn load_as(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
         if !dir.is_dir() {
             return Err(Error::new("model/directory", format!("there is no model directory {}", dir.display())));
         }
         if !dir.join(lora::CONFIG).exists() {
-            return Self::load_base(dir, device);
+            return Self::load_base(dir, device, precision);
         }
-        let mut policy = Self::load_base(&AdapterFile::load(dir)?.base()?, device)?;
+        let mut policy = Self::load_base(&AdapterFile::load(dir)?.base()?, device, precision)?;
         policy.load_adapter(dir)?;
         Ok(policy)
     }
 
-    fn load_base(dir: &Path, device: &Device) -> Result<Self> {
+    fn load_base(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
         let config = Arc::new(ModelConfig::load(&dir.join("config.json"))?);
         let mut weights = Weights::open(dir)?;
         let mut tensors = BTreeMap::new();
-        let graph = Transformer::build(&config, &mut |name, shape| {
+        let model = Transformer::build(&config, precision, &mut |name, shape| {
             let var = Var::from_tensor(&weights.take(name, shape, device)?)?.into_inner();
             tensors.insert(name.to_owned(), var.clone());
-            Ok(var)
+            Ok(Parameter::new(name, &var))
         })?;
         // Old checkpoints hold buffers that follow from the configuration, or the tied head once more.
         weights.finish(|name| name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight"))?;
-        let plain = assemble(&config, &tensors, None, Tensor::detach)?;
         let (source, device) = (dir.to_owned(), device.clone());
-        Ok(Self { source, merged: false, device, tensors, lora: None, graph, plain })
+        Ok(Self { source, merged: false, device, tensors, lora: None, model })
     }
 
-    /// Builds both transformers over `tensors` anew.
+    /// Builds the transformer over `tensors` anew.
     fn set(&mut self, tensors: BTreeMap<String, Tensor>, lora: Option<LoraConfig>) -> Result<()> {
-        let config = self.plain.config.clone();
-        self.graph = assemble(&config, &tensors, lora.as_ref(), Tensor::clone)?;
-        self.plain = assemble(&config, &tensors, lora.as_ref(), Tensor::detach)?;
+        let (config, precision) = (self.model.config.clone(), self.model.precision());
+        self.model = Transformer::build(&config, precision, &mut |name, _| {
+            Ok(Parameter::new(name, tensors.get(name).expect("the tensors of a loaded model are complete")))
+        })?;
+        if let Some(config) = &lora {
+            self.model.attach(&tensors, config.lora_alpha / config.r as f64)?;
+        }
         (self.tensors, self.lora) = (tensors, lora);
         Ok(())
     }
 
-    /// The base's tensors, frozen.
-    fn frozen(&self) -> BTreeMap<String, Tensor> {
+    /// The base's tensors, frozen: in bf16, matrices are rounded for good.
+    fn frozen(&self) -> Result<BTreeMap<String, Tensor>> {
         let base = self.tensors.iter().filter(|(name, _)| !lora::is_adapter(name));
-        base.map(|(name, t)| (name.clone(), t.detach())).collect()
+        base.map(|(name, t)| {
+            let t = t.detach();
+            let round = self.model.precision() == Precision::Bf16 && t.rank() == 2 && t.dtype() == DType::F32;
+            Ok((name.clone(), if round { ops::rounded(&t)? } else { t }))
+        })
+        .collect()
     }
 
     /// Linear modules with their inputs and outputs.
     fn modules(&mut self) -> Vec<(String, (usize, usize))> {
-        self.plain.linears_mut().map(|(name, linear)| (name, linear.sizes())).collect()
+        self.model.linears_mut().map(|(name, linear)| (name, linear.sizes())).collect()
     }
 
     /// Adds fresh low-rank adapters and freezes everything else. Deterministic in `seed`.
@@ -111,7 +145,7 @@ impl Policy {
         }
         let modules = self.modules();
         let targets = lora::targets(config, &modules)?;
-        let mut tensors = self.frozen();
+        let mut tensors = self.frozen()?;
         for (module, (inputs, outputs)) in &targets {
             let name = lora::tensor_name(module, "A");
             let a = lora::init_a(seed, &name, config.r, *inputs, &self.device)?;
@@ -131,7 +165,7 @@ impl Policy {
         let target_modules = lora::leaves(lora::modules_of(weights.shapes()));
         let config = LoraConfig { r: file.r, lora_alpha: file.lora_alpha, target_modules };
         let modules = self.modules();
-        let mut tensors = self.frozen();
+        let mut tensors = self.frozen()?;
         for (module, (inputs, outputs)) in lora::targets(&config, &modules)? {
             for (part, shape) in [("A", [config.r, *inputs]), ("B", [*outputs, config.r])] {
                 let name = lora::tensor_name(module, part);
@@ -148,8 +182,15 @@ impl Policy {
         if self.lora.is_none() {
             return Err(Error::new("model/lora", "the model has no adapter to merge"));
         }
-        let mut tensors = self.frozen();
-        for (module, linear) in self.plain.linears_mut() {
+        let mut tensors = self.frozen()?;
+        if tensors.values().any(|t| t.dtype() != DType::F32) {
+            return Err(Error::new(
+                "model/merge",
+                "the base is rounded to bf16, so an adapter cannot be merged into it",
+            )
+            .hint("load it in f32 to merge"));
+        }
+        for (module, linear) in self.model.linears_mut() {
             tensors.insert(format!("{module}.weight"), linear.merged()?);
         }
         for t in tensors.values_mut() {
@@ -178,7 +219,7 @@ impl Policy {
             let adapter = self.tensors.iter().filter(|(name, _)| lora::is_adapter(name));
             weights::save(&dir.join(lora::WEIGHTS), &adapter.map(|(k, t)| (k.clone(), t.clone())).collect())?;
         } else {
-            let mut config = self.plain.config.raw.clone();
+            let mut config = self.model.config.raw.clone();
             config.shift_remove("torch_dtype");
             config.insert("dtype".into(), "float32".into());
             files::write_json(&dir.join("config.json"), &config)?;
@@ -200,35 +241,35 @@ impl Policy {
     /// Trainable tensors, sorted by name.
     pub fn trainable(&self) -> Vec<Trainable> {
         let var = |t| Var::from_tensor(t).expect("a variable is itself");
-        self.variables("").map(|(name, t)| Trainable { name: name.clone(), var: var(t) }).collect()
+        self.tensors
+            .iter()
+            .filter(|(_, t)| t.is_variable())
+            .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
+            .collect()
     }
-    /// Trainable tensors whose name in the base model starts with `prefix`.
-    pub(super) fn variables(&self, prefix: &str) -> impl Iterator<Item = (&String, &Tensor)> {
-        self.tensors.iter().filter(move |(name, t)| t.is_variable() && lora::base_name(name).starts_with(prefix))
+    /// Every tensor.
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.values()
     }
-    /// The transformer whose passes candle records.
-    pub(super) fn graph(&self) -> &Transformer {
-        &self.graph
-    }
-    /// The transformer whose passes leave no trace.
-    pub(super) fn plain(&self) -> &Transformer {
-        &self.plain
+    /// The transformer.
+    pub(super) fn model(&self) -> &Transformer {
+        &self.model
     }
     /// Tokens in the vocabulary, rows of the embedding.
     pub fn vocab_size(&self) -> usize {
-        self.plain.config.vocab_size
+        self.model.config.vocab_size
     }
     /// Width of the hidden states.
     pub fn hidden_size(&self) -> usize {
-        self.plain.config.hidden_size
+        self.model.config.hidden_size
     }
     /// Number of layers; hidden states exist for 0 (embeddings) ..= this (after the final norm).
     pub fn num_layers(&self) -> usize {
-        self.plain.config.num_layers
+        self.model.config.num_layers
     }
     /// Longest sequence the model was made for.
     pub fn max_positions(&self) -> usize {
-        self.plain.config.max_positions
+        self.model.config.max_positions
     }
     /// The device.
     pub fn device(&self) -> &Device {
@@ -238,21 +279,4 @@ impl Policy {
     pub fn num_parameters(&self) -> usize {
         self.tensors.values().map(Tensor::elem_count).sum()
     }
-}
-
-/// The transformer over `tensors`, each as `view` shows it.
-fn assemble(
-    config: &Arc<ModelConfig>,
-    tensors: &BTreeMap<String, Tensor>,
-    lora: Option<&LoraConfig>,
-    view: impl Fn(&Tensor) -> Tensor,
-) -> Result<Transformer> {
-    let views: BTreeMap<String, Tensor> = tensors.iter().map(|(name, t)| (name.clone(), view(t))).collect();
-    let mut model = Transformer::build(config, &mut |name, _| {
-        Ok(views.get(name).expect("the tensors of a loaded model are complete").clone())
-    })?;
-    if let Some(config) = lora {
-        model.attach(&views, config.lora_alpha / config.r as f64);
-    }
-    Ok(model)
 }

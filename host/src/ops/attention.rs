@@ -5,12 +5,9 @@
 
 mod packed;
 
+use super::has_kernels;
 use candle_core::{Result, Tensor, bail};
-use packed::Packed;
-use std::{
-    ops::Range,
-    sync::{Arc, OnceLock},
-};
+use std::ops::Range;
 
 /// Some queries and the keys of their sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +38,14 @@ impl Span {
     }
 }
 
+/// log-sum-exp of the scaled scores, [heads, queries]; nothing where the plain operations recompute it.
+#[derive(Debug, Clone)]
+pub struct LogSums(Vec<f32>);
+
 /// Attention of each span's queries to the keys of its sequence up to themselves.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    spans: Arc<Vec<Span>>,
+    spans: Vec<Span>,
     head_dim: usize,
 }
 
@@ -67,18 +68,33 @@ impl Attention {
         if overlap || !spans.iter().all(|s| s.keys[0].is_empty() || is_root(&s.keys[0])) {
             bail!("attention: spans share keys that are not a common prefix")
         }
-        Ok(Self { spans: Arc::new(spans), head_dim })
+        Ok(Self { spans, head_dim })
     }
 
-    /// q [queries, heads * dim], k and v [keys, kv_heads * dim]: [queries, heads * dim].
+    /// q [queries, heads * dim], k and v [keys, kv_heads * dim]: [queries, heads * dim], and what the backward pass needs
+    /// besides.
     ///
     /// With a window, a query sees that many tokens at most, itself included.
-    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<Tensor> {
-        if q.device().is_cpu() {
-            let op = Packed { spec: self.clone(), window, lse: OnceLock::new() };
-            q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<(Tensor, LogSums)> {
+        if has_kernels(q) {
+            packed::forward(self, q, k, v, window)
         } else {
-            self.plain(q, k, v, window)
+            Ok((self.plain(q, k, v, window)?, LogSums(vec![])))
+        }
+    }
+
+    /// Gradients by q, k and v for the gradient of [`forward`](Self::forward)'s result `out`.
+    pub fn backward(
+        &self,
+        [q, k, v]: [&Tensor; 3],
+        window: Option<usize>,
+        (out, sums): (&Tensor, &LogSums),
+        dout: &Tensor,
+    ) -> Result<[Tensor; 3]> {
+        if has_kernels(q) {
+            packed::backward(self, [q, k, v], window, (out, sums), dout)
+        } else {
+            self.plain_backward([q, k, v], window, out, dout)
         }
     }
 
@@ -108,6 +124,21 @@ impl Attention {
             out.push(p.matmul(&v)?.transpose(0, 1)?.reshape((n, heads * dim))?);
         }
         Tensor::cat(&out, 0)
+    }
+
+    /// [`backward`](Self::backward) by candle's autograd.
+    fn plain_backward(
+        &self,
+        inputs: [&Tensor; 3],
+        window: Option<usize>,
+        _: &Tensor,
+        dout: &Tensor,
+    ) -> Result<[Tensor; 3]> {
+        let [q, k, v] = inputs.map(candle_core::Var::from_tensor);
+        let [q, k, v] = [q?, k?, v?];
+        let store = (self.plain(&q, &k, &v, window)? * dout)?.sum_all()?.backward()?;
+        let of = |x: &Tensor| store.get(x).map_or_else(|| x.zeros_like(), |g| Ok(g.detach()));
+        Ok([of(&q)?, of(&k)?, of(&v)?])
     }
 
     fn scale(&self) -> f32 {

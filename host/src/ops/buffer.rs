@@ -1,7 +1,12 @@
 //! Plain memory under the operations: tensors as slices, disjoint writes from threads, matrix products.
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Storage, Tensor, bail};
-use std::{marker::PhantomData, ops::Range};
+use super::{
+    has_kernels,
+    simd::{self, Level},
+};
+use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use rayon::prelude::*;
+use std::{cell::Cell, marker::PhantomData, ops::Range};
 
 /// The numbers of a contiguous f32 storage.
 pub fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -135,51 +140,130 @@ pub fn gemm(out: &mut [f32], stride: usize, a: Matrix, b: Matrix, add: bool, par
     }
 }
 
-/// Row i of the source goes to row `rows[i]` of the destination.
-struct WriteRows<'a, I> {
-    rows: &'a [I],
-    write: fn(&mut [f32], &[f32]),
+/// Changes the numbers of a contiguous f32 CPU tensor in place, under every name it has.
+pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    tensor.inplace_op1(&Update(Cell::new(Some(f))))
 }
 
-impl<I: Copy + TryInto<usize>> InplaceOp2 for WriteRows<'_, I> {
+struct Update<F>(Cell<Option<F>>);
+
+impl<F: FnOnce(&mut [f32]) -> Result<()>> InplaceOp1 for Update<F> {
     fn name(&self) -> &'static str {
-        "write-rows"
+        "update"
     }
-    fn cpu_fwd(&self, dst: &mut CpuStorage, dst_layout: &Layout, src: &CpuStorage, layout: &Layout) -> Result<()> {
-        let (height, width) = dst_layout.shape().dims2()?;
-        let src = slice(src, layout)?;
-        let (CpuStorage::F32(dst), Some((start, end))) = (dst, dst_layout.contiguous_offsets()) else {
-            bail!("write-rows: expected contiguous f32")
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(v), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            bail!("update: expected contiguous f32, got {layout:?}")
         };
-        let dst = &mut dst[start..end];
-        for (row, src) in self.rows.iter().zip(src.chunks_exact(width)) {
-            match (*row).try_into() {
-                Ok(row) if row < height => (self.write)(&mut dst[row * width..(row + 1) * width], src),
-                _ => bail!("write-rows: a row lies outside the {height} there are"),
-            }
-        }
-        Ok(())
+        self.0.take().map_or(Ok(()), |f| f(&mut v[start..end]))
     }
+}
+
+/// A tensor of `shape` that `write` fills: all of it, or adds to what `onto` holds, in its memory.
+pub fn filled(
+    shape: (usize, usize),
+    device: &Device,
+    onto: Option<Tensor>,
+    write: impl FnOnce(&mut [f32], bool),
+) -> Result<Tensor> {
+    if let Some(onto) = onto {
+        update(&onto, |out| Ok(write(out, true)))?;
+        return Ok(onto);
+    }
+    // SAFETY: the caller's `write` fills all of it.
+    let mut out = unsafe { uninit(shape.0 * shape.1) };
+    write(&mut out, false);
+    Tensor::from_vec(out, shape, device)
+}
+
+/// Calls `write` with rows `rows[i]` of `dst` [m, width] and i of `src` [n, width], in order of i.
+fn each_row<I: Copy + TryInto<usize>>(
+    dst: &Tensor,
+    src: &Tensor,
+    rows: &[I],
+    write: impl Fn(&mut [f32], &[f32]),
+) -> Result<()> {
+    let (height, width) = dst.dims2()?;
+    with([&src.contiguous()?], |[src]| {
+        update(dst, |dst| {
+            for (row, src) in rows.iter().zip(src.chunks_exact(width)) {
+                match (*row).try_into() {
+                    Ok(row) if row < height => write(&mut dst[row * width..(row + 1) * width], src),
+                    _ => bail!("a row lies outside the {height} there are"),
+                }
+            }
+            Ok(())
+        })
+    })
 }
 
 /// Writes row i of `src` [n, width] over row `rows[i]` of `dst` [m, width], in place.
 pub fn set_rows(dst: &Tensor, src: &Tensor, rows: &[usize]) -> Result<()> {
-    let src = src.contiguous()?;
-    if dst.device().is_cpu() {
-        return dst.inplace_op2(&src, &WriteRows { rows, write: <[f32]>::copy_from_slice });
+    if has_kernels(dst) {
+        return each_row(dst, src, rows, |d, s| d.copy_from_slice(s));
     }
     for (i, row) in rows.iter().enumerate() {
-        dst.slice_set(&src.narrow(0, i, 1)?, 0, *row)?;
+        dst.slice_set(&src.narrow(0, i, 1)?.contiguous()?, 0, *row)?;
     }
     Ok(())
 }
 
 /// Adds row i of `src` [n, width] to row `rows[i]` of `dst` [m, width], in order of i, in the memory of `dst`.
 pub fn add_rows(dst: Tensor, src: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    if !dst.device().is_cpu() {
-        return dst.index_add(&Tensor::new(rows, dst.device())?, src, 0);
+    if !has_kernels(&dst) {
+        return dst.index_add(&Tensor::new(rows, dst.device())?, &src.contiguous()?, 0);
     }
-    let write = |dst: &mut [f32], src: &[f32]| dst.iter_mut().zip(src).for_each(|(d, s)| *d += s);
-    dst.inplace_op2(&src.contiguous()?, &WriteRows { rows, write })?;
+    each_row(&dst, src, rows, |d, s| d.iter_mut().zip(s).for_each(|(d, s)| *d += s))?;
     Ok(dst)
+}
+
+/// Numbers of one task of an element-wise operation.
+pub const CHUNK: usize = 1 << 14;
+
+/// x + y in the memory of x.
+pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
+    if !has_kernels(&x) {
+        return x + y;
+    }
+    with([&y.contiguous()?], |[y]| {
+        update(&x, |x| {
+            let level = Level::best();
+            x.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(x, y)| simd::axpy(level, 1.0, y, x));
+            Ok(())
+        })
+    })?;
+    Ok(x)
+}
+
+/// x times a number, in the memory of x.
+pub fn scale(x: Tensor, by: f64) -> Result<Tensor> {
+    if !has_kernels(&x) {
+        return x * by;
+    }
+    update(&x, |x| {
+        x.iter_mut().for_each(|x| *x *= by as f32);
+        Ok(())
+    })?;
+    Ok(x)
+}
+
+/// Adds a vector [width] to every row of x [rows, width], in the memory of x.
+pub fn add_vector(x: Tensor, v: &Tensor) -> Result<Tensor> {
+    if !has_kernels(&x) {
+        return x.broadcast_add(v);
+    }
+    with([v], |[v]| {
+        update(&x, |x| {
+            let level = Level::best();
+            x.par_chunks_mut(v.len()).with_min_len(16).for_each(|row| simd::axpy(level, 1.0, v, row));
+            Ok(())
+        })
+    })?;
+    Ok(x)
+}
+
+/// The sum of the rows of x [rows, width], added to `onto` [width] if there is one: the gradient of [`add_vector`].
+pub fn column_sums(x: &Tensor, onto: Option<Tensor>) -> Result<Tensor> {
+    let sums = x.sum(0)?;
+    onto.map_or(Ok(sums.clone()), |onto| onto + &sums)
 }

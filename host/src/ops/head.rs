@@ -1,157 +1,126 @@
-//! Log-probabilities of tokens from hidden states, in chunks: the matrix [tokens, vocabulary] never exists as a whole.
-//!
-//! Forward and backward are plain functions: between them the caller turns log-probabilities into their gradient.
+//! Log-probabilities of tokens from hidden states, in chunks: the matrix [tokens, vocabulary] exists as a whole only where
+//! it is small, and is not computed twice then.
 
 use super::{
-    buffer::{Matrix, gemm, uninit, with},
+    Rows, Weight,
+    buffer::{update, with},
+    has_kernels,
     simd::{self, Level},
 };
 use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
 /// Log-probabilities, and what the backward pass needs besides.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Scores {
     /// Log-probability of each token.
     pub logps: Vec<f32>,
     /// log-sum-exp of each row of logits.
     lse: Vec<f32>,
+    /// The logits, where they are few.
+    logits: Option<Tensor>,
 }
 
-/// Logits held at a time: rows such that this many numbers suffice, but enough rows for a fast product.
-const LOGITS: usize = 1 << 24;
+/// Logits held at a time: few in the tests, so that they take several chunks.
+const LOGITS: usize = if cfg!(test) { 1 << 14 } else { 1 << 25 };
 
+/// Rows of one product.
 fn chunk(vocab: usize) -> usize {
-    (LOGITS / vocab).clamp(32, 256)
+    (LOGITS / vocab).max(32)
 }
 
-fn check(hidden: &Tensor, w: &Tensor, tokens: &[u32]) -> Result<(usize, usize)> {
-    let ((n, d), (vocab, dw)) = (hidden.dims2()?, w.dims2()?);
-    if n != tokens.len() || d != dw || tokens.iter().any(|t| *t as usize >= vocab) {
-        bail!("head: hidden [{n}, {d}] and weight [{vocab}, {dw}] do not fit {} tokens", tokens.len())
+fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
+    let ((n, d), (inputs, vocab)) = (hidden.dims2()?, w.sizes());
+    if n != tokens.len() || d != inputs || tokens.iter().any(|t| *t as usize >= vocab) {
+        bail!("head: hidden [{n}, {d}] and weight [{vocab}, {inputs}] do not fit {} tokens", tokens.len())
     }
-    Ok((d, vocab))
+    Ok(vocab)
 }
 
-/// `log softmax(hidden wᵀ)` of one token each: hidden [n, d], w [vocabulary, d], n tokens. No graph.
-pub fn score(hidden: &Tensor, w: &Tensor, tokens: &[u32]) -> Result<Scores> {
-    let (d, vocab) = check(hidden, w, tokens)?;
-    if !hidden.device().is_cpu() {
-        return plain_score(hidden, w, tokens);
-    }
-    let (n, rows, level) = (tokens.len(), chunk(vocab), Level::best());
-    let (mut logps, mut lse) = (vec![0.0; n], vec![0.0; n]);
-    with([&hidden.contiguous()?, &w.contiguous()?], |[hidden, w]| {
-        // SAFETY: the product writes the rows that are read.
-        let mut logits = unsafe { uninit(rows.min(n) * vocab) };
-        for start in (0..n).step_by(rows) {
-            let here = start..n.min(start + rows);
-            logits_of(&hidden[start * d..here.end * d], w, d, &mut logits);
-            let outputs = logps[here.clone()].par_iter_mut().zip(&mut lse[here.clone()]);
-            logits.par_chunks_mut(vocab).zip(outputs.zip(&tokens[here])).for_each(|(row, ((logp, lse), token))| {
-                let max = simd::scale_max(level, row, 1.0);
-                *lse = max + simd::exp_sum(level, row, max).ln();
-                *logp = row[*token as usize] - *lse;
-            });
-        }
-        Ok(())
-    })?;
-    Ok(Scores { logps, lse })
-}
-
-fn logits_of(hidden: &[f32], w: &[f32], d: usize, out: &mut [f32]) {
-    let (rows, vocab) = (hidden.len() / d, w.len() / d);
-    gemm(out, vocab, Matrix::new(hidden, rows, d, d), Matrix::new(w, vocab, d, d).t(), false, true);
-}
-
-/// Gradients by hidden and, if `want_dw`, by w, of a loss whose gradient by the log-probabilities is `dlogps`.
-///
-/// The logits are computed again.
-pub fn score_backward(
-    hidden: &Tensor,
-    w: &Tensor,
-    tokens: &[u32],
-    scores: &Scores,
-    dlogps: &[f32],
-    want_dw: bool,
-) -> Result<(Tensor, Option<Tensor>)> {
-    let (d, vocab) = check(hidden, w, tokens)?;
-    if dlogps.len() != tokens.len() || scores.lse.len() != tokens.len() {
-        bail!("head: {} gradients for {} tokens", dlogps.len(), tokens.len())
-    }
-    if !hidden.device().is_cpu() {
-        return plain_score_backward(hidden, w, tokens, scores, dlogps, want_dw);
-    }
-    let (n, rows, level) = (tokens.len(), chunk(vocab), Level::best());
-    // SAFETY: every chunk's product writes its rows.
-    let mut dh = unsafe { uninit(n * d) };
-    let mut dw = want_dw.then(|| vec![0.0; vocab * d]);
-    with([&hidden.contiguous()?, &w.contiguous()?], |[hidden, w]| {
-        // SAFETY: the product writes the rows that are read.
-        let mut logits = unsafe { uninit(rows.min(n) * vocab) };
-        for start in (0..n).step_by(rows) {
-            let here = start..n.min(start + rows);
-            let h = &hidden[start * d..here.end * d];
-            logits_of(h, w, d, &mut logits);
-            // d logp[token] / d logits = onehot(token) - softmax
-            logits.par_chunks_mut(vocab).zip(here.clone()).for_each(|(row, i)| {
-                simd::exp_scale(level, row, 1.0, scores.lse[i], -dlogps[i]);
-                row[tokens[i] as usize] += dlogps[i];
-            });
-            let g = Matrix::new(&logits, here.len(), vocab, vocab);
-            gemm(&mut dh[start * d..here.end * d], d, g, Matrix::new(w, vocab, d, d), false, true);
-            if let Some(dw) = &mut dw {
-                gemm(dw, d, g.t(), Matrix::new(h, here.len(), d, d), start > 0, true);
-            }
-        }
-        Ok(())
-    })?;
-    let device = hidden.device();
-    Ok((Tensor::from_vec(dh, (n, d), device)?, dw.map(|dw| Tensor::from_vec(dw, (vocab, d), device)).transpose()?))
-}
-
-/// [`score`] in candle's operations.
-pub fn plain_score(hidden: &Tensor, w: &Tensor, tokens: &[u32]) -> Result<Scores> {
-    let (_, vocab) = check(hidden, w, tokens)?;
-    let mut scores = Scores { logps: vec![], lse: vec![] };
-    for (i, tokens) in tokens.chunks(chunk(vocab)).enumerate() {
-        let logits = hidden.narrow(0, i * chunk(vocab), tokens.len())?.matmul(&w.t()?)?;
-        let max = logits.max_keepdim(D::Minus1)?;
-        let lse = (logits.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?.log()? + max)?;
-        let index = Tensor::new(tokens, hidden.device())?.unsqueeze(1)?;
-        scores.logps.extend((logits.gather(&index, 1)? - &lse)?.flatten_all()?.to_vec1::<f32>()?);
-        scores.lse.extend(lse.flatten_all()?.to_vec1::<f32>()?);
+/// `log softmax(hidden wᵀ)` of one token each: hidden [n, d], w [vocabulary, d], n tokens.
+pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<Scores> {
+    let rows = chunk(check(hidden, w, tokens)?);
+    let mut scores = Scores { logps: vec![], lse: vec![], logits: None };
+    for (i, here) in tokens.chunks(rows).enumerate() {
+        let h = hidden.narrow(0, i * rows, here.len())?;
+        let logits = w.forward(&Rows::new(&h, w.precision())?, None)?;
+        let (logps, lse) = log_softmax(&logits, here)?;
+        scores.logps.extend(logps);
+        scores.lse.extend(lse);
+        scores.logits = (here.len() == tokens.len()).then_some(logits);
     }
     Ok(scores)
 }
 
-/// [`score_backward`] in candle's operations.
-pub fn plain_score_backward(
+/// Log-probability of one token of each row of logits, and the rows' log-sum-exps.
+fn log_softmax(logits: &Tensor, tokens: &[u32]) -> Result<(Vec<f32>, Vec<f32>)> {
+    if !has_kernels(logits) {
+        let max = logits.max_keepdim(D::Minus1)?;
+        let lse = (logits.broadcast_sub(&max)?.exp()?.sum_keepdim(D::Minus1)?.log()? + max)?;
+        let index = Tensor::new(tokens, logits.device())?.unsqueeze(1)?;
+        let logps = (logits.gather(&index, 1)? - &lse)?;
+        return Ok((logps.flatten_all()?.to_vec1()?, lse.flatten_all()?.to_vec1()?));
+    }
+    let (vocab, level) = (logits.dim(1)?, Level::best());
+    with([logits], |[logits]| {
+        let row = |(row, token): (&[f32], &u32)| {
+            let max = simd::max(level, row);
+            let lse = max + simd::exp_sum(level, row, max).ln();
+            (row[*token as usize] - lse, lse)
+        };
+        Ok(logits.par_chunks(vocab).zip(tokens).map(row).unzip())
+    })
+}
+
+/// Gradients by hidden and, if `want_dw`, by w, of a loss whose gradient by the log-probabilities is `dlogps`.
+///
+/// Logits that were not kept are computed again. w's gradient is added to `onto` in its memory, if there is one.
+pub fn score_backward(
     hidden: &Tensor,
-    w: &Tensor,
+    w: &Weight,
     tokens: &[u32],
-    scores: &Scores,
+    scores: Scores,
     dlogps: &[f32],
     want_dw: bool,
+    onto: Option<Tensor>,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let (_, vocab) = check(hidden, w, tokens)?;
-    let (mut dh, mut dw) = (vec![], None);
-    let column = |x: &[f32]| Tensor::new(x, hidden.device())?.unsqueeze(1);
-    for (i, here) in tokens.chunks(chunk(vocab)).enumerate() {
-        let rows = i * chunk(vocab)..i * chunk(vocab) + here.len();
-        let h = hidden.narrow(0, rows.start, rows.len())?;
-        let p = h.matmul(&w.t()?)?.broadcast_sub(&column(&scores.lse[rows.clone()])?)?.exp()?;
-        let d = column(&dlogps[rows])?;
-        let index = Tensor::new(here, hidden.device())?.unsqueeze(1)?;
-        let g = p.broadcast_mul(&d.neg()?)?.scatter_add(&index, &d, 1)?;
-        dh.push(g.matmul(w)?);
+    let rows = chunk(check(hidden, w, tokens)?);
+    if dlogps.len() != tokens.len() || scores.lse.len() != tokens.len() {
+        bail!("head: {} gradients for {} tokens", dlogps.len(), tokens.len())
+    }
+    let (mut dh, mut dw, mut kept) = (vec![], onto, scores.logits);
+    for (i, here) in tokens.chunks(rows).enumerate() {
+        let range = i * rows..i * rows + here.len();
+        let h = hidden.narrow(0, range.start, here.len())?;
+        let logits = match kept.take() {
+            Some(logits) => logits,
+            None => w.forward(&Rows::new(&h, w.precision())?, None)?,
+        };
+        let g = log_softmax_backward(logits, here, &scores.lse[range.clone()], &dlogps[range])?;
+        dh.push(w.backward(&Rows::new(&g, w.precision())?, None)?);
         if want_dw {
-            let new = g.t()?.matmul(&h)?;
-            dw = Some(match dw {
-                Some(old) => (old + new)?,
-                None => new,
-            });
+            dw = Some(w.gradient(&g, &h, dw)?);
         }
     }
-    Ok((Tensor::cat(&dh, 0)?, dw))
+    Ok((Tensor::cat(&dh, 0)?, dw.filter(|_| want_dw)))
+}
+
+/// The gradient by the logits, in their memory: d logp[token] / d logits = onehot(token) - softmax.
+fn log_softmax_backward(logits: Tensor, tokens: &[u32], lse: &[f32], dlogps: &[f32]) -> Result<Tensor> {
+    if !has_kernels(&logits) {
+        let column = |x: &[f32]| Tensor::new(x, logits.device())?.unsqueeze(1);
+        let (p, d) = (logits.broadcast_sub(&column(lse)?)?.exp()?, column(dlogps)?);
+        return p.broadcast_mul(&d.neg()?)?.scatter_add(&Tensor::new(tokens, logits.device())?.unsqueeze(1)?, &d, 1);
+    }
+    let (vocab, level) = (logits.dim(1)?, Level::best());
+    update(&logits, |logits| {
+        logits.par_chunks_mut(vocab).zip(tokens).zip(lse.par_iter().zip(dlogps)).for_each(
+            |((row, token), (lse, d))| {
+                simd::exp_scale(level, row, 1.0, *lse, -d);
+                row[*token as usize] += d;
+            },
+        );
+        Ok(())
+    })?;
+    Ok(logits)
 }

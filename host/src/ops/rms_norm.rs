@@ -1,19 +1,84 @@
 //! Root-mean-square normalisation (Zhang & Sennrich 2019, arXiv 1910.07467).
 
 use super::{
-    buffer::{slice, uninit, with},
+    buffer::{filled, update, with},
+    has_kernels,
     simd::{self, Level},
 };
-use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// `x / sqrt(mean(x²) + eps) * w` over the last dimension, w `[last]`.
+/// Rows of one task. Fixed, so that the order of sums does not depend on the number of threads.
+const ROWS: usize = 64;
+
+fn inverse_norm(level: Level, x: &[f32], eps: f32) -> f32 {
+    1.0 / (simd::dot(level, x, x) / x.len() as f32 + eps).sqrt()
+}
+
+/// `x / sqrt(mean(x²) + eps) * w` of each row of x [rows, width], w `[width]`.
 pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        x.contiguous()?.apply_op2(&w.contiguous()?, RmsNorm { eps: eps as f32 })
-    } else {
-        plain(x, w, eps)
+    let (rows, width) = x.dims2()?;
+    if w.dims() != [width] {
+        bail!("rms-norm: x is {:?} but the weight has {:?} numbers", x.dims(), w.dims())
     }
+    if !has_kernels(x) {
+        return plain(x, w, eps);
+    }
+    let level = Level::best();
+    with([&x.contiguous()?, w], |[x, w]| {
+        filled((rows, width), &candle_core::Device::Cpu, None, |out, _| {
+            out.par_chunks_mut(width * ROWS).zip(x.par_chunks(width * ROWS)).for_each(|(out, x)| {
+                for (out, x) in out.chunks_mut(width).zip(x.chunks(width)) {
+                    simd::norm(level, x, w, inverse_norm(level, x, eps as f32), out);
+                }
+            });
+        })
+    })
+}
+
+/// The gradient by x for the gradient g of [`rms_norm`]'s result, added to `onto` in its memory; the gradient by w, `[width]`, if
+/// `want_dw`.
+pub fn rms_norm_backward(
+    x: &Tensor,
+    w: &Tensor,
+    eps: f64,
+    g: &Tensor,
+    onto: Tensor,
+    want_dw: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    if !has_kernels(x) {
+        return plain_backward(x, w, eps, g, onto, want_dw);
+    }
+    let (width, level, eps) = (x.dim(1)?, Level::best(), eps as f32);
+    let parts: Vec<Option<Vec<f32>>> = with([&x.contiguous()?, w, &g.contiguous()?], |[x, w, g]| {
+        let mut parts = vec![];
+        update(&onto, |dx| {
+            let inputs = x.par_chunks(width * ROWS).zip(g.par_chunks(width * ROWS));
+            dx.par_chunks_mut(width * ROWS)
+                .zip(inputs)
+                .map(|(dx, (x, g))| {
+                    let mut dw = want_dw.then(|| vec![0.0; width]);
+                    for ((dx, x), g) in dx.chunks_mut(width).zip(x.chunks(width)).zip(g.chunks(width)) {
+                        let r = inverse_norm(level, x, eps);
+                        let c = simd::dot3(level, x, w, g) * r * r / width as f32;
+                        simd::norm_backward(level, x, w, g, r, c, dx);
+                        if let Some(dw) = &mut dw {
+                            simd::norm_weight(level, x, g, r, dw);
+                        }
+                    }
+                    dw
+                })
+                .collect_into_vec(&mut parts);
+            Ok(())
+        })?;
+        Ok(parts)
+    })?;
+    let dw = want_dw.then(|| {
+        let mut dw = vec![0.0; width];
+        parts.iter().flatten().for_each(|part| simd::axpy(level, 1.0, part, &mut dw));
+        Tensor::from_vec(dw, width, w.device())
+    });
+    Ok((onto, dw.transpose()?))
 }
 
 /// [`rms_norm`] in candle's operations.
@@ -22,71 +87,20 @@ pub fn plain(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(w)
 }
 
-struct RmsNorm {
-    eps: f32,
-}
-
-/// Rows of one task. Fixed, so that the order of sums does not depend on the number of threads.
-const ROWS: usize = 64;
-
-impl RmsNorm {
-    fn inverse_norm(&self, level: Level, x: &[f32]) -> f32 {
-        1.0 / (simd::dot(level, x, x) / x.len() as f32 + self.eps).sqrt()
-    }
-}
-
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        "rms-norm"
-    }
-    fn cpu_fwd(&self, x: &CpuStorage, lx: &Layout, w: &CpuStorage, lw: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (x, w) = (slice(x, lx)?, slice(w, lw)?);
-        let (d, level) = (w.len(), Level::best());
-        if d == 0 || lx.dims().last() != Some(&d) {
-            bail!("rms-norm: x is {:?} but the weight has {d} numbers", lx.dims())
-        }
-        // SAFETY: every row is written.
-        let mut out = unsafe { uninit(x.len()) };
-        out.par_chunks_mut(d * ROWS).zip(x.par_chunks(d * ROWS)).for_each(|(out, x)| {
-            for (out, x) in out.chunks_mut(d).zip(x.chunks(d)) {
-                simd::norm(level, x, w, self.inverse_norm(level, x), out);
-            }
-        });
-        Ok((CpuStorage::F32(out), lx.shape().clone()))
-    }
-    fn bwd(&self, x: &Tensor, w: &Tensor, _: &Tensor, g: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let g = g.contiguous()?;
-        let (d, level) = (w.elem_count(), Level::best());
-        with([x, w, &g], |[xs, ws, gs]| {
-            let chunks = xs.par_chunks(d * ROWS).zip(gs.par_chunks(d * ROWS));
-            let dx = || {
-                // SAFETY: every row is written.
-                let mut dx = unsafe { uninit(xs.len()) };
-                dx.par_chunks_mut(d * ROWS).zip(chunks.clone()).for_each(|(dx, (x, g))| {
-                    for ((dx, x), g) in dx.chunks_mut(d).zip(x.chunks(d)).zip(g.chunks(d)) {
-                        let r = self.inverse_norm(level, x);
-                        let c = simd::dot3(level, x, ws, g) * r * r / d as f32;
-                        simd::norm_backward(level, x, ws, g, r, c, dx);
-                    }
-                });
-                Tensor::from_vec(dx, x.shape(), x.device())
-            };
-            let dw = || {
-                let parts: Vec<Vec<f32>> = chunks
-                    .clone()
-                    .map(|(x, g)| {
-                        let mut dw = vec![0.0; d];
-                        for (x, g) in x.chunks(d).zip(g.chunks(d)) {
-                            simd::norm_weight(level, x, g, self.inverse_norm(level, x), &mut dw);
-                        }
-                        dw
-                    })
-                    .collect();
-                let mut dw = vec![0.0; d];
-                parts.iter().for_each(|part| simd::axpy(level, 1.0, part, &mut dw));
-                Tensor::from_vec(dw, w.shape(), w.device())
-            };
-            Ok((x.track_op().then(dx).transpose()?, w.track_op().then(dw).transpose()?))
-        })
-    }
+/// [`rms_norm_backward`] in candle's operations.
+fn plain_backward(
+    x: &Tensor,
+    w: &Tensor,
+    eps: f64,
+    g: &Tensor,
+    onto: Tensor,
+    want_dw: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    // With r = 1 / sqrt(mean(x²) + eps): dx = r (g w - x r² mean(x g w)), dw = sum over rows of g x r.
+    let r = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?.recip()?;
+    let gw = g.broadcast_mul(w)?;
+    let c = ((x * &gw)?.mean_keepdim(D::Minus1)? * r.sqr()?)?;
+    let dx = (gw - x.broadcast_mul(&c)?)?.broadcast_mul(&r)?;
+    let dw = want_dw.then(|| (g * x)?.broadcast_mul(&r)?.sum(0));
+    Ok(((onto + dx)?, dw.transpose()?))
 }

@@ -88,6 +88,8 @@ kernels! {
     fn axpy(a: f32, x: &[f32], y: &mut [f32]) { axpy_body::<true>, axpy_body::<true>, axpy_body::<false> }
     /// `x *= s`, and the largest result.
     fn scale_max(x: &mut [f32], s: f32) -> f32 { scale_max_body, scale_max_body, scale_max_body }
+    /// The largest.
+    fn max(x: &[f32]) -> f32 { max_body, max_body, max_body }
     /// `sum exp(x - shift)`
     fn exp_sum(x: &[f32], shift: f32) -> f32 { exp_sum_body::<true>, exp_sum_body::<true>, exp_sum_body::<false> }
     /// `x = exp(x * scale - shift) * factor`
@@ -99,16 +101,16 @@ kernels! {
     /// `out = silu(gate) * up`
     fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32])
         { swiglu_body::<true>, swiglu_body::<true>, swiglu_body::<false> }
-    /// Gradients of [`swiglu`] by gate and up.
-    fn swiglu_backward(gate: &[f32], up: &[f32], d: &[f32], dgate: &mut [f32], dup: &mut [f32])
+    /// Gradients of [`swiglu`] in place of gate and up.
+    fn swiglu_backward(gate: &mut [f32], up: &mut [f32], d: &[f32])
         { swiglu_backward_body::<true>, swiglu_backward_body::<true>, swiglu_backward_body::<false> }
     /// `out = x * r * w`
     fn norm(x: &[f32], w: &[f32], r: f32, out: &mut [f32]) { norm_body, norm_body, norm_body }
-    /// `dx = r * (g * w - x * c)`
+    /// `dx += r * (g * w - x * c)`
     fn norm_backward(x: &[f32], w: &[f32], g: &[f32], r: f32, c: f32, dx: &mut [f32])
         { norm_backward_body, norm_backward_body, norm_backward_body }
     /// `dw += g * x * r`
     fn norm_weight(x: &[f32], g: &[f32], r: f32, dw: &mut [f32]) { norm_weight_body, norm_weight_body, norm_weight_body }
     /// Rotates the pairs (x[i], x[i + half]) by angles given as cosines and sines, backwards for `sign` -1.
-    fn rotate(x: &[f32], cos: &[f32], sin: &[f32], sign: f32, out: &mut [f32]) { rotate_body, rotate_body, rotate_body }
+    fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) { rotate_body, rotate_body, rotate_body }
 }

@@ -1,56 +1,50 @@
 //! silu(gate) * up, the gated unit of the feed-forward layers (Shazeer 2020, arXiv 2002.05202).
 
 use super::{
-    buffer::{slice, uninit, with},
+    buffer::{CHUNK, filled, update, with},
+    has_kernels,
     simd::{self, Level},
 };
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-/// `gate * sigmoid(gate) * up`, element by element.
+/// `gate * sigmoid(gate) * up`, element by element; both [rows, width].
 pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if gate.device().is_cpu() { gate.contiguous()?.apply_op2(&up.contiguous()?, Swiglu) } else { plain(gate, up) }
+    if gate.shape() != up.shape() {
+        bail!("swiglu: gate is {:?} but up is {:?}", gate.dims(), up.dims())
+    }
+    if !has_kernels(gate) {
+        return gate.silu()? * up;
+    }
+    let (level, shape) = (Level::best(), gate.dims2()?);
+    with([gate, up], |[gate, up]| {
+        filled(shape, &Device::Cpu, None, |out, _| {
+            out.par_chunks_mut(CHUNK)
+                .zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)))
+                .for_each(|(out, (gate, up))| simd::swiglu(level, gate, up, out));
+        })
+    })
 }
 
-/// [`swiglu`] in candle's operations.
-pub fn plain(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.silu()? * up
-}
-
-struct Swiglu;
-
-/// Numbers of one task.
-const CHUNK: usize = 1 << 14;
-
-impl CustomOp2 for Swiglu {
-    fn name(&self) -> &'static str {
-        "swiglu"
+/// Gradients by gate and up for the gradient d of [`swiglu`]'s result, in the memory of gate and up.
+pub fn swiglu_backward(gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
+    if !has_kernels(&gate) {
+        // silu' = s + silu (1 - s), with s the sigmoid.
+        let s = ((gate.neg()?.exp()? + 1.0)?).recip()?;
+        let silu = (&gate * &s)?;
+        let slope = (&s + (&silu * (1.0 - &s)?)?)?;
+        return Ok((((d * up)? * slope)?, (d * silu)?));
     }
-    fn cpu_fwd(&self, gate: &CpuStorage, lg: &Layout, up: &CpuStorage, lu: &Layout) -> Result<(CpuStorage, Shape)> {
-        if lg.shape() != lu.shape() {
-            bail!("swiglu: gate is {:?} but up is {:?}", lg.dims(), lu.dims())
-        }
-        let (gate, up, level) = (slice(gate, lg)?, slice(up, lu)?, Level::best());
-        // SAFETY: every chunk is written.
-        let mut out = unsafe { uninit(gate.len()) };
-        out.par_chunks_mut(CHUNK)
-            .zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)))
-            .for_each(|(out, (gate, up))| simd::swiglu(level, gate, up, out));
-        Ok((CpuStorage::F32(out), lg.shape().clone()))
-    }
-    fn bwd(&self, gate: &Tensor, up: &Tensor, _: &Tensor, d: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let level = Level::best();
-        let (dgate, dup) = with([gate, up, &d.contiguous()?], |[gate, up, d]| {
-            // SAFETY: every chunk of both is written.
-            let (mut dgate, mut dup) = unsafe { (uninit(d.len()), uninit(d.len())) };
-            dgate
-                .par_chunks_mut(CHUNK)
-                .zip(dup.par_chunks_mut(CHUNK))
-                .zip(gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(d.par_chunks(CHUNK)))
-                .for_each(|((dgate, dup), ((gate, up), d))| simd::swiglu_backward(level, gate, up, d, dgate, dup));
-            Ok((dgate, dup))
-        })?;
-        let tensor = |v| Tensor::from_vec(v, gate.shape(), gate.device());
-        Ok((Some(tensor(dgate)?), Some(tensor(dup)?)))
-    }
+    with([d], |[d]| {
+        update(&gate, |gate| {
+            update(&up, |up| {
+                let level = Level::best();
+                gate.par_chunks_mut(CHUNK)
+                    .zip(up.par_chunks_mut(CHUNK).zip(d.par_chunks(CHUNK)))
+                    .for_each(|(gate, (up, d))| simd::swiglu_backward(level, gate, up, d));
+                Ok(())
+            })
+        })
+    })?;
+    Ok((gate, up))
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -36,33 +36,37 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// Result and gradients of an operation for a given gradient of its result.
-fn run(inputs: &[Tensor], seed: &Tensor, op: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> (Vec<f32>, Vec<Vec<f32>>) {
+/// Result and gradients of an operation by candle's autograd, for a given gradient of its result.
+fn recorded(inputs: &[Tensor], seed: &Tensor, op: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> (Vec<f32>, Vec<Vec<f32>>) {
     let vars: Vec<Tensor> = inputs.iter().map(|t| Var::from_tensor(t).unwrap().into_inner()).collect();
     let y = op(&vars).unwrap();
     let grads = (&y * seed).unwrap().sum_all().unwrap().backward().unwrap();
     (numbers(&y), vars.iter().map(|v| numbers(grads.get(v).unwrap())).collect())
 }
 
-/// The fast operation equals the plain one, and its gradients the differences of its results.
+/// Kernels and plain operations, forward and backward, against candle's autograd of the plain forward, and the gradients against
+/// the differences of the results. `backward` gets the inputs and the gradient of the result.
 fn check(
     random: &mut Random,
     what: &str,
     inputs: &[Tensor],
-    fast: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    plain: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    forward: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+    backward: &dyn Fn(&[Tensor], &Tensor) -> Result<Vec<Tensor>>,
 ) {
-    let seed = random.tensor(plain(inputs).unwrap().dims());
-    let (y, grads) = run(inputs, &seed, fast);
-    let (plain_y, plain_grads) = run(inputs, &seed, plain);
-    assert_close(&y, &plain_y, 2e-6, what);
-    for (i, (a, b)) in grads.iter().zip(&plain_grads).enumerate() {
+    let seed = random.tensor(forward(inputs).unwrap().dims());
+    let (y, reference) = plain_only::run(|| recorded(inputs, &seed, forward));
+    assert_close(&numbers(&forward(inputs).unwrap()), &y, 2e-6, what);
+    let grads: Vec<Vec<f32>> = backward(inputs, &seed).unwrap().iter().map(numbers).collect();
+    let plain = plain_only::run(|| backward(inputs, &seed).unwrap());
+    assert_eq!([grads.len(), plain.len()], [reference.len(); 2], "{what}");
+    for (i, (a, b)) in grads.iter().zip(&reference).enumerate() {
         assert_close(a, b, 1e-5, &format!("{what}, gradient {i}"));
+        assert_close(&numbers(&plain[i]), b, 1e-5, &format!("{what}, plain gradient {i}"));
     }
 
     // Along a random direction, both ways.
     let value = |inputs: &[Tensor]| {
-        let y = numbers(&fast(inputs).unwrap());
+        let y = numbers(&forward(inputs).unwrap());
         y.iter().zip(numbers(&seed)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum::<f64>()
     };
     let directions: Vec<Tensor> = inputs.iter().map(|t| random.tensor(t.dims())).collect();
@@ -82,27 +86,82 @@ fn check(
     assert!(error < 5e-3 * (size + derivative.abs() + 0.1), "{what}: difference {difference}, derivative {derivative}");
 }
 
+fn product(x: &Tensor, w: &Tensor, precision: Precision) -> Result<Tensor> {
+    Weight::new(w, precision)?.forward(&Rows::new(x, precision)?, None)
+}
+
+fn product_backward(x: &Tensor, w: &Tensor, dy: &Tensor, precision: Precision) -> Result<Vec<Tensor>> {
+    let weight = Weight::new(w, precision)?;
+    Ok(vec![weight.backward(&Rows::new(dy, precision)?, None)?, weight.gradient(dy, x, None)?])
+}
+
 #[test]
-fn linear_equals_its_plain_twin() {
+fn products_have_the_gradients_of_matmul() {
     let mut random = Random::new(1);
     for case in 0..30 {
         let (m, k, n) = (random.size(1..80), random.size(1..70), random.size(1..150));
         let inputs = [random.tensor(&[m, k]), random.tensor(&[n, k])];
-        check(&mut random, &format!("linear {case}: {m} {k} {n}"), &inputs, &|x| linear(&x[0], &x[1]), &|x| {
-            linear::plain(&x[0], &x[1])
+        let what = format!("product {case}: {m} {k} {n}");
+        check(&mut random, &what, &inputs, &|x| product(&x[0], &x[1], Precision::F32), &|x, dy| {
+            product_backward(&x[0], &x[1], dy, Precision::F32)
         });
     }
 }
 
+/// bf16 has 8 bits of mantissa: on operands that fit them, products are those of f32.
 #[test]
-fn rows_of_linear_do_not_depend_on_each_other() {
+fn bf16_products_round_their_operands_and_nothing_else() {
     let mut random = Random::new(2);
-    for (k, n) in [(7, 5), (64, 33), (130, 700), (576, 192)] {
-        let (x, w) = (random.tensor(&[MAX_INVARIANT_ROWS, k]), random.tensor(&[n, k]));
-        let all = numbers(&linear(&x, &w).unwrap());
-        for rows in 1..MAX_INVARIANT_ROWS {
-            for start in [0, (MAX_INVARIANT_ROWS - rows) / 2, MAX_INVARIANT_ROWS - rows] {
-                let some = linear(&x.narrow(0, start, rows).unwrap(), &w).unwrap();
+    for case in 0..20 {
+        let (m, k, n) = (random.size(1..80), random.size(1..70), random.size(1..150));
+        let round = |t: Tensor| t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
+        let (x, w, dy) = (random.tensor(&[m, k]), random.tensor(&[n, k]), random.tensor(&[m, n]));
+        let what = format!("case {case}: {m} {k} {n}");
+        let rounded = [round(x.clone()), round(w.clone()), round(dy.clone())];
+        let expected = product(&rounded[0], &rounded[1], Precision::F32).unwrap();
+        let expected_grads = product_backward(&rounded[0], &rounded[1], &rounded[2], Precision::F32).unwrap();
+        let run = |w: &Tensor| {
+            let y = product(&x, w, Precision::Bf16).unwrap();
+            assert_close(&numbers(&y), &numbers(&expected), 1e-5, &what);
+            product_backward(&x, w, &dy, Precision::Bf16).unwrap()
+        };
+        let frozen = w.to_dtype(DType::BF16).unwrap();
+        // candle's products round their results too.
+        let plain = plain_only::run(|| product_backward(&x, &w, &dy, Precision::Bf16).unwrap());
+        for (grads, tolerance) in [(run(&w), 1e-5), (run(&frozen), 1e-5), (plain, 1e-2)] {
+            for (a, b) in grads.iter().zip(&expected_grads) {
+                assert_close(&numbers(a), &numbers(b), tolerance, &what);
+            }
+        }
+        // Rounding shows where operands do not fit.
+        let exact = numbers(&product(&x, &w, Precision::F32).unwrap());
+        assert!(m * n * k < 50 || exact != numbers(&expected), "{what}");
+    }
+}
+
+#[test]
+fn a_rounded_copy_follows_its_master() {
+    let (mut random, x) = (Random::new(3), Tensor::ones((2, 4), DType::F32, &Device::Cpu).unwrap());
+    let w = Var::from_tensor(&random.tensor(&[3, 4])).unwrap();
+    let (weight, rows) = (Weight::new(&w.detach(), Precision::Bf16).unwrap(), Rows::new(&x, Precision::Bf16).unwrap());
+    let before = numbers(&weight.forward(&rows, None).unwrap());
+    // As in training: the gradient is taken, then the optimizer writes.
+    weight.gradient(&Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap(), &x, None).unwrap();
+    w.set(&random.tensor(&[3, 4])).unwrap();
+    let after = numbers(&weight.forward(&rows, None).unwrap());
+    assert_ne!(before, after);
+    assert_eq!(after, numbers(&product(&x, &w, Precision::Bf16).unwrap()));
+}
+
+#[test]
+fn rows_of_a_product_do_not_depend_on_each_other() {
+    let mut random = Random::new(2);
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (k, n) in [(7, 5), (64, 33), (130, 700), (576, 192)] {
+            let (x, w) = (random.tensor(&[100, k]), random.tensor(&[n, k]));
+            let all = numbers(&product(&x, &w, precision).unwrap());
+            for (start, rows) in [(0, 1), (99, 1), (3, 16), (10, 33), (40, 50), (1, 99)] {
+                let some = product(&x.narrow(0, start, rows).unwrap(), &w, precision).unwrap();
                 assert_eq!(numbers(&some), all[start * n..(start + rows) * n], "{k} {n}: {rows} rows from {start}");
             }
         }
@@ -110,48 +169,65 @@ fn rows_of_linear_do_not_depend_on_each_other() {
 }
 
 #[test]
-fn frozen_arguments_get_no_gradient() {
+fn gradients_are_added_in_place() {
     let mut random = Random::new(3);
-    let x = Var::from_tensor(&random.tensor(&[3, 4])).unwrap();
-    let w = random.tensor(&[5, 4]);
-    let grads = linear(&x, &w).unwrap().sum_all().unwrap().backward().unwrap();
-    assert!(grads.get(&x).is_some() && grads.get(&w).is_none());
+    let (x, w, dy) = (random.tensor(&[9, 4]), random.tensor(&[5, 4]), random.tensor(&[9, 5]));
+    let weight = Weight::new(&w, Precision::F32).unwrap();
+    let add = || {
+        let once = weight.gradient(&dy, &x, None).unwrap();
+        let twice = weight.gradient(&dy, &x, Some(once.copy().unwrap())).unwrap();
+        assert_close(&numbers(&twice), &numbers(&(&once + &once).unwrap()), 1e-6, "gradient");
+        let y = weight.forward(&Rows::new(&x, Precision::F32).unwrap(), Some(dy.copy().unwrap())).unwrap();
+        assert_close(&numbers(&y), &numbers(&(x.matmul(&w.t().unwrap()).unwrap() + &dy).unwrap()), 1e-6, "forward");
+    };
+    add();
+    plain_only::run(add);
 }
 
 #[test]
-fn rms_norm_equals_its_plain_twin() {
+fn rms_norm_has_the_gradients_of_its_formula() {
     let mut random = Random::new(4);
     for case in 0..20 {
         let (m, d) = (random.size(1..150), random.size(1..90));
         let inputs = [random.tensor(&[m, d]), random.tensor(&[d])];
-        check(&mut random, &format!("rms_norm {case}: {m} {d}"), &inputs, &|x| rms_norm(&x[0], &x[1], 1e-2), &|x| {
-            rms_norm::plain(&x[0], &x[1], 1e-2)
+        let what = format!("rms_norm {case}: {m} {d}");
+        check(&mut random, &what, &inputs, &|x| rms_norm(&x[0], &x[1], 1e-2), &|x, g| {
+            let (dx, dw) = rms_norm_backward(&x[0], &x[1], 1e-2, g, x[0].zeros_like()?, true)?;
+            Ok(vec![dx, dw.unwrap()])
         });
     }
 }
 
 #[test]
-fn rope_equals_its_plain_twin() {
+fn rope_has_the_gradients_of_its_formula() {
     let mut random = Random::new(5);
     for case in 0..20 {
         let (m, heads, half) = (random.size(1..40), random.size(1..5), random.size(1..40));
         let x = [random.tensor(&[m, heads * 2 * half])];
-        let angles = (random.tensor(&[m, half]) * 3.0).unwrap();
-        let (cos, sin) = (angles.cos().unwrap(), angles.sin().unwrap());
-        check(&mut random, &format!("rope {case}: {m} {heads} {half}"), &x, &|x| rope(&x[0], &cos, &sin), &|x| {
-            rope::plain(&x[0], &cos, &sin)
-        });
+        let positions: Vec<u32> = (0..m).map(|_| random.size(0..1000) as u32).collect();
+        let frequencies: Vec<f32> = (0..half).map(|i| 0.9f32.powi(i as i32)).collect();
+        let angles = Angles::new(&positions, &frequencies, &Device::Cpu).unwrap();
+        // The kernel works in the memory of its argument.
+        let own = |x: &Tensor| if plain_only::is_set() { Ok(x.clone()) } else { x.copy() };
+        check(
+            &mut random,
+            &format!("rope {case}: {m} {heads} {half}"),
+            &x,
+            &|x| rope(own(&x[0])?, &angles),
+            &|_, g| Ok(vec![rope_backward(own(g)?, &angles)?]),
+        );
     }
 }
 
 #[test]
-fn swiglu_equals_its_plain_twin() {
+fn swiglu_has_the_gradients_of_its_formula() {
     let mut random = Random::new(6);
     for case in 0..20 {
         let (m, d) = (random.size(1..40), random.size(1..600));
         let inputs = [(random.tensor(&[m, d]) * 6.0).unwrap(), random.tensor(&[m, d])];
-        check(&mut random, &format!("swiglu {case}: {m} {d}"), &inputs, &|x| swiglu(&x[0], &x[1]), &|x| {
-            swiglu::plain(&x[0], &x[1])
+        check(&mut random, &format!("swiglu {case}: {m} {d}"), &inputs, &|x| swiglu(&x[0], &x[1]), &|x, g| {
+            let (dgate, dup) = swiglu_backward(x[0].copy()?, x[1].copy()?, g)?;
+            Ok(vec![dgate, dup])
         });
     }
 }
@@ -173,7 +249,7 @@ fn spans(random: &mut Random) -> (Vec<Span>, usize) {
 }
 
 #[test]
-fn attention_equals_its_plain_twin() {
+fn attention_has_the_gradients_of_its_formula() {
     let mut random = Random::new(7);
     for case in 0..24 {
         let (spans, n) = spans(&mut random);
@@ -187,8 +263,10 @@ fn attention_equals_its_plain_twin() {
             random.tensor(&width(kv)),
         ];
         let attention = Attention::new(spans, dim).unwrap();
-        check(&mut random, &what, &inputs, &|x| attention.forward(&x[0], &x[1], &x[2], window), &|x| {
-            attention.plain(&x[0], &x[1], &x[2], window)
+        let forward = |x: &[Tensor]| attention.forward(&x[0], &x[1], &x[2], window);
+        check(&mut random, &what, &inputs, &|x| Ok(forward(x)?.0), &|x, g| {
+            let (out, sums) = forward(x)?;
+            Ok(attention.backward([&x[0], &x[1], &x[2]], window, (&out, &sums), g)?.into())
         });
     }
 }
@@ -210,7 +288,7 @@ fn attention_to_a_cache_equals_its_plain_twin() {
         let attention = Attention::new(spans, dim).unwrap();
         let (q, keys) = (random.tensor(&[next, 4 * dim]), [slots * capacity, 2 * dim]);
         let (k, v) = (random.tensor(&keys), random.tensor(&keys));
-        let fast = attention.forward(&q, &k, &v, window).unwrap();
+        let fast = attention.forward(&q, &k, &v, window).unwrap().0;
         assert_close(&numbers(&fast), &numbers(&attention.plain(&q, &k, &v, window).unwrap()), 2e-6, "cache");
     }
 }
@@ -232,33 +310,33 @@ fn attention_refuses_spans_whose_gradients_would_collide() {
 }
 
 #[test]
-fn score_equals_its_plain_twin_and_log_softmax() {
+fn scores_have_the_gradients_of_log_softmax() {
     let mut random = Random::new(10);
     // The last one takes two chunks.
     for (n, d, vocab) in [(1, 1, 2), (5, 7, 11), (40, 33, 129), (300, 5, 64)] {
         let (h, w) = (random.tensor(&[n, d]), random.tensor(&[vocab, d]));
         let tokens: Vec<u32> = (0..n).map(|_| random.size(0..vocab) as u32).collect();
         let what = format!("score {n} {d} {vocab}");
-        let (fast, plain) = (score(&h, &w, &tokens).unwrap(), head::plain_score(&h, &w, &tokens).unwrap());
-        assert_close(&fast.logps, &plain.logps, 2e-6, &what);
-        let dlogps = numbers(&random.tensor(&[n]));
-        let (dh, dw) = score_backward(&h, &w, &tokens, &fast, &dlogps, true).unwrap();
-        let (ph, pw) = head::plain_score_backward(&h, &w, &tokens, &plain, &dlogps, true).unwrap();
-        assert_close(&numbers(&dh), &numbers(&ph), 1e-5, &what);
-        assert_close(&numbers(dw.as_ref().unwrap()), &numbers(&pw.unwrap()), 1e-5, &what);
-        assert!(score_backward(&h, &w, &tokens, &fast, &dlogps, false).unwrap().1.is_none());
-
-        if vocab < 1000 {
-            let all = |x: &[Tensor]| candle_nn::ops::log_softmax(&x[0].matmul(&x[1].t()?)?, 1);
-            let one_hot = tokens
-                .iter()
-                .zip(&dlogps)
-                .flat_map(|(t, d)| (0..vocab).map(move |v| if v == *t as usize { *d } else { 0.0 }));
-            let seed = Tensor::from_vec(one_hot.collect(), (n, vocab), &Device::Cpu).unwrap();
-            let (_, grads) = run(&[h, w], &seed, &all);
+        let (dlogps, weight) = (numbers(&random.tensor(&[n])), Weight::new(&w, Precision::F32).unwrap());
+        let all = |x: &[Tensor]| candle_nn::ops::log_softmax(&x[0].matmul(&x[1].t()?)?, 1);
+        let one_hot = tokens
+            .iter()
+            .zip(&dlogps)
+            .flat_map(|(t, d)| (0..vocab).map(move |v| if v == *t as usize { *d } else { 0.0 }));
+        let seed = Tensor::from_vec(one_hot.collect(), (n, vocab), &Device::Cpu).unwrap();
+        let (logps, grads) = recorded(&[h.clone(), w.clone()], &seed, &all);
+        let expected: Vec<f32> = tokens.iter().enumerate().map(|(i, t)| logps[i * vocab + *t as usize]).collect();
+        let run = || {
+            let scores = || score(&h, &weight, &tokens).unwrap();
+            assert_close(&scores().logps, &expected, 2e-6, &what);
+            let backward = |want_dw| score_backward(&h, &weight, &tokens, scores(), &dlogps, want_dw, None).unwrap();
+            let (dh, dw) = backward(true);
             assert_close(&numbers(&dh), &grads[0], 1e-5, &what);
             assert_close(&numbers(&dw.unwrap()), &grads[1], 1e-5, &what);
-        }
+            assert!(backward(false).1.is_none());
+        };
+        run();
+        plain_only::run(run);
     }
 }
 
@@ -308,6 +386,7 @@ mod kernels {
             let max = simd::scale_max(level, &mut scaled, 3.0);
             assert_eq!(scaled, a.iter().map(|x| x * 3.0).collect::<Vec<_>>());
             assert_eq!(max, scaled.iter().cloned().fold(f32::NEG_INFINITY, f32::max));
+            assert_eq!(max, simd::max(level, &scaled));
         });
     }
 
@@ -353,21 +432,22 @@ mod kernels {
             let mut out = vec![0.0; n];
             simd::swiglu(level, &a, &b, &mut out);
             check(&out, &|i| wa[i] * sigmoid(wa[i]) * wb[i], "swiglu");
-            let (mut dgate, mut dup) = (vec![0.0; n], vec![0.0; n]);
-            simd::swiglu_backward(level, &a, &b, &c, &mut dgate, &mut dup);
+            let (mut dgate, mut dup) = (a.clone(), b.clone());
+            simd::swiglu_backward(level, &mut dgate, &mut dup, &c);
             check(&dup, &|i| wc[i] * wa[i] * sigmoid(wa[i]), "swiglu_backward, up");
             let slope = |x: f64| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
             check(&dgate, &|i| wc[i] * wb[i] * slope(wa[i]), "swiglu_backward, gate");
             simd::norm(level, &a, &b, 0.7, &mut out);
             check(&out, &|i| wa[i] * f64::from(0.7f32) * wb[i], "norm");
+            out.copy_from_slice(&b);
             simd::norm_backward(level, &a, &b, &c, 0.7, 0.2, &mut out);
-            check(&out, &|i| f64::from(0.7f32) * (wc[i] * wb[i] - wa[i] * f64::from(0.2f32)), "norm_backward");
+            let dx = |i: usize| f64::from(0.7f32) * (wc[i] * wb[i] - wa[i] * f64::from(0.2f32));
+            check(&out, &|i| wb[i] + dx(i), "norm_backward");
             let mut out = c.clone();
             simd::norm_weight(level, &a, &b, 0.7, &mut out);
             check(&out, &|i| wc[i] + wa[i] * wb[i] * f64::from(0.7f32), "norm_weight");
-            let (x, half) = (&[a.clone(), b.clone()].concat(), n);
-            let mut out = vec![0.0; 2 * n];
-            simd::rotate(level, x, &c, &a, -1.0, &mut out);
+            let (mut out, half) = ([a.clone(), b.clone()].concat(), n);
+            simd::rotate(level, &mut out, &c, &a, -1.0);
             check(&out[..half], &|i| wa[i] * wc[i] + wb[i] * wa[i], "rotate, first half");
             check(&out[half..], &|i| -wa[i] * wa[i] + wb[i] * wc[i], "rotate, second half");
         });

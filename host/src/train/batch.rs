@@ -16,8 +16,6 @@ pub struct Plan {
     seed: u64,
     rows: usize,
     rows_per_step: usize,
-    /// Rows in one forward and backward pass.
-    pub rows_per_pass: usize,
     /// Optimizer steps of an epoch; the last one has fewer rows where they do not divide.
     pub steps_per_epoch: u64,
     /// Optimizer steps in all.
@@ -32,17 +30,17 @@ impl Plan {
         if rows == 0 {
             return Err(Error::new("data/empty", "there is no row to train on"));
         }
-        let (rows_per_pass, passes) = (config.per_device_train_batch_size, config.gradient_accumulation_steps);
-        for (key, value) in [("per_device_train_batch_size", rows_per_pass), ("gradient_accumulation_steps", passes)] {
+        let (batch, accumulated) = (config.per_device_train_batch_size, config.gradient_accumulation_steps);
+        for (key, value) in [("per_device_train_batch_size", batch), ("gradient_accumulation_steps", accumulated)] {
             if value == 0 {
                 return Err(Error::new("config/train", format!("{key} is 0; expected 1 or more")));
             }
         }
-        let rows_per_step = rows_per_pass * passes;
+        let rows_per_step = batch * accumulated;
         let steps_per_epoch = rows.div_ceil(rows_per_step) as u64;
         let total_steps =
             if config.max_steps > 0 { config.max_steps } else { config.num_train_epochs * steps_per_epoch };
-        Ok(Self { seed, rows, rows_per_step, rows_per_pass, steps_per_epoch, total_steps, epoch: None })
+        Ok(Self { seed, rows, rows_per_step, steps_per_epoch, total_steps, epoch: None })
     }
 
     /// Rows of a step (from 0), in order.
@@ -85,6 +83,21 @@ fn below(rng: &mut ChaCha12Rng, n: u64) -> u64 {
             return (product >> 64) as u64;
         }
     }
+}
+
+/// Cuts rows, in order, into passes of at most `most` tokens, and one row at least.
+pub fn cut<'a, T>(mut rows: &'a [T], most: usize, tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &'a [T]> {
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = |row: &&T| {
+            sum += tokens(row);
+            sum <= most
+        };
+        let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
+        let pass;
+        (pass, rows) = rows.split_at(n);
+        (n > 0).then_some(pass)
+    })
 }
 
 /// Rows laid out for one pass: each prompt once, its completions (all columns but the first) after it.
@@ -193,6 +206,13 @@ mod tests {
         for count in counts.as_flattened() {
             assert!(count.abs_diff(1000) < 130, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn passes_hold_every_row_once_and_no_more_than_fits() {
+        let cuts = |rows: &[usize]| Vec::from_iter(cut(rows, 10, |n| *n).map(<[usize]>::to_vec));
+        assert_eq!(cuts(&[3, 7, 1, 9, 4, 12, 2, 2]), [vec![3, 7], vec![1, 9], vec![4], vec![12], vec![2, 2]]);
+        assert!(cuts(&[]).is_empty());
     }
 
     #[test]

@@ -72,6 +72,18 @@ pub fn scale_max_body(x: &mut [f32], s: f32) -> f32 {
 }
 
 #[inline(always)]
+pub fn max_body(x: &[f32]) -> f32 {
+    let mut parts = [f32::NEG_INFINITY; PARTS];
+    let (chunks, rest) = x.as_chunks::<PARTS>();
+    for chunk in chunks {
+        for (v, part) in chunk.iter().zip(&mut parts) {
+            *part = if *v > *part { *v } else { *part };
+        }
+    }
+    parts.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+#[inline(always)]
 pub fn exp_sum_body<const FUSED: bool>(x: &[f32], shift: f32) -> f32 {
     let mut parts = [0.0; PARTS];
     let (chunks, rest) = x.as_chunks::<PARTS>();
@@ -112,18 +124,12 @@ pub fn swiglu_body<const FUSED: bool>(gate: &[f32], up: &[f32], out: &mut [f32])
 }
 
 #[inline(always)]
-pub fn swiglu_backward_body<const FUSED: bool>(
-    gate: &[f32],
-    up: &[f32],
-    d: &[f32],
-    dgate: &mut [f32],
-    dup: &mut [f32],
-) {
-    for ((((dg, du), g), u), d) in dgate.iter_mut().zip(dup).zip(gate).zip(up).zip(d) {
+pub fn swiglu_backward_body<const FUSED: bool>(gate: &mut [f32], up: &mut [f32], d: &[f32]) {
+    for ((g, u), d) in gate.iter_mut().zip(up).zip(d) {
         let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-*g));
         let silu = *g * sigmoid;
-        *du = *d * silu;
-        *dg = *d * *u * (sigmoid + silu * (1.0 - sigmoid));
+        *g = *d * *u * (sigmoid + silu * (1.0 - sigmoid));
+        *u = *d * silu;
     }
 }
 
@@ -137,7 +143,7 @@ pub fn norm_body(x: &[f32], w: &[f32], r: f32, out: &mut [f32]) {
 #[inline(always)]
 pub fn norm_backward_body(x: &[f32], w: &[f32], g: &[f32], r: f32, c: f32, dx: &mut [f32]) {
     for (((dx, x), w), g) in dx.iter_mut().zip(x).zip(w).zip(g) {
-        *dx = r * (*g * *w - *x * c);
+        *dx += r * (*g * *w - *x * c);
     }
 }
 
@@ -149,12 +155,11 @@ pub fn norm_weight_body(x: &[f32], g: &[f32], r: f32, dw: &mut [f32]) {
 }
 
 #[inline(always)]
-pub fn rotate_body(x: &[f32], cos: &[f32], sin: &[f32], sign: f32, out: &mut [f32]) {
-    let (x0, x1) = x.split_at(x.len() / 2);
-    let (o0, o1) = out.split_at_mut(x.len() / 2);
-    for ((((o0, o1), x0), x1), (cos, sin)) in o0.iter_mut().zip(o1).zip(x0).zip(x1).zip(cos.iter().zip(sin)) {
-        let sin = *sin * sign;
-        *o0 = *x0 * *cos - *x1 * sin;
-        *o1 = *x0 * sin + *x1 * *cos;
+pub fn rotate_body(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+    let (x0, x1) = x.split_at_mut(x.len() / 2);
+    for ((x0, x1), (cos, sin)) in x0.iter_mut().zip(x1).zip(cos.iter().zip(sin)) {
+        let (a, b, sin) = (*x0, *x1, *sin * sign);
+        *x0 = a * *cos - b * sin;
+        *x1 = a * sin + b * *cos;
     }
 }

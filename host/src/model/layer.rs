@@ -1,0 +1,327 @@
+//! A transformer layer, forward and backward, and the linear modules it is made of.
+
+use super::{
+    config::ModelConfig,
+    policy::{Gradients, Parameter},
+};
+use crate::{
+    Result,
+    ops::{self, Angles, LogSums, Precision, Rows, Weight},
+};
+use candle_core::Tensor;
+use std::sync::Arc;
+
+/// Gives a tensor by Hugging Face's name and shape.
+pub type Get<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Parameter>;
+
+/// Puts a gradient into `grads`: `f` adds to what is there, in its memory.
+pub fn accumulate(
+    grads: &mut Gradients,
+    name: &str,
+    f: impl FnOnce(Option<Tensor>) -> candle_core::Result<Tensor>,
+) -> Result<()> {
+    let sum = f(grads.remove(name))?;
+    grads.insert(name.to_owned(), sum);
+    Ok(())
+}
+
+/// A matrix with its name.
+pub struct Matrix {
+    name: String,
+    trained: bool,
+    /// In the form its products read.
+    pub weight: Weight,
+}
+
+impl Matrix {
+    /// The form of a parameter that products of this precision read.
+    pub fn new(p: Parameter, precision: Precision) -> Result<Self> {
+        Ok(Self { weight: Weight::new(&p.tensor, precision)?, name: p.name, trained: p.trained })
+    }
+    /// Accumulates dyᵀ x if the matrix is trained.
+    fn gradient(&self, dy: &Tensor, x: &Tensor, grads: &mut Gradients) -> Result<()> {
+        match self.trained {
+            true => accumulate(grads, &self.name, |onto| self.weight.gradient(dy, x, onto)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// y = x Wᵀ + b + scale (x Aᵀ) Bᵀ, the last two where there are a bias and an adapter.
+pub struct Linear {
+    weight: Matrix,
+    bias: Option<Parameter>,
+    adapter: Option<Adapter>,
+}
+
+struct Adapter {
+    a: Matrix,
+    b: Matrix,
+    scale: f64,
+}
+
+impl Linear {
+    /// The result is added to `onto`, in its memory, if there is one.
+    fn forward(&self, x: &Rows, onto: Option<Tensor>) -> Result<Tensor> {
+        let mut y = self.weight.weight.forward(x, onto)?;
+        if let Some(b) = &self.bias {
+            y = ops::add_vector(y, &b.tensor)?;
+        }
+        if let Some(adapter) = &self.adapter {
+            let u = ops::scale(adapter.a.weight.forward(x, None)?, adapter.scale)?;
+            let b = &adapter.b.weight;
+            y = b.forward(&Rows::new(&u, b.precision())?, Some(y))?;
+        }
+        Ok(y)
+    }
+
+    /// Gradients of what is trained; and by x, added to `onto`, if `want_dx`.
+    fn backward(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        onto: Option<Tensor>,
+        want_dx: bool,
+        grads: &mut Gradients,
+    ) -> Result<Option<Tensor>> {
+        let weight = &self.weight.weight;
+        self.weight.gradient(dy, x, grads)?;
+        if let Some(b) = self.bias.as_ref().filter(|b| b.trained) {
+            accumulate(grads, &b.name, |onto| ops::column_sums(dy, onto))?;
+        }
+        let rows = Rows::new(dy, weight.precision())?;
+        let mut dx = onto;
+        if want_dx {
+            dx = Some(weight.backward(&rows, dx)?);
+        }
+        if let Some(Adapter { a, b, scale }) = &self.adapter {
+            // y = u Bᵀ with u = scale x Aᵀ, which is cheaper to compute again than to keep.
+            let precision = weight.precision();
+            let u = ops::scale(a.weight.forward(&Rows::new(x, precision)?, None)?, *scale)?;
+            let du = ops::scale(b.weight.backward(&rows, None)?, *scale)?;
+            b.gradient(dy, &u, grads)?;
+            a.gradient(&du, x, grads)?;
+            if want_dx {
+                dx = Some(a.weight.backward(&Rows::new(&du, precision)?, dx)?);
+            }
+        }
+        Ok(dx)
+    }
+
+    /// W + scale B A.
+    pub fn merged(&self) -> Result<Tensor> {
+        let w = self.weight.weight.tensor();
+        match &self.adapter {
+            None => Ok(w.clone()),
+            Some(Adapter { a, b, scale }) => Ok((w + (b.weight.tensor().matmul(a.weight.tensor())? * *scale)?)?),
+        }
+    }
+    /// Width of its input and of its output.
+    pub fn sizes(&self) -> (usize, usize) {
+        self.weight.weight.sizes()
+    }
+    /// Puts an adapter on it, y += scale (x Aᵀ) Bᵀ.
+    pub fn adapt(&mut self, a: Matrix, b: Matrix, scale: f64) {
+        self.adapter = Some(Adapter { a, b, scale });
+    }
+}
+
+/// A vector that scales a norm's result.
+pub struct Norm {
+    weight: Parameter,
+    eps: f64,
+}
+
+impl Norm {
+    /// The norm of a model.
+    pub fn new(weight: Parameter, config: &ModelConfig) -> Self {
+        Self { weight, eps: config.rms_norm_eps }
+    }
+    /// Of each row.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(ops::rms_norm(x, &self.weight.tensor, self.eps)?)
+    }
+    /// The gradient by x, added to `onto` in its memory.
+    pub fn backward(&self, x: &Tensor, g: &Tensor, onto: Tensor, grads: &mut Gradients) -> Result<Tensor> {
+        let Parameter { name, tensor, trained } = &self.weight;
+        let (dx, dw) = ops::rms_norm_backward(x, tensor, self.eps, g, onto, *trained)?;
+        if let Some(dw) = dw {
+            accumulate(grads, name, |sum| sum.map_or(Ok(dw.clone()), |sum| sum + &dw))?;
+        }
+        Ok(dx)
+    }
+}
+
+/// Attention over a pack or a cache: its result from q, k and v, with positions applied, and what its backward needs.
+pub type Attend<'a> = &'a mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)>;
+
+/// What a layer's backward pass reads. The rest it computes again, since that costs no product.
+pub struct Kept {
+    /// The layer's input.
+    x: Tensor,
+    /// q and k before their norms, where they have norms.
+    raw: Option<[Tensor; 2]>,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attended: Tensor,
+    sums: LogSums,
+    /// Between attention and feed-forward.
+    middle: Tensor,
+    gate: Tensor,
+    up: Tensor,
+}
+
+/// A transformer layer.
+pub struct Layer {
+    input_norm: Norm,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    /// Norms of each head of q and k (Qwen3).
+    qk_norm: Option<[Norm; 2]>,
+    o: Linear,
+    post_norm: Norm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    precision: Precision,
+    head_dim: usize,
+}
+
+impl Layer {
+    /// Asks `get` for the tensors of layer `index`.
+    pub fn build(config: &Arc<ModelConfig>, index: usize, precision: Precision, get: Get) -> Result<Self> {
+        let c = &**config;
+        let (h, f) = (c.hidden_size, c.intermediate_size);
+        let (q, kv) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
+        let mut norm = |name: &str, width: usize| -> Result<Norm> {
+            Ok(Norm::new(get(&format!("model.layers.{index}.{name}.weight"), &[width])?, c))
+        };
+        let input_norm = norm("input_layernorm", h)?;
+        let post_norm = norm("post_attention_layernorm", h)?;
+        let qk_norm = match c.qk_norm {
+            true => Some([norm("self_attn.q_norm", c.head_dim)?, norm("self_attn.k_norm", c.head_dim)?]),
+            false => None,
+        };
+        let mut linear = |module: &str, (inputs, outputs): (usize, usize)| -> Result<Linear> {
+            let name = format!("model.layers.{index}.{module}");
+            let biased = c.qkv_bias && ["q_proj", "k_proj", "v_proj"].iter().any(|m| module.ends_with(m));
+            Ok(Linear {
+                weight: Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, precision)?,
+                bias: biased.then(|| get(&format!("{name}.bias"), &[outputs])).transpose()?,
+                adapter: None,
+            })
+        };
+        Ok(Self {
+            input_norm,
+            post_norm,
+            qk_norm,
+            q: linear("self_attn.q_proj", (h, q))?,
+            k: linear("self_attn.k_proj", (h, kv))?,
+            v: linear("self_attn.v_proj", (h, kv))?,
+            o: linear("self_attn.o_proj", (q, h))?,
+            gate: linear("mlp.gate_proj", (h, f))?,
+            up: linear("mlp.up_proj", (h, f))?,
+            down: linear("mlp.down_proj", (f, h))?,
+            precision,
+            head_dim: c.head_dim,
+        })
+    }
+
+    /// x [tokens, hidden]: [tokens, hidden], and what [`backward`](Self::backward) needs.
+    pub fn forward(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<(Tensor, Kept)> {
+        let rows = |x: &Tensor| Rows::new(x, self.precision);
+        let h = rows(&self.input_norm.forward(&x)?)?;
+        let (mut q, mut k, v) = (self.q.forward(&h, None)?, self.k.forward(&h, None)?, self.v.forward(&h, None)?);
+        drop(h);
+        let mut raw = None;
+        if let Some([q_norm, k_norm]) = &self.qk_norm {
+            let normed = [self.of_heads(&q, |q| q_norm.forward(q))?, self.of_heads(&k, |k| k_norm.forward(k))?];
+            raw = Some([q, k]);
+            [q, k] = normed;
+        }
+        let (q, k) = (ops::rope(q, angles)?, ops::rope(k, angles)?);
+        let (attended, sums) = attend(&q, &k, &v)?;
+        let middle = self.o.forward(&rows(&attended)?, Some(x.copy()?))?;
+        let h = rows(&self.post_norm.forward(&middle)?)?;
+        let (gate, up) = (self.gate.forward(&h, None)?, self.up.forward(&h, None)?);
+        drop(h);
+        let y = self.down.forward(&rows(&ops::swiglu(&gate, &up)?)?, Some(middle.copy()?))?;
+        Ok((y, Kept { x, raw, q, k, v, attended, sums, middle, gate, up }))
+    }
+
+    /// Gradients of what is trained, and by the layer's input if `want_dx`, from the gradient of its result. `attend`
+    /// is the attention's backward: gradients by q, k and v.
+    pub fn backward(
+        &self,
+        kept: Kept,
+        dy: Tensor,
+        angles: &Angles,
+        attend: impl FnOnce([&Tensor; 3], (&Tensor, &LogSums), &Tensor) -> candle_core::Result<[Tensor; 3]>,
+        want_dx: bool,
+        grads: &mut Gradients,
+    ) -> Result<Option<Tensor>> {
+        const ASKED: &str = "asked for";
+        let Kept { x, raw, q, k, v, attended, sums, middle, gate, up } = kept;
+        // Feed-forward: y = middle + down(swiglu(gate, up)).
+        let activated = ops::swiglu(&gate, &up)?;
+        let d = self.down.backward(&activated, &dy, None, true, grads)?.expect(ASKED);
+        drop(activated);
+        let (dgate, dup) = ops::swiglu_backward(gate, up, &d)?;
+        drop(d);
+        let h = self.post_norm.forward(&middle)?;
+        let dh = self.gate.backward(&h, &dgate, None, true, grads)?;
+        let dh = self.up.backward(&h, &dup, dh, true, grads)?.expect(ASKED);
+        drop((dgate, dup, h));
+        let dmiddle = self.post_norm.backward(&middle, &dh, dy, grads)?;
+
+        // Attention: middle = x + o(attend(q, k, v)).
+        let d = self.o.backward(&attended, &dmiddle, None, true, grads)?.expect(ASKED);
+        let [dq, dk, dv] = attend([&q, &k, &v], (&attended, &sums), &d)?;
+        drop((d, q, k, v, attended));
+        let (mut dq, mut dk) = (ops::rope_backward(dq, angles)?, ops::rope_backward(dk, angles)?);
+        if let (Some([q_norm, k_norm]), Some([q, k])) = (&self.qk_norm, &raw) {
+            dq = self.head_norm_backward(q_norm, q, &dq, grads)?;
+            dk = self.head_norm_backward(k_norm, k, &dk, grads)?;
+        }
+        let h = self.input_norm.forward(&x)?;
+        let mut dh = None;
+        for (linear, d) in [(&self.q, &dq), (&self.k, &dk), (&self.v, &dv)] {
+            // The norm's own gradient needs dh too.
+            dh = linear.backward(&h, d, dh, want_dx, grads)?;
+        }
+        dh.map(|dh| self.input_norm.backward(&x, &dh, dmiddle, grads)).transpose()
+    }
+
+    /// Applies `f` to x [tokens, heads * dim] as rows of heads.
+    fn of_heads(&self, x: &Tensor, f: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        Ok(f(&x.reshape(((), self.head_dim))?)?.reshape(x.shape())?)
+    }
+
+    fn head_norm_backward(&self, norm: &Norm, x: &Tensor, g: &Tensor, grads: &mut Gradients) -> Result<Tensor> {
+        let heads = |x: &Tensor| x.reshape(((), self.head_dim));
+        let (x, zeros) = (heads(x)?, heads(&x.zeros_like()?)?);
+        Ok(norm.backward(&x, &heads(g)?, zeros, grads)?.reshape(g.shape())?)
+    }
+
+    /// Its linear modules by name within the layer.
+    pub fn linears_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
+        [
+            ("self_attn.q_proj", &mut self.q),
+            ("self_attn.k_proj", &mut self.k),
+            ("self_attn.v_proj", &mut self.v),
+            ("self_attn.o_proj", &mut self.o),
+            ("mlp.gate_proj", &mut self.gate),
+            ("mlp.up_proj", &mut self.up),
+            ("mlp.down_proj", &mut self.down),
+        ]
+    }
+
+    /// Bytes that [`Kept`] holds of a token.
+    pub fn kept_bytes(&self) -> usize {
+        let ((hidden, q), (_, kv), (_, f)) = (self.q.sizes(), self.k.sizes(), self.gate.sizes());
+        let raw = if self.qk_norm.is_some() { q + kv } else { 0 };
+        4 * (2 * hidden + 2 * q + 2 * kv + 2 * f + raw)
+    }
+}
