@@ -10,6 +10,7 @@ mod source;
 
 pub use schema::{Fault, check, suggest};
 
+use crate::ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -34,6 +35,10 @@ pub struct RunConfig {
     /// `cpu`, or `cuda:N` where built with the feature.
     #[serde(default = "cpu")]
     pub device: String,
+    /// Rounds the operands of all matrix products to bfloat16, which is faster where the processor has instructions for it.
+    /// Sums and weights that are trained stay f32; frozen weights take half the memory.
+    #[serde(default)]
+    pub bf16: bool,
     /// Threads; 0 for one per core.
     #[serde(default)]
     pub threads: usize,
@@ -61,6 +66,13 @@ pub struct RunConfig {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "directory"}))]
     pub plugin_path: Vec<PathBuf>,
+}
+
+impl RunConfig {
+    /// Number format of the products' operands.
+    pub fn precision(&self) -> Precision {
+        if self.bf16 { Precision::Bf16 } else { Precision::F32 }
+    }
 }
 
 fn one() -> u64 {

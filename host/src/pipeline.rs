@@ -152,9 +152,10 @@ impl Run {
         }
         // Two models at once could be too much for the memory.
         self.policy = None;
+        let precision = self.config.precision();
         let mut policy = match (&self.config.train.lora, round) {
-            (None, 2..) => Policy::load(&self.dir.model(round - 1), &self.device)?,
-            _ => Policy::load(&self.config.model, &self.device)?,
+            (None, 2..) => Policy::load_as(&self.dir.model(round - 1), &self.device, precision)?,
+            _ => Policy::load_as(&self.config.model, &self.device, precision)?,
         };
         if let Some(lora) = &self.config.train.lora {
             policy.add_lora(lora, self.config.seed)?;

@@ -103,7 +103,7 @@ fn more_sft(config: RunConfig, start: &Path) -> Result<()> {
 }
 
 fn measure(model: &Path, eval: &EvalConfig, config: &RunConfig, round: u64) -> Result<Evaluation> {
-    let policy = Policy::load(model, &pipeline::device(&config.device)?)?;
+    let policy = Policy::load_as(model, &pipeline::device(&config.device)?, config.precision())?;
     let codec = TextCodec::load(model)?;
     pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, &format!("eval after SFT round {round}"))
 }

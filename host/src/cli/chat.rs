@@ -11,6 +11,7 @@ use ldalign::{
     generate::{Request, StopReason, generate_one},
     interrupt,
     model::Policy,
+    ops::Precision,
     pipeline,
     text::{Message, TextCodec},
 };
@@ -42,6 +43,9 @@ pub struct Chat {
     /// cpu or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Rounds the operands of matrix products to bfloat16
+    #[arg(long)]
+    bf16: bool,
 }
 
 impl Chat {
@@ -49,7 +53,8 @@ impl Chat {
     pub fn run(&self) -> Result<()> {
         let config = self.sampling()?;
         let codec = TextCodec::load(&self.model)?;
-        let policy = Policy::load(&self.model, &pipeline::device(&self.device)?)?;
+        let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
+        let policy = Policy::load_as(&self.model, &pipeline::device(&self.device)?, precision)?;
         let opening = self.system.iter().map(|s| message("system", s)).collect::<Vec<_>>();
         let mut history = opening.clone();
         let (terminal, paint) = (io::stdin().is_terminal(), Paint::stderr());

@@ -27,7 +27,7 @@ impl Eval {
                 .hint("add eval: {data: {path: held-out.jsonl}}")
         })?;
         let codec = TextCodec::load(model)?;
-        let policy = Policy::load(model, &pipeline::device(&config.device)?)?;
+        let policy = Policy::load_as(model, &pipeline::device(&config.device)?, config.precision())?;
         let figures = on_pool(|| pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval"))?;
         if self.json {
             return print_json(&figures);

@@ -11,9 +11,6 @@ use crate::{
 };
 use candle_core::Tensor;
 
-/// Activations that a backward pass may keep even where the model is tiny, in bytes.
-const ACTIVATIONS: usize = 256 << 20;
-
 /// What all layers need to know of a pack.
 struct Context {
     angles: Angles,
@@ -65,13 +62,6 @@ impl Policy {
         }
         let x = self.run(pack, layer)?;
         if layer == self.num_layers() { self.model().norm.forward(&x) } else { Ok(x) }
-    }
-
-    /// Bytes of activations that a backward pass keeps: a quarter of what training holds at any rate (weights, gradients,
-    /// moments), but 256 MiB where that is less. What does not fit is computed again, layer by layer.
-    pub fn activation_budget(&self) -> usize {
-        let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
-        ACTIVATIONS.max(self.tensors().map(held).sum::<usize>() / 4)
     }
 
     /// Tokens of a pass whose activations fit the budget.

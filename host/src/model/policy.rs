@@ -62,6 +62,8 @@ pub struct Policy {
     lora: Option<LoraConfig>,
     /// The transformer over the memory of `tensors`.
     model: Transformer,
+    /// Bytes of activations that a backward pass may keep, where they were set.
+    activations: Option<usize>,
 }
 
 /// Files of a model directory that go with the weights.
@@ -106,7 +108,7 @@ impl Policy {
         // Old checkpoints hold buffers that follow from the configuration, or the tied head once more.
         weights.finish(|name| name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight"))?;
         let (source, device) = (dir.to_owned(), device.clone());
-        Ok(Self { source, merged: false, device, tensors, lora: None, model })
+        Ok(Self { source, merged: false, device, tensors, lora: None, model, activations: None })
     }
 
     /// Builds the transformer over `tensors` anew.
@@ -247,9 +249,16 @@ impl Policy {
             .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
             .collect()
     }
-    /// Every tensor.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.tensors.values()
+    /// Bytes of activations that a backward pass keeps: a quarter of what training holds at any rate (weights, gradients,
+    /// moments), but 256 MiB where that is less. What does not fit is computed again, layer by layer.
+    pub fn activation_budget(&self) -> usize {
+        let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
+        let quarter = || self.tensors.values().map(held).sum::<usize>() / 4;
+        self.activations.unwrap_or_else(|| quarter().max(256 << 20))
+    }
+    /// Sets another budget.
+    pub fn set_activation_budget(&mut self, bytes: usize) {
+        self.activations = Some(bytes);
     }
     /// The transformer.
     pub(super) fn model(&self) -> &Transformer {

@@ -76,7 +76,10 @@ impl Transformer {
             return Err(Error::new("model/token", format!("token {id} is outside the model's vocabulary of {vocab}"))
                 .hint("the tokenizer and the model do not belong together"));
         }
-        Ok(self.embedding.index_select(&Tensor::new(ids, self.device())?, 0)?.to_dtype(DType::F32)?)
+        let rows = self.embedding.index_select(&Tensor::new(ids, self.device())?, 0)?;
+        // Rounded where matrices are, so that a frozen table, which is, gives the same.
+        let stored = if self.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
+        Ok(rows.to_dtype(stored)?.to_dtype(DType::F32)?)
     }
 
     /// Angles of the rotary embedding.

@@ -35,7 +35,7 @@ pub fn sft(config: &RunConfig) -> Result<PathBuf> {
     )?;
     budget.report().check()?;
     let rows = TokenStore::open(&path, 2)?;
-    let mut policy = Policy::load(&config.model, &device(&config.device)?)?;
+    let mut policy = Policy::load_as(&config.model, &device(&config.device)?, config.precision())?;
     if let Some(lora) = &config.train.lora {
         policy.add_lora(lora, config.seed)?;
     }
