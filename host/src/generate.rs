@@ -56,20 +56,18 @@ pub fn generate(
     let mut batch = Batch { policy, config, end_ids, cache: None, free: Vec::new(), running: Vec::new() };
     let mut requests = requests.peekable();
     loop {
-        // Prefill may end a sequence at once, so a slot can take several requests before the next step.
         // What was begun is finished before a request's error ends the work.
         while let Some(next) =
             requests.next_if(|r| r.as_ref().map_or(batch.running.is_empty(), |(_, request)| batch.can_take(request)))
         {
-            interrupt::check()?;
             let (index, request) = next?;
-            batch.take(index, &request, seed).map_err(|e| e.at(format!("request {index}")))?;
-            batch.hand_over(&mut done)?;
+            batch.take(index, request, seed).map_err(|e| e.at(format!("request {index}")))?;
         }
         if batch.running.is_empty() {
             return Ok(());
         }
         interrupt::check()?;
+        batch.prefill()?;
         batch.step()?;
         batch.hand_over(&mut done)?;
     }
@@ -88,16 +86,17 @@ pub fn generate_one(
 ) -> Result<Generation> {
     check(config)?;
     let mut cache = policy.cache(1, length(policy, request, config)?)?;
-    let mut sequence = Sequence::new(0, 0, Sampler::new(config, seed, request.key));
-    let mut logits = policy.prefill(&mut cache, 0, &request.prompt)?;
+    let mut sequence = Sequence::new(0, 0, request.prompt.clone(), Sampler::new(config, seed, request.key));
+    if let Some(piece) = sequence.prefix() {
+        policy.prefill(&mut cache, &[piece])?;
+    }
     loop {
         interrupt::check()?;
-        let token = sequence.push(&logits, config, end_ids)?;
-        on_token(token)?;
+        let logits = policy.decode(&mut cache, &[sequence.last()])?;
+        on_token(sequence.push(&logits, config, end_ids)?)?;
         if let Some(stop) = sequence.stop {
             return Ok(Generation { ids: sequence.ids, stop });
         }
-        logits = policy.decode(&mut cache, &[(0, token)])?;
     }
 }
 
@@ -121,9 +120,9 @@ impl Batch<'_> {
         self.running.is_empty() || (fits && !self.free.is_empty())
     }
 
-    /// Runs the prompt into a slot and samples its first token.
-    fn take(&mut self, index: usize, request: &Request, seed: u64) -> Result<()> {
-        let length = length(self.policy, request, self.config)?;
+    /// Gives a request a slot.
+    fn take(&mut self, index: usize, request: Request, seed: u64) -> Result<()> {
+        let length = length(self.policy, &request, self.config)?;
         if self.cache.as_ref().is_none_or(|cache| cache.capacity() < length) {
             // Doubling keeps the waits for all slots few; the old cache goes before the new one comes.
             let capacity = length.next_power_of_two().min(self.policy.max_positions());
@@ -135,17 +134,31 @@ impl Batch<'_> {
             return Err(Error::new("generate/slots", "no slot is free"));
         };
         cache.clear(slot);
-        let logits = self.policy.prefill(cache, slot, &request.prompt)?;
-        let mut sequence = Sequence::new(index, slot, Sampler::new(self.config, seed, request.key));
-        sequence.push(&logits, self.config, self.end_ids)?;
-        self.running.push(sequence);
+        let sampler = Sampler::new(self.config, seed, request.key);
+        self.running.push(Sequence::new(index, slot, request.prompt, sampler));
         Ok(())
+    }
+
+    /// Runs the prompts of new sequences into their slots, but for their last tokens: the next step feeds those. A prompt that
+    /// another sequence has is copied from it.
+    fn prefill(&mut self) -> Result<()> {
+        let Some(cache) = &mut self.cache else { return Ok(()) };
+        let (mut pieces, mut copies) = (vec![], vec![]);
+        for (i, sequence) in self.running.iter().enumerate().filter(|(_, s)| cache.is_empty(s.slot)) {
+            let Some((slot, prefix)) = sequence.prefix() else { continue };
+            match self.running[..i].iter().find(|other| other.prompt == sequence.prompt) {
+                Some(other) => copies.push((other.slot, slot, prefix.len())),
+                None => pieces.push((slot, prefix)),
+            }
+        }
+        self.policy.prefill(cache, &pieces)?;
+        copies.into_iter().try_for_each(|(from, to, n)| cache.share(from, to, n))
     }
 
     /// Adds a token to every running sequence.
     fn step(&mut self) -> Result<()> {
         let Some(cache) = &mut self.cache else { return Ok(()) };
-        let last: Vec<(usize, u32)> = self.running.iter().map(|s| (s.slot, s.ids[s.ids.len() - 1])).collect();
+        let last: Vec<(usize, u32)> = self.running.iter().map(Sequence::last).collect();
         let logits = self.policy.decode(cache, &last)?;
         let vocab = self.policy.vocab_size();
         for (sequence, logits) in self.running.iter_mut().zip(logits.chunks_exact(vocab)) {
@@ -172,14 +185,27 @@ impl Batch<'_> {
 struct Sequence {
     index: usize,
     slot: usize,
+    prompt: Vec<u32>,
     sampler: Sampler,
     ids: Vec<u32>,
     stop: Option<StopReason>,
 }
 
 impl Sequence {
-    fn new(index: usize, slot: usize, sampler: Sampler) -> Self {
-        Self { index, slot, sampler, ids: Vec::new(), stop: None }
+    fn new(index: usize, slot: usize, prompt: Vec<u32>, sampler: Sampler) -> Self {
+        Self { index, slot, prompt, sampler, ids: Vec::new(), stop: None }
+    }
+
+    /// Its slot, and the prompt but for the last token, if there is more.
+    fn prefix(&self) -> Option<(usize, &[u32])> {
+        let (_, prefix) = self.prompt.split_last()?;
+        (!prefix.is_empty()).then_some((self.slot, prefix))
+    }
+
+    /// Its slot and the token to feed next.
+    fn last(&self) -> (usize, u32) {
+        let last = self.ids.last().or(self.prompt.last());
+        (self.slot, *last.expect("prompts have a token at least"))
     }
 
     /// Samples the next token from its logits and notes whether it is the last.

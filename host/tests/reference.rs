@@ -288,8 +288,9 @@ fn cached_decoding_equals_uncached() {
         let mut ids = Reference::of(if name == "llama-lora" { "llama" } else { name }).ids("prompt");
         let mut cache = policy.cache(2, 40).unwrap();
         // The prompt in two pieces, the second one longer than a token.
-        policy.prefill(&mut cache, 1, &ids[..2]).unwrap();
-        let mut logits = policy.prefill(&mut cache, 1, &ids[2..]).unwrap();
+        policy.prefill(&mut cache, &[(1, &ids[..2])]).unwrap();
+        policy.prefill(&mut cache, &[(1, &ids[2..4])]).unwrap();
+        let mut logits = policy.decode(&mut cache, &[(1, ids[4])]).unwrap();
         for _ in 0..30 {
             let all = all_logps(&policy, &ids);
             let expected = &all[all.len() - vocab..];
@@ -306,11 +307,11 @@ fn cached_decoding_equals_uncached() {
 /// Logits of one sequence fed token by token in `slot`, others of other lengths beside it.
 fn trace(policy: &Policy, ids: &[u32], slot: usize, slots: usize, place: usize) -> Vec<Vec<f32>> {
     let mut cache = policy.cache(slots, 24).unwrap();
-    for other in (0..slots).filter(|s| *s != slot) {
-        let prompt: Vec<u32> = (0..1 + other as u32 % 7).map(|i| (i * 5 + other as u32) % 37).collect();
-        policy.prefill(&mut cache, other, &prompt).unwrap();
-    }
-    let mut out = vec![policy.prefill(&mut cache, slot, &ids[..3]).unwrap()];
+    let prompt = |other: usize| (0..1 + other as u32 % 7).map(|i| (i * 5 + other as u32) % 37).collect();
+    let prompts: Vec<Vec<u32>> = (0..slots).map(|s| if s == slot { ids[..3].to_vec() } else { prompt(s) }).collect();
+    let pieces: Vec<(usize, &[u32])> = prompts.iter().map(Vec::as_slice).enumerate().collect();
+    policy.prefill(&mut cache, &pieces).unwrap();
+    let mut out = vec![];
     let vocab = policy.vocab_size();
     for (step, id) in ids[3..].iter().enumerate() {
         let others = (0..slots).filter(|s| *s != slot).map(|s| (s, (s * 3 + step) as u32 % 37));
@@ -343,15 +344,23 @@ fn a_slots_logits_do_not_depend_on_the_others() {
 fn a_cleared_slot_starts_anew() {
     let policy = load("llama");
     let mut cache = policy.cache(2, 8).unwrap();
-    let first = policy.prefill(&mut cache, 0, &[5, 6, 7]).unwrap();
-    policy.prefill(&mut cache, 1, &[9]).unwrap();
+    let start = |cache: &mut _| {
+        policy.prefill(cache, &[(0, &[5, 6])]).unwrap();
+        policy.decode(cache, &[(0, 7)]).unwrap()
+    };
+    let first = start(&mut cache);
     policy.decode(&mut cache, &[(0, 3), (1, 4)]).unwrap();
+    // Another slot goes on from what the first one holds.
+    cache.clear(1);
+    cache.share(0, 1, 2).unwrap();
+    assert_eq!(policy.decode(&mut cache, &[(1, 7)]).unwrap(), first);
     cache.clear(0);
-    assert_eq!((cache.len(0), cache.len(1)), (0, 2));
-    assert_eq!(policy.prefill(&mut cache, 0, &[5, 6, 7]).unwrap(), first);
-    let fails = |r: ldalign::Result<Vec<f32>>| assert_eq!(r.unwrap_err().code(), "model/cache");
-    fails(policy.prefill(&mut cache, 0, &[1; 6]));
-    fails(policy.prefill(&mut cache, 2, &[1]));
-    fails(policy.decode(&mut cache, &[(0, 1), (0, 2)]));
-    assert_eq!(policy.prefill(&mut cache, 0, &[37]).unwrap_err().code(), "model/token");
+    assert_eq!((cache.len(0), cache.len(1)), (0, 3));
+    assert_eq!(start(&mut cache), first);
+    let fails = |r: ldalign::Result<()>| assert_eq!(r.unwrap_err().code(), "model/cache");
+    fails(policy.prefill(&mut cache, &[(0, &[1; 6])]));
+    fails(policy.prefill(&mut cache, &[(2, &[1])]));
+    fails(policy.decode(&mut cache, &[(0, 1), (0, 2)]).map(|_| ()));
+    fails(cache.share(1, 0, 1));
+    assert_eq!(policy.prefill(&mut cache, &[(0, &[37])]).unwrap_err().code(), "model/token");
 }

@@ -91,6 +91,18 @@ fn the_text_depends_on_neither_batch_nor_order() {
     assert!((1..24).all(|i| alone[i] != alone[0]));
 }
 
+/// Samples of one prompt share its keys and values, begun together or while others run.
+#[test]
+fn samples_of_one_prompt_are_those_of_it_alone() {
+    let (policy, mut requests) = (policy(), requests(12));
+    for i in [1, 2, 5, 9] {
+        requests[i].1.prompt = requests[4].1.prompt.clone();
+    }
+    let (alone, _) = run(&policy, &requests, &config(1.0, 1));
+    assert_eq!(run(&policy, &requests, &config(1.0, 4)).0, alone);
+    assert_ne!(alone[1].ids, alone[2].ids);
+}
+
 #[test]
 fn end_tokens_end_and_only_they() {
     for generation in run(&policy(), &requests(24), &config(1.0, 5)).0 {
@@ -110,7 +122,11 @@ fn cached_equals_uncached_greedy() {
         let mut ids = request.prompt.clone();
         for token in generation.ids {
             let mut fresh = policy.cache(1, POSITIONS).unwrap();
-            let logits = policy.prefill(&mut fresh, 0, &ids).unwrap();
+            let (last, prefix) = ids.split_last().unwrap();
+            if !prefix.is_empty() {
+                policy.prefill(&mut fresh, &[(0, prefix)]).unwrap();
+            }
+            let logits = policy.decode(&mut fresh, &[(0, *last)]).unwrap();
             let best = (0..VOCAB).reduce(|a, b| if logits[b] > logits[a] { b } else { a }).unwrap();
             assert_eq!(token, best as u32, "after {} tokens", ids.len());
             ids.push(token);

@@ -33,18 +33,43 @@ impl KvCache {
         self.capacity
     }
 
-    /// Fails unless the slot exists and has room for `n` more tokens.
-    fn check(&self, slot: usize, n: usize) -> Result<()> {
-        let Some(len) = self.lens.get(slot) else {
-            return Err(Error::new("model/cache", format!("slot {slot} of a cache with {} slots", self.lens.len())));
-        };
-        if n == 0 || len + n > self.capacity {
-            let what = format!("{n} tokens more than the {len} of a slot with room for {}", self.capacity);
-            return Err(Error::new("model/cache", what));
+    /// Fills an empty slot with the first `n` tokens of another.
+    pub fn share(&mut self, from: usize, to: usize, n: usize) -> Result<()> {
+        if from == to || self.lens.get(from).is_none_or(|len| n > *len) || self.lens.get(to) != Some(&0) {
+            return Err(Error::new("model/cache", format!("{n} tokens of slot {from} cannot go to slot {to}")));
+        }
+        let rows: Vec<usize> = (to * self.capacity..to * self.capacity + n).collect();
+        for part in self.layers.iter().flatten() {
+            ops::set_rows(part, &part.narrow(0, from * self.capacity, n)?.copy()?, &rows)?;
+        }
+        self.lens[to] = n;
+        Ok(())
+    }
+
+    /// Fails unless the slots are different, exist, and have room for their tokens.
+    fn check(&self, pieces: &[(usize, &[u32])]) -> Result<()> {
+        for (i, (slot, ids)) in pieces.iter().enumerate() {
+            let Some(len) = self.lens.get(*slot) else {
+                return Err(Error::new(
+                    "model/cache",
+                    format!("slot {slot} of a cache with {} slots", self.lens.len()),
+                ));
+            };
+            if ids.is_empty() || len + ids.len() > self.capacity {
+                let n = ids.len();
+                let what = format!("{n} tokens more than the {len} of a slot with room for {}", self.capacity);
+                return Err(Error::new("model/cache", what));
+            }
+            if pieces[..i].iter().any(|(other, _)| other == slot) {
+                return Err(Error::new("model/cache", format!("slot {slot} is given tokens twice at once")));
+            }
         }
         Ok(())
     }
 }
+
+/// Tokens of one pass over prompts.
+const PREFILL_TOKENS: usize = 1024;
 
 impl Policy {
     /// A cache for `slots` sequences of up to `capacity` tokens.
@@ -56,23 +81,29 @@ impl Policy {
         Ok(KvCache { layers, lens: vec![0; slots], capacity })
     }
 
-    /// Runs a prompt (or a further piece) into a slot and returns the logits after its last token, `[vocab]`.
-    pub fn prefill(&self, cache: &mut KvCache, slot: usize, ids: &[u32]) -> Result<Vec<f32>> {
-        cache.check(slot, ids.len())?;
-        let x = self.extend(cache, &[(slot, ids)])?;
-        self.logits(&x.narrow(0, ids.len() - 1, 1)?)
+    /// Runs tokens at the end of their slots' sequences, packed, for what comes after them: no logits are computed.
+    ///
+    /// What a slot holds then does not depend, to the bit, on the other slots.
+    pub fn prefill(&self, cache: &mut KvCache, mut pieces: &[(usize, &[u32])]) -> Result<()> {
+        cache.check(pieces)?;
+        while !pieces.is_empty() {
+            let mut tokens = 0;
+            let fits = |(_, ids): &&(usize, &[u32])| {
+                tokens += ids.len();
+                tokens <= PREFILL_TOKENS
+            };
+            let (now, later) = pieces.split_at(pieces.iter().take_while(fits).count().max(1));
+            self.extend(cache, now)?;
+            pieces = later;
+        }
+        Ok(())
     }
 
     /// Feeds one token to each given slot and returns their next logits, `vocab` numbers each in the same order.
     /// A slot's logits do not depend, to the bit, on the other slots.
     pub fn decode(&self, cache: &mut KvCache, tokens: &[(usize, u32)]) -> Result<Vec<f32>> {
-        for (i, (slot, _)) in tokens.iter().enumerate() {
-            cache.check(*slot, 1)?;
-            if tokens[..i].iter().any(|(other, _)| other == slot) {
-                return Err(Error::new("model/cache", format!("slot {slot} is given two tokens at once")));
-            }
-        }
         let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
+        cache.check(&pieces)?;
         self.logits(&self.extend(cache, &pieces)?)
     }
 
