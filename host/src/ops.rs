@@ -8,6 +8,7 @@ mod attention;
 mod buffer;
 mod head;
 mod linear;
+pub mod product;
 mod rms_norm;
 mod rope;
 mod simd;

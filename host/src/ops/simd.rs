@@ -15,15 +15,18 @@ use tile::{dot_body, outer_body};
 
 /// An instruction set this processor has. Only [`Level::best`] and [`Level::available`] make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Level(Set);
+pub struct Level(pub(super) Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Set {
+pub(super) enum Set {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// With products of bf16 pairs.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 impl Level {
@@ -38,6 +41,9 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
             {
                 levels.push(Self(Set::Avx512));
+                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") {
+                    levels.push(Self(Set::Avx512Bf16));
+                }
             }
         }
         levels
@@ -63,7 +69,7 @@ macro_rules! kernels {
                 fn avx2$(<$g: $bound>)?($($arg: $t),*) $(-> $ret)? { $avx2($($arg),*) }
                 match level.0 {
                     // SAFETY: a level exists only where the processor has its instructions.
-                    Set::Avx512 => return unsafe { avx512($($arg),*) },
+                    Set::Avx512 | Set::Avx512Bf16 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Set::Avx2 => return unsafe { avx2($($arg),*) },
                     Set::Portable => {}
