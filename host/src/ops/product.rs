@@ -1,48 +1,162 @@
-//! Placeholder until the kernels land.
-use super::buffer::{Matrix, gemm};
+//! Matrix products on the CPU: of activations with weights, forwards and backwards, in f32 and bf16.
+//!
+//! A product multiplies *lanes* with *rows*. Lanes are packed into panels, a vector of them at each step of the sum; rows
+//! are read where they are, one word at a time, and broadcast to the vector. For activations times weights the lanes are
+//! tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for very few
+//! tokens the parts change places and weights are transposed in passing. For gradients of weights the lanes are inputs.
+//!
+//! **Every result is the same to the bit whatever else is computed with it**: it is one chain of fused products in the
+//! order of the summation index (of up to 1024 words; longer sums add up equal chains), and depends neither on the number
+//! of rows nor on a row's place among them nor on the number of threads. The instruction set does matter.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `vector` | the instruction sets |
+//! | `tile` | the innermost loops |
+//! | `pack` | operands in panels |
+//! | `multiply` | blocks of the cache, and threads |
+//! | `narrow` | rounding to bf16 |
+
+mod multiply;
+mod narrow;
+mod pack;
+mod tile;
+mod vector;
+
+use super::{buffer::Shared, simd::Level};
 use half::bf16;
+use multiply::{FewRows, Operand, multiply};
+pub use narrow::{to_bf16, to_bf16_transposed};
+use pack::{Lanes, Packed, Source};
+use std::borrow::Cow;
+use tile::Output;
 
 /// Number format of a product's operands; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Single precision.
+    /// Operands are f32.
     F32,
-    /// Rounded to bfloat16.
+    /// Operands are rounded to bf16, to nearest even.
     Bf16,
 }
+
+impl Precision {
+    /// Numbers in a word of 32 bits.
+    fn depth(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::Bf16 => 2,
+        }
+    }
+}
+
 /// A matrix of weights as a product reads it.
 #[derive(Clone, Copy)]
 pub enum Weights<'a> {
+    /// Row-major [n, k].
     F32(&'a [f32]),
+    /// Row-major [k, n]: the product with its transpose.
     F32Transposed(&'a [f32]),
+    /// Row-major [n, k].
     Bf16(&'a [bf16]),
 }
-/// Rows [m, k] packed for products.
+
+/// Rows [m, k] packed for products with weights.
 pub struct Panels {
-    x: Vec<f32>,
     k: usize,
+    m: usize,
+    form: Form,
 }
-fn round(x: &[f32]) -> Vec<f32> {
-    x.iter().map(|v| bf16::from_f32(*v).to_f32()).collect()
+
+enum Form {
+    Packed(Packed),
+    /// Few rows: their words as they are. Weights take the lanes.
+    Rows(Level, Precision, Vec<f32>),
 }
+
 impl Panels {
+    /// Packs the rows `x` [m, k]. With bf16 they are rounded.
+    ///
+    /// # Panics
+    /// If `x` has no whole number of rows.
     pub fn new(x: &[f32], k: usize, precision: Precision) -> Self {
-        let x = if precision == Precision::Bf16 { round(x) } else { x.to_vec() };
-        Self { x, k }
+        Self::at(Level::best(), x, k, precision)
     }
+
+    fn at(level: Level, x: &[f32], k: usize, precision: Precision) -> Self {
+        let m = x.len().checked_div(k).unwrap_or(0);
+        assert_eq!(x.len(), m * k, "a whole number of rows");
+        let form = if m <= vector::lanes(level) / 2 {
+            Form::Rows(level, precision, narrow::words(level, x, k, precision))
+        } else {
+            Form::Packed(Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Rows))
+        };
+        Self { k, m, form }
+    }
+
+    /// The precision it was packed for.
+    pub fn precision(&self) -> Precision {
+        match &self.form {
+            Form::Packed(packed) => packed.precision,
+            Form::Rows(_, precision, _) => *precision,
+        }
+    }
+
+    /// `out` [m, n] = x wᵀ, or `out += x wᵀ`.
+    ///
+    /// # Panics
+    /// If the weights are not of the precision packed for, or a length does not fit.
     pub fn times(&self, w: Weights<'_>, n: usize, out: &mut [f32], add: bool) {
-        let (k, m) = (self.k, self.x.len() / self.k);
-        let x = Matrix::new(&self.x, m, k, k);
-        match w {
-            Weights::F32(w) => gemm(out, n, x, Matrix::new(w, n, k, k).t(), add, true),
-            Weights::F32Transposed(w) => gemm(out, n, x, Matrix::new(w, k, n, n), add, true),
+        let (k, depth) = (self.k, self.precision().depth());
+        let steps = k.div_ceil(depth);
+        let (len, of) = match w {
+            Weights::F32(w) | Weights::F32Transposed(w) => (w.len(), Precision::F32),
+            Weights::Bf16(w) => (w.len(), Precision::Bf16),
+        };
+        assert_eq!(of, self.precision(), "panels are multiplied with weights of the precision they were packed for");
+        assert_eq!(len, n * k, "weights are [n, k]");
+        assert_eq!(out.len(), self.m * n, "the result is [m, n]");
+        if out.is_empty() {
+            return;
+        }
+        if k == 0 {
+            return if !add {
+                out.fill(0.0)
+            };
+        }
+        let padded;
+        let b = match w {
+            Weights::F32(w) => Operand::Rows(bytemuck::cast_slice(w)),
+            Weights::F32Transposed(w) => Operand::Columns(w, k),
             Weights::Bf16(w) => {
-                let w: Vec<f32> = w.iter().map(|v| v.to_f32()).collect();
-                gemm(out, n, x, Matrix::new(&w, n, k, k).t(), add, true)
+                padded = whole_words(w, k, steps);
+                Operand::Rows(bytemuck::cast_slice(&padded))
+            }
+        };
+        let to = Shared::new(out);
+        let out = |lanes_are_rows| Output { to, width: n, lanes_are_rows };
+        match &self.form {
+            Form::Packed(packed) => multiply(packed, b, n, out(true), add),
+            Form::Rows(level, precision, x) => {
+                FewRows { level: *level, precision: *precision, x, steps }.multiply(b, n, out(false), add);
             }
         }
     }
 }
+
+/// Rows of an odd length with a zero at the end, so that each starts with a word.
+fn whole_words(w: &[bf16], k: usize, steps: usize) -> Cow<'_, [bf16]> {
+    if k == 2 * steps {
+        return w.into();
+    }
+    w.chunks_exact(k).flat_map(|row| row.iter().copied().chain([bf16::ZERO])).collect()
+}
+
+/// `out` [n, k] = dyᵀ x, or `out += dyᵀ x`, of `dy` [m, n] and `x` [m, k]. With bf16 both are rounded.
+///
+/// # Panics
+/// If a length does not fit.
+#[allow(clippy::too_many_arguments)]
 pub fn weight_gradient(
     dy: &[f32],
     x: &[f32],
@@ -53,14 +167,31 @@ pub fn weight_gradient(
     out: &mut [f32],
     add: bool,
 ) {
-    if precision == Precision::Bf16 {
-        return weight_gradient(&round(dy), &round(x), m, n, k, Precision::F32, out, add);
+    weight_gradient_at(Level::best(), dy, x, [m, n, k], precision, out, add);
+}
+
+fn weight_gradient_at(
+    level: Level,
+    dy: &[f32],
+    x: &[f32],
+    [m, n, k]: [usize; 3],
+    precision: Precision,
+    out: &mut [f32],
+    add: bool,
+) {
+    assert_eq!((dy.len(), x.len(), out.len()), (m * n, m * k, n * k), "dy is [m, n], x is [m, k], the result [n, k]");
+    if out.is_empty() {
+        return;
     }
-    gemm(out, k, Matrix::new(dy, m, n, n).t(), Matrix::new(x, m, k, k), add, true);
+    if m == 0 {
+        return if !add {
+            out.fill(0.0)
+        };
+    }
+    let x = Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Columns);
+    let out = Output { to: Shared::new(out), width: k, lanes_are_rows: false };
+    multiply(&x, Operand::Columns(dy, m), n, out, add);
 }
-pub fn to_bf16(x: &[f32]) -> Vec<bf16> {
-    x.iter().map(|v| bf16::from_f32(*v)).collect()
-}
-pub fn to_bf16_transposed(x: &[f32], rows: usize, cols: usize) -> Vec<bf16> {
-    (0..rows * cols).map(|i| bf16::from_f32(x[i % rows * cols + i / rows])).collect()
-}
+
+#[cfg(test)]
+mod tests;

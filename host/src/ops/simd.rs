@@ -4,26 +4,24 @@
 //! levels they differ in rounding.
 
 mod elements;
-mod tile;
 
 use elements::*;
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::{__m256, __m512};
 use std::sync::OnceLock;
-pub use tile::Sink;
-use tile::{dot_body, outer_body};
 
 /// An instruction set this processor has. Only [`Level::best`] and [`Level::available`] make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Level(Set);
+pub struct Level(pub(super) Set);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Set {
+pub(super) enum Set {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// With products of bf16 pairs.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 impl Level {
@@ -38,6 +36,9 @@ impl Level {
                 && is_x86_feature_detected!("avx512dq")
             {
                 levels.push(Self(Set::Avx512));
+                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") {
+                    levels.push(Self(Set::Avx512Bf16));
+                }
             }
         }
         levels
@@ -63,7 +64,7 @@ macro_rules! kernels {
                 fn avx2$(<$g: $bound>)?($($arg: $t),*) $(-> $ret)? { $avx2($($arg),*) }
                 match level.0 {
                     // SAFETY: a level exists only where the processor has its instructions.
-                    Set::Avx512 => return unsafe { avx512($($arg),*) },
+                    Set::Avx512 | Set::Avx512Bf16 => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     Set::Avx2 => return unsafe { avx2($($arg),*) },
                     Set::Portable => {}
@@ -76,12 +77,8 @@ macro_rules! kernels {
 }
 
 kernels! {
-    /// All dot products of the rows of `x` [rows, k] with the rows of `w` [cols, k].
-    fn outer<S: Sink>(x: &[f32], w: &[f32], k: usize, out: &mut S)
-        { outer_body::<__m512, true, 4, 4>, outer_body::<__m256, true, 2, 4>, outer_body::<[f32; 8], false, 1, 2> }
     /// `a . b`
-    fn dot(a: &[f32], b: &[f32]) -> f32
-        { dot_body::<__m512, true>, dot_body::<__m256, true>, dot_body::<[f32; 8], false> }
+    fn dot(a: &[f32], b: &[f32]) -> f32 { dot_body::<true>, dot_body::<true>, dot_body::<false> }
     /// `sum a * b * c`
     fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 { dot3_body::<true>, dot3_body::<true>, dot3_body::<false> }
     /// `y += a * x`

@@ -391,27 +391,6 @@ mod kernels {
     }
 
     #[test]
-    fn products_at_every_level() {
-        struct All(Vec<f32>, usize);
-        impl simd::Sink for All {
-            fn put(&mut self, row: usize, col: usize, value: f32) {
-                self.0[row * self.1 + col] = value;
-            }
-        }
-        let mut random = Random::new(11);
-        for level in Level::available() {
-            for (m, n, k) in [(1, 1, 1), (3, 5, 7), (4, 4, 16), (5, 9, 33), (7, 6, 100), (9, 3, 64)] {
-                let (x, w) = (numbers(&random.tensor(&[m, k])), numbers(&random.tensor(&[n, k])));
-                let mut out = All(vec![f32::NAN; m * n], n);
-                simd::outer(level, &x, &w, k, &mut out);
-                let (x, w) = (wide(&x), wide(&w));
-                let one = |i: usize| (0..k).map(|j| x[i / n * k + j] * w[i % n * k + j]).sum::<f64>();
-                assert_close(&out.0, &narrow((0..m * n).map(one)), 1e-6, "outer");
-            }
-        }
-    }
-
-    #[test]
     fn elements_at_every_level() {
         each(|level, n, next| {
             let (a, b, c) = (next(), next(), next());

@@ -3,7 +3,11 @@
 // Loops over indices of several arrays are what the compiler vectorises.
 #![allow(clippy::needless_range_loop)]
 
-use super::tile::fma;
+#[inline(always)]
+fn fma<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    // Without the instruction, mul_add is a slow library call.
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
 
 /// exp within about 1e-7 relative, without branches so that it vectorises (polynomial of Cephes' expf).
 #[inline(always)]
@@ -26,6 +30,25 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
 
 /// Independent partial sums, so that additions overlap; added up in order at the end.
 const PARTS: usize = 32;
+
+#[inline(always)]
+pub fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut parts = [0.0; PARTS];
+    let ((a, ra), (b, rb)) = (a.as_chunks::<PARTS>(), b.as_chunks::<PARTS>());
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..PARTS {
+            parts[i] = fma::<FUSED>(a[i], b[i], parts[i]);
+        }
+    }
+    let mut total = 0.0;
+    for part in parts {
+        total += part;
+    }
+    for (a, b) in ra.iter().zip(rb) {
+        total = fma::<FUSED>(*a, *b, total);
+    }
+    total
+}
 
 #[inline(always)]
 pub fn dot3_body<const FUSED: bool>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {

@@ -1,0 +1,250 @@
+//! Operands packed so that each step of a product reads adjacent vectors.
+
+use super::{
+    Precision,
+    tile::{Bf16, F32, Format},
+    vector::{self, Job, MAX_LANES, Vectors},
+};
+use crate::ops::simd::Level;
+use rayon::prelude::*;
+
+/// Vectors of a panel at each step; the last panel may have fewer.
+pub const WIDTH: usize = 3;
+
+/// Where the lanes of a packed operand lie in a row-major matrix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lanes {
+    /// A lane is a row, its steps go along the columns.
+    Rows,
+    /// A lane is a column, its steps go down the rows.
+    Columns,
+}
+
+/// A line of the cache.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line(#[allow(dead_code)] [f32; 16]);
+
+/// Memory that starts at a line of the cache, so that no vector of a panel lies across two.
+pub struct Aligned(Vec<Line>, usize);
+
+impl Aligned {
+    /// Room for `len` numbers that are not set yet.
+    ///
+    /// # Safety
+    /// Every number is written before it is read.
+    #[allow(clippy::uninit_vec)]
+    pub unsafe fn uninit(len: usize) -> Self {
+        let lines = len.div_ceil(16);
+        let mut v = Vec::with_capacity(lines);
+        // SAFETY: the capacity is there; any bits are a valid f32, and the caller writes before reading.
+        unsafe { v.set_len(lines) };
+        Self(v, len)
+    }
+    /// The numbers.
+    pub fn get(&self) -> &[f32] {
+        // SAFETY: lines are 16 f32 without gaps, and there are enough of them for the length.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.1) }
+    }
+    /// As [`get`](Self::get).
+    pub fn get_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.1) }
+    }
+}
+
+/// A row-major matrix [rows, cols] of f32.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub numbers: &'a [f32],
+    pub rows: usize,
+    pub cols: usize,
+}
+
+/// Panels [step][lane] of a matrix, one after the other.
+pub struct Packed {
+    pub level: Level,
+    pub precision: Precision,
+    /// Words of each lane.
+    pub steps: usize,
+    /// Lanes in all.
+    pub lanes: usize,
+    /// Lanes of a vector.
+    pub vector: usize,
+    words: Aligned,
+}
+
+impl Packed {
+    /// Packs a matrix.
+    pub fn new(level: Level, precision: Precision, x: Source, lanes_are: Lanes) -> Self {
+        let (lanes, length) = match lanes_are {
+            Lanes::Rows => (x.rows, x.cols),
+            Lanes::Columns => (x.cols, x.rows),
+        };
+        let steps = length.div_ceil(precision.depth());
+        let vector = vector::lanes(level);
+        // SAFETY: packing writes every number of every panel.
+        let mut words = unsafe { Aligned::uninit(lanes.div_ceil(vector) * vector * steps) };
+        let width = WIDTH * vector;
+        if steps > 0 {
+            words.get_mut().par_chunks_mut(width * steps).enumerate().for_each(|(panel, to)| {
+                let first = panel * width;
+                let lanes = (first, width.min(lanes - first));
+                level.run(Pack { x, lanes_are, lanes, precision, to });
+            });
+        }
+        Self { level, precision, steps, lanes, vector, words }
+    }
+    /// Number of panels.
+    pub fn panels(&self) -> usize {
+        self.lanes.div_ceil(WIDTH * self.vector)
+    }
+    /// A panel's words, its vectors at each step, its first lane and how many lanes hold something.
+    #[inline(always)]
+    pub fn panel(&self, i: usize) -> (&[f32], usize, usize, usize) {
+        let width = WIDTH * self.vector;
+        let first = i * width;
+        let lanes = width.min(self.lanes - first);
+        let vectors = lanes.div_ceil(self.vector);
+        let words = &self.words.get()[first * self.steps..][..vectors * self.vector * self.steps];
+        (words, vectors, first, lanes)
+    }
+}
+
+/// Packs one panel of a matrix.
+struct Pack<'a> {
+    x: Source<'a>,
+    lanes_are: Lanes,
+    /// First lane and number of lanes.
+    lanes: (usize, usize),
+    precision: Precision,
+    to: &'a mut [f32],
+}
+
+impl Job for Pack<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Vectors>(self) {
+        let Source { numbers, rows, cols } = self.x;
+        let (first, lanes) = self.lanes;
+        let length = if self.lanes_are == Lanes::Rows { cols } else { rows };
+        let vectors = lanes.div_ceil(S::LANES);
+        let steps = length.div_ceil(self.precision.depth());
+        assert!(numbers.len() == rows * cols && self.to.len() == steps * vectors * S::LANES, "the panel fits");
+        let to = self.to.as_mut_ptr();
+        // SAFETY: the caller's promise; the lanes lie inside the matrix, and the panel inside `to` by the assertion.
+        unsafe {
+            let from = numbers.as_ptr();
+            match (self.lanes_are, self.precision) {
+                (Lanes::Rows, Precision::F32) => rows_panel::<S, F32>(from.add(first * cols), cols, lanes, cols, to),
+                (Lanes::Rows, Precision::Bf16) => rows_panel::<S, Bf16>(from.add(first * cols), cols, lanes, cols, to),
+                (Lanes::Columns, Precision::F32) => columns_panel::<S, F32>(from.add(first), cols, lanes, rows, to),
+                (Lanes::Columns, Precision::Bf16) => columns_panel::<S, Bf16>(from.add(first), cols, lanes, rows, to),
+            }
+        }
+    }
+}
+
+/// Packs `lanes` rows of `length` numbers that lie `stride` apart. Missing numbers are zero.
+///
+/// # Safety
+/// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors for
+/// each step.
+#[inline(always)]
+pub unsafe fn rows_panel<S: Vectors, F: Format>(
+    from: *const f32,
+    stride: usize,
+    lanes: usize,
+    length: usize,
+    to: *mut f32,
+) {
+    let n = S::LANES;
+    let width = lanes.next_multiple_of(n);
+    let steps = length.div_ceil(F::DEPTH);
+    for column in (0..length).step_by(n) {
+        let columns = n.min(length - column);
+        let first = column / F::DEPTH;
+        for lane in (0..lanes).step_by(n) {
+            // SAFETY: the caller's promises; rows and columns are inside by the minima taken.
+            unsafe {
+                let mut m = [S::zero(); MAX_LANES];
+                for r in 0..n {
+                    if lane + r < lanes {
+                        m[r] = part::<S>(from.add((lane + r) * stride + column), columns);
+                    }
+                }
+                transpose::<S>(&mut m);
+                for s in 0..n / F::DEPTH {
+                    if first + s < steps {
+                        let word = F::word::<S>(m[s * F::DEPTH], m[s * F::DEPTH + F::DEPTH - 1]);
+                        S::store(to.add((first + s) * width + lane), word);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs `lanes` columns of `length` numbers; rows lie `stride` apart. Missing numbers are zero.
+///
+/// # Safety
+/// As for [`rows_panel`].
+#[inline(always)]
+pub unsafe fn columns_panel<S: Vectors, F: Format>(
+    from: *const f32,
+    stride: usize,
+    lanes: usize,
+    length: usize,
+    to: *mut f32,
+) {
+    let n = S::LANES;
+    let width = lanes.next_multiple_of(n);
+    for (s, row) in (0..length).step_by(F::DEPTH).enumerate() {
+        for lane in (0..lanes).step_by(n) {
+            let columns = n.min(lanes - lane);
+            // SAFETY: the caller's promises; rows and columns are inside by the minima taken.
+            unsafe {
+                let first = part::<S>(from.add(row * stride + lane), columns);
+                let last = row + F::DEPTH - 1;
+                let second = if last < length { part::<S>(from.add(last * stride + lane), columns) } else { S::zero() };
+                S::store(to.add(s * width + lane), F::word::<S>(first, second));
+            }
+        }
+    }
+}
+
+/// A vector whose lanes from `count` on are zero.
+///
+/// # Safety
+/// As for [`Vectors`]; `p` is readable for `count` numbers.
+#[inline(always)]
+unsafe fn part<S: Vectors>(p: *const f32, count: usize) -> S::V {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if count == S::LANES {
+            return S::load(p);
+        }
+        let mut line = [0.0f32; MAX_LANES];
+        std::ptr::copy_nonoverlapping(p.cast::<u8>(), line.as_mut_ptr().cast::<u8>(), 4 * count);
+        S::load(line.as_ptr())
+    }
+}
+
+/// Transposes the square that the first vectors form, as many as they have lanes.
+///
+/// Seen as a number whose upper bits are the row and lower bits the column, an element's place turns left by one bit in
+/// each round; after half of all bits, row and column have changed places.
+///
+/// # Safety
+/// As for [`Vectors`].
+#[inline(always)]
+pub unsafe fn transpose<S: Vectors>(m: &mut [S::V; MAX_LANES]) {
+    let n = S::LANES;
+    for _ in 0..n.trailing_zeros() {
+        let from = *m;
+        for i in 0..n / 2 {
+            // SAFETY: the caller's promise.
+            (m[2 * i], m[2 * i + 1]) = unsafe { S::interleave(from[i], from[i + n / 2]) };
+        }
+    }
+}

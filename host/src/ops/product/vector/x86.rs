@@ -1,0 +1,185 @@
+//! Vectors of x86-64. Every unsafe block rests on the promise of [`Vectors`]: the processor has the instructions.
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use super::Vectors;
+use std::arch::x86_64::*;
+
+/// AVX2 with FMA.
+#[derive(Clone, Copy)]
+pub struct Avx2;
+/// AVX-512.
+#[derive(Clone, Copy)]
+pub struct Avx512;
+/// AVX-512 with products of bf16.
+#[derive(Clone, Copy)]
+pub struct Avx512Bf16;
+
+/// What vectors of both widths have under names that differ by a prefix.
+macro_rules! common {
+    ($v:ty, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident) => {
+        type V = $v;
+        const LANES: usize = $lanes;
+        const ROWS: usize = $rows;
+        #[inline(always)]
+        unsafe fn zero() -> $v {
+            unsafe { $zero() }
+        }
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> $v {
+            unsafe { $splat(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> $v {
+            unsafe { $load(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: $v) {
+            unsafe { $store(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: $v, b: $v) -> $v {
+            unsafe { $add(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn add_product(sum: $v, a: $v, b: $v) -> $v {
+            unsafe { $fma(a, b, sum) }
+        }
+        #[inline(always)]
+        unsafe fn prefetch(p: *const f32) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+        }
+    };
+}
+
+/// 16 lanes.
+macro_rules! wide {
+    () => {
+        common! {
+            __m512, 16, 8, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps,
+            _mm512_fmadd_ps
+        }
+        #[inline(always)]
+        unsafe fn interleave(a: __m512, b: __m512) -> (__m512, __m512) {
+            unsafe {
+                let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+                let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+                (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
+            }
+        }
+    };
+}
+
+impl Vectors for Avx512Bf16 {
+    wide!();
+    #[inline(always)]
+    unsafe fn add_pairs(sum: __m512, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_dpbf16_ps(sum, bf16(a), bf16(b)) }
+    }
+    #[inline(always)]
+    unsafe fn pair(low: __m512, high: __m512) -> __m512 {
+        unsafe {
+            let (low, high) = (half(_mm512_cvtneps_pbh(low)), half(_mm512_cvtneps_pbh(high)));
+            let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
+            _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, v: __m512) {
+        unsafe { _mm256_storeu_si256(p.cast(), half(_mm512_cvtneps_pbh(v))) }
+    }
+}
+
+#[inline(always)]
+unsafe fn bf16(words: __m512) -> __m512bh {
+    // SAFETY: same size, any bits are valid.
+    unsafe { std::mem::transmute(words) }
+}
+
+#[inline(always)]
+unsafe fn half(v: __m256bh) -> __m256i {
+    // SAFETY: same size, any bits are valid.
+    unsafe { std::mem::transmute(v) }
+}
+
+impl Vectors for Avx512 {
+    wide!();
+    #[inline(always)]
+    unsafe fn add_pairs(sum: __m512, a: __m512, b: __m512) -> __m512 {
+        unsafe {
+            let low = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x)));
+            let mask = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let high = |x| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), mask));
+            _mm512_fmadd_ps(high(a), high(b), _mm512_fmadd_ps(low(a), low(b), sum))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pair(low: __m512, high: __m512) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_or_si512(round512(low), _mm512_slli_epi32::<16>(round512(high)))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, v: __m512) {
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(round512(v))) }
+    }
+}
+
+/// [`round`](super::round) in 16 lanes.
+#[inline(always)]
+unsafe fn round512(x: __m512) -> __m512i {
+    unsafe {
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+        _mm512_srli_epi32::<16>(_mm512_mask_mov_epi32(rounded, nan, quiet))
+    }
+}
+
+impl Vectors for Avx2 {
+    common! {
+        __m256, 8, 4, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
+        _mm256_fmadd_ps
+    }
+    #[inline(always)]
+    unsafe fn interleave(a: __m256, b: __m256) -> (__m256, __m256) {
+        unsafe {
+            let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            (_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd))
+        }
+    }
+    #[inline(always)]
+    unsafe fn add_pairs(sum: __m256, a: __m256, b: __m256) -> __m256 {
+        unsafe {
+            let low = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
+            let mask = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
+            let high = |x| _mm256_and_ps(x, mask);
+            _mm256_fmadd_ps(high(a), high(b), _mm256_fmadd_ps(low(a), low(b), sum))
+        }
+    }
+    #[inline(always)]
+    unsafe fn pair(low: __m256, high: __m256) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_or_si256(round256(low), _mm256_slli_epi32::<16>(round256(high)))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(p: *mut u16, v: __m256) {
+        unsafe {
+            let v = round256(v);
+            // Packing goes by 128-bit halves; the permutation puts their low parts side by side.
+            let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(v, v));
+            _mm_storeu_si128(p.cast(), _mm256_castsi256_si128(packed))
+        }
+    }
+}
+
+/// [`round`](super::round) in 8 lanes.
+#[inline(always)]
+unsafe fn round256(x: __m256) -> __m256i {
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+        _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan))
+    }
+}
