@@ -10,6 +10,7 @@ use crate::{
     interrupt,
     model::{KvCache, Policy},
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// A prompt to continue, with the key that seeds its randomness.
@@ -161,11 +162,11 @@ impl Batch<'_> {
         let last: Vec<(usize, u32)> = self.running.iter().map(Sequence::last).collect();
         let logits = self.policy.decode(cache, &last)?;
         let vocab = self.policy.vocab_size();
-        for (sequence, logits) in self.running.iter_mut().zip(logits.chunks_exact(vocab)) {
-            let pushed = sequence.push(logits, self.config, self.end_ids);
-            pushed.map_err(|e| e.at(format!("request {}", sequence.index)))?;
-        }
-        Ok(())
+        let (config, end_ids) = (self.config, self.end_ids);
+        self.running.par_iter_mut().zip(logits.par_chunks_exact(vocab)).try_for_each(|(sequence, logits)| {
+            let pushed = sequence.push(logits, config, end_ids);
+            pushed.map(|_| ()).map_err(|e| e.at(format!("request {}", sequence.index)))
+        })
     }
 
     /// Hands finished sequences over and frees their slots.

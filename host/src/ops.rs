@@ -16,7 +16,7 @@ mod swiglu;
 
 pub use attention::{Attention, LogSums, Span};
 pub use buffer::{add, add_rows, add_vector, column_sums, scale, set_rows};
-pub use head::{Scores, score, score_backward};
+pub use head::{Scores, exp, score, score_backward};
 pub use linear::{Rows, Weight, rounded};
 pub use product::Precision;
 pub use rms_norm::{rms_norm, rms_norm_backward};
@@ -35,6 +35,8 @@ pub fn configure_allocator() {
         libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        // Threads' own arenas would give whole heaps back.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Choosing the next token: temperature, then top-k, then top-p, as `transformers` orders and defines them.
 
-use crate::{Error, Result, config::GenerateConfig};
+use crate::{Error, Result, config::GenerateConfig, ops};
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{Rng, SeedableRng},
@@ -43,9 +43,8 @@ impl Sampler {
     }
 
     /// Unnormalised probability of each token, 0 for those left out.
-    fn weights(&self, logits: &[f32], max: f32) -> Vec<f64> {
-        let weight = |logit: &f32| (f64::from(logit - max) / self.temperature).exp();
-        let mut weights: Vec<f64> = logits.iter().map(weight).collect();
+    fn weights(&self, logits: &[f32], max: f32) -> Vec<f32> {
+        let mut weights = ops::exp(logits, self.temperature.recip() as f32, max);
         if (1..logits.len()).contains(&self.top_k) {
             let mut sorted = logits.to_vec();
             let (_, kth, _) = sorted.select_nth_unstable_by(self.top_k - 1, |a, b| b.total_cmp(a));
@@ -61,17 +60,18 @@ impl Sampler {
     }
 
     /// Leaves the fewest likeliest tokens whose probabilities reach `top_p` together; among equals the first.
-    fn keep_nucleus(&self, weights: &mut [f64]) {
-        let total: f64 = weights.iter().sum();
+    fn keep_nucleus(&self, weights: &mut [f32]) {
+        let total = sum(weights);
         // Tokens below this are together less than 1 - top_p, so none of them is kept: no need to sort them.
         let floor = (1.0 - self.top_p) * total / weights.len() as f64;
-        let mut candidates: Vec<(usize, f64)> = weights.iter().copied().enumerate().filter(|c| c.1 > floor).collect();
+        let candidates = weights.iter().copied().enumerate().filter(|c| f64::from(c.1) > floor);
+        let mut candidates: Vec<(usize, f32)> = candidates.collect();
         candidates.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         weights.fill(0.0);
         let mut sum = 0.0;
         for (id, weight) in candidates {
             weights[id] = weight;
-            sum += weight;
+            sum += f64::from(weight);
             if sum >= self.top_p * total {
                 break;
             }
@@ -98,18 +98,22 @@ fn likeliest(logits: &[f32]) -> Result<usize> {
 }
 
 /// The token in whose share of the total `uniform` (in [0, 1)) falls.
-fn pick(weights: &[f64], uniform: f64) -> usize {
-    let target = uniform * weights.iter().sum::<f64>();
+fn pick(weights: &[f32], uniform: f64) -> usize {
+    let target = uniform * sum(weights);
     let mut sum = 0.0;
     let mut last = 0;
     for (id, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
         last = id;
-        sum += weight;
+        sum += f64::from(*weight);
         if sum > target {
             break;
         }
     }
     last
+}
+
+fn sum(weights: &[f32]) -> f64 {
+    weights.iter().map(|w| f64::from(*w)).sum()
 }
 
 #[cfg(test)]

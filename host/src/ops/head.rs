@@ -72,6 +72,13 @@ fn log_softmax(logits: &Tensor, tokens: &[u32]) -> Result<(Vec<f32>, Vec<f32>)> 
     })
 }
 
+/// `exp((x - shift) * scale)` of each number.
+pub fn exp(x: &[f32], scale: f32, shift: f32) -> Vec<f32> {
+    let mut out = x.to_vec();
+    simd::exp_scale(Level::best(), &mut out, scale, shift * scale, 1.0);
+    out
+}
+
 /// Gradients by hidden and, if `want_dw`, by w, of a loss whose gradient by the log-probabilities is `dlogps`.
 ///
 /// Logits that were not kept are computed again. w's gradient is added to `onto` in its memory, if there is one.

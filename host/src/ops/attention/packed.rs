@@ -160,11 +160,10 @@ pub fn backward(
 ) -> Result<[Tensor; 3]> {
     let s = Sizes::new(spec, inputs, window)?;
     let (dim, keys, level, scale) = (s.dim, s.keys, Level::best(), spec.scale());
-    let kv_heads = s.kv_width / dim;
     // SAFETY: every row of every head belongs to one block, whose task writes it.
     let mut dq = unsafe { uninit(s.queries * s.width) };
-    // Head by head, so that a task's keys lie together.
-    let (mut dk, mut dv) = (vec![0.0; keys * s.kv_width], vec![0.0; keys * s.kv_width]);
+    // Query head by query head, so that a task's keys lie together and no other task adds to them.
+    let (mut dk, mut dv) = (vec![0.0; keys * s.width], vec![0.0; keys * s.width]);
     let groups = spec.groups();
     let [q, k, v] = inputs;
     with([q, k, v, out, &dout.contiguous()?], |[q, k, v, out, g]| {
@@ -174,13 +173,11 @@ pub fn backward(
             .zip(dv.chunks_mut(keys * dim))
             .map(|(dk, dv)| (Shared::new(dk), Shared::new(dv)))
             .unzip();
-        // One task for the keys that belong together: it alone adds to their gradients, in a fixed order.
-        (0..groups.len() * kv_heads).into_par_iter().for_each(|task| {
-            let (spans, kv_head) = (&groups[task / kv_heads], task % kv_heads);
-            let offset = kv_head * dim;
-            let heads = kv_head * s.group..(kv_head + 1) * s.group;
-            let blocks = || spans.iter().flat_map(|span| s.blocks(span));
-            for (head, block) in heads.flat_map(|head| blocks().map(move |b| (head, b))) {
+        // One task for a head and the keys that belong together: it alone adds to their gradients, in a fixed order.
+        (0..groups.len() * s.heads).into_par_iter().for_each(|task| {
+            let (spans, head) = (&groups[task / s.heads], task % s.heads);
+            let offset = head / s.group * dim;
+            for block in spans.iter().flat_map(|span| s.blocks(span)) {
                 let (rows, seen) = (block.rows.len(), block.seen.len());
                 let start = block.rows.start * s.width + head * dim;
                 // SAFETY: the products below write all three before they are read.
@@ -196,20 +193,20 @@ pub fn backward(
                     let lse = lse[head * s.queries + block.rows.start + i];
                     simd::exp_scale(level, &mut p[visible], scale, lse, 1.0);
                 }
-                block.add_to_keys(&p, dout, dim, dvs[kv_head]);
+                block.add_to_keys(&p, dout, dim, dvs[head]);
                 for (i, (p, dp)) in p.chunks_exact_mut(seen).zip(dp.chunks_exact(seen)).enumerate() {
                     let at = start + i * s.width;
                     let d = simd::dot(level, &out[at..at + dim], &g[at..at + dim]);
                     simd::softmax_backward(level, p, dp, d, scale);
                 }
                 block.product(&p, k, &s, offset, &mut dq);
-                block.add_to_keys(&p, q, dim, dks[kv_head]);
+                block.add_to_keys(&p, q, dim, dks[head]);
                 scatter(&dq, shared, block.rows.start, s.width, head * dim, dim);
             }
         });
         Ok(())
     })?;
-    let merged = |x: Vec<f32>| Tensor::from_vec(merge_heads(&x, keys, dim), k.shape(), k.device());
+    let merged = |x: Vec<f32>| Tensor::from_vec(merge_heads(&x, &s), k.shape(), k.device());
     Ok([Tensor::from_vec(dq, q.shape(), q.device())?, merged(dk)?, merged(dv)?])
 }
 
@@ -222,15 +219,17 @@ fn scatter(rows: &[f32], out: Shared, row: usize, width: usize, col: usize, dim:
     }
 }
 
-/// [heads, rows, dim] to [rows, heads * dim].
-fn merge_heads(x: &[f32], rows: usize, dim: usize) -> Vec<f32> {
-    let heads = x.len() / (rows * dim);
+/// [heads, keys, dim] to [keys, kv_heads * dim]: the sum over the heads of each key head.
+fn merge_heads(x: &[f32], s: &Sizes) -> Vec<f32> {
+    let (dim, level) = (s.dim, Level::best());
     // SAFETY: every head of every row is written.
-    let mut out = unsafe { uninit(x.len()) };
-    out.par_chunks_mut(heads * dim).enumerate().with_min_len(16).for_each(|(row, out)| {
-        for (head, out) in out.chunks_mut(dim).enumerate() {
-            let at = (head * rows + row) * dim;
-            out.copy_from_slice(&x[at..at + dim]);
+    let mut out = unsafe { uninit(s.keys * s.kv_width) };
+    out.par_chunks_mut(s.kv_width).enumerate().with_min_len(16).for_each(|(row, out)| {
+        for (kv_head, out) in out.chunks_mut(dim).enumerate() {
+            let of = |head: usize| &x[(head * s.keys + row) * dim..][..dim];
+            let heads = kv_head * s.group..(kv_head + 1) * s.group;
+            out.copy_from_slice(of(heads.start));
+            heads.skip(1).for_each(|head| simd::axpy(level, 1.0, of(head), out));
         }
     });
     out

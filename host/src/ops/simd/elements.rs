@@ -28,8 +28,21 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
     (fma::<FUSED>(p, r * r, r) + 1.0) * power
 }
 
-/// Independent partial sums, so that additions overlap; added up in order at the end.
+/// Independent partial sums, so that additions overlap.
 const PARTS: usize = 32;
+
+/// Adds them up, halves to halves.
+#[inline(always)]
+fn total(mut parts: [f32; PARTS]) -> f32 {
+    let mut half = PARTS / 2;
+    while half > 0 {
+        for i in 0..half {
+            parts[i] += parts[i + half];
+        }
+        half /= 2;
+    }
+    parts[0]
+}
 
 #[inline(always)]
 pub fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
@@ -40,10 +53,7 @@ pub fn dot_body<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
             parts[i] = fma::<FUSED>(a[i], b[i], parts[i]);
         }
     }
-    let mut total = 0.0;
-    for part in parts {
-        total += part;
-    }
+    let mut total = total(parts);
     for (a, b) in ra.iter().zip(rb) {
         total = fma::<FUSED>(*a, *b, total);
     }
@@ -59,10 +69,7 @@ pub fn dot3_body<const FUSED: bool>(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
             parts[i] = fma::<FUSED>(a[i] * b[i], c[i], parts[i]);
         }
     }
-    let mut total = 0.0;
-    for part in parts {
-        total += part;
-    }
+    let mut total = total(parts);
     for ((a, b), c) in ra.iter().zip(rb).zip(rc) {
         total = fma::<FUSED>(a * b, *c, total);
     }
@@ -115,10 +122,7 @@ pub fn exp_sum_body<const FUSED: bool>(x: &[f32], shift: f32) -> f32 {
             parts[i] += exp::<FUSED>(chunk[i] - shift);
         }
     }
-    let mut total = 0.0;
-    for part in parts {
-        total += part;
-    }
+    let mut total = total(parts);
     for x in rest {
         total += exp::<FUSED>(*x - shift);
     }
