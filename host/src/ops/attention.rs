@@ -3,6 +3,7 @@
 //! Scores are computed for blocks of queries and recomputed in the backward pass from the stored log-sum-exp of each
 //! row, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135).
 
+mod decode;
 mod packed;
 
 use super::has_kernels;

@@ -21,7 +21,7 @@ mod multiply;
 mod narrow;
 mod pack;
 mod tile;
-mod vector;
+pub mod vector;
 
 use super::{buffer::Shared, simd::Level};
 use half::bf16;

@@ -1,6 +1,6 @@
 //! Attention on the CPU: blocks of queries against the keys they see, forward and backward.
 
-use super::{Attention, LogSums, Span, visible};
+use super::{Attention, LogSums, Span, decode, visible};
 use crate::ops::{
     buffer::{Matrix, Shared, gemm, uninit, with},
     simd::{self, Level},
@@ -122,7 +122,12 @@ pub fn forward(
             let (mut p, mut o) = unsafe { (uninit(rows * seen), uninit(rows * dim)) };
             let q = &q[block.rows.start * s.width + head * dim..];
             if rows == 1 {
-                decode_scores(level, block, &q[..dim], k, s.kv_width, offset, &mut p);
+                let mut rest = p.as_mut_slice();
+                for keys in &block.keys {
+                    let now;
+                    (now, rest) = rest.split_at_mut(keys.len());
+                    decode::scores(level, &q[..dim], tail(k, keys, &s, offset), s.kv_width, now);
+                }
             } else {
                 block.scores(Matrix::new(q, rows, dim, s.width), k, &s, offset, &mut p);
             }
@@ -139,7 +144,13 @@ pub fn forward(
                 simd::exp_scale(level, p, 1.0, *lse, 1.0);
             }
             if rows == 1 {
-                decode_product(level, block, &p, v, s.kv_width, offset, &mut o);
+                o.fill(0.0);
+                let mut rest = p.as_slice();
+                for keys in &block.keys {
+                    let now;
+                    (now, rest) = rest.split_at(keys.len());
+                    decode::mix(level, now, tail(v, keys, &s, offset), s.kv_width, &mut o);
+                }
             } else {
                 block.product(&p, v, &s, offset, &mut o);
             }
@@ -210,6 +221,11 @@ pub fn backward(
     Ok([Tensor::from_vec(dq, q.shape(), q.device())?, merged(dk)?, merged(dv)?])
 }
 
+/// A head of k or v from the first of some rows on.
+fn tail<'a>(x: &'a [f32], rows: &Range<usize>, s: &Sizes, offset: usize) -> &'a [f32] {
+    if rows.is_empty() { &[] } else { &x[rows.start * s.kv_width + offset..] }
+}
+
 /// Copies rows of `dim` numbers to column `col` of the rows from `row` on.
 fn scatter(rows: &[f32], out: Shared, row: usize, width: usize, col: usize, dim: usize) {
     for (i, src) in rows.chunks_exact(dim).enumerate() {
@@ -233,19 +249,4 @@ fn merge_heads(x: &[f32], s: &Sizes) -> Vec<f32> {
         }
     });
     out
-}
-
-/// One query's scores, key by key: faster than a matrix product of one row.
-fn decode_scores(level: Level, b: &Block, q: &[f32], k: &[f32], width: usize, offset: usize, p: &mut [f32]) {
-    for (p, row) in p.iter_mut().zip(b.keys.iter().cloned().flatten()) {
-        *p = simd::dot(level, q, &k[row * width + offset..][..q.len()]);
-    }
-}
-
-/// One query's weighted sum of values.
-fn decode_product(level: Level, b: &Block, p: &[f32], v: &[f32], width: usize, offset: usize, out: &mut [f32]) {
-    out.fill(0.0);
-    for (p, row) in p.iter().zip(b.keys.iter().cloned().flatten()) {
-        simd::axpy(level, *p, &v[row * width + offset..][..out.len()], out);
-    }
 }

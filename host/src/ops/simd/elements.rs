@@ -31,17 +31,10 @@ fn exp<const FUSED: bool>(x: f32) -> f32 {
 /// Independent partial sums, so that additions overlap.
 const PARTS: usize = 32;
 
-/// Adds them up, halves to halves.
+/// Adds them up. In order: of a tree of sums the compiler makes short vectors of the loops before it.
 #[inline(always)]
-fn total(mut parts: [f32; PARTS]) -> f32 {
-    let mut half = PARTS / 2;
-    while half > 0 {
-        for i in 0..half {
-            parts[i] += parts[i + half];
-        }
-        half /= 2;
-    }
-    parts[0]
+fn total(parts: [f32; PARTS]) -> f32 {
+    parts.into_iter().fold(0.0, |sum, part| sum + part)
 }
 
 #[inline(always)]
