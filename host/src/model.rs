@@ -13,5 +13,5 @@ mod weights;
 pub use cache::KvCache;
 pub use config::ModelConfig;
 pub use lora::targets as lora_targets;
-pub use pack::{Pack, Segment, Target};
+pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
 pub use policy::{Gradients, Policy, Trainable};

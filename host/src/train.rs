@@ -19,7 +19,7 @@ use crate::{
     config::TrainConfig,
     data::tokens::TokenStore,
     files, interrupt,
-    model::{Gradients, Policy, Trainable},
+    model::{Gradients, PASS_TOKENS, Policy, Trainable, cut},
     progress::Progress,
 };
 use batch::{Pass, Plan};
@@ -69,13 +69,10 @@ pub fn total_steps(rows: usize, config: &TrainConfig) -> Result<u64> {
     Ok(Plan::new(rows, config, 0)?.total_steps)
 }
 
-/// Tokens of a pass without gradient.
-const REFERENCE_TOKENS: usize = 4096;
-
 /// Summed log-probabilities of chosen and rejected of every row, without gradient, by the policy as it stands at
 /// the start of a round (adapter included): the reference of that round. `on_rows` hears how many rows each pass finished.
 ///
-/// Rows go through in order, in passes cut at a token budget: the cuts depend on the rows alone, so that every call gives the same bits.
+/// Rows go through in order, in passes cut at a token budget; a row's bits do not depend on the others of its pass.
 pub fn reference_logps(
     policy: &Policy,
     pairs: &TokenStore,
@@ -84,7 +81,7 @@ pub fn reference_logps(
     check_rows(policy, pairs)?;
     let rows: Vec<usize> = (0..pairs.len()).collect();
     let mut reference = Vec::with_capacity(pairs.len());
-    for rows in batch::cut(&rows, REFERENCE_TOKENS, |row| row_tokens(pairs, *row)) {
+    for rows in cut(&rows, PASS_TOKENS, |row| row_tokens(pairs, *row)) {
         let pass = Pass::new(pairs, rows.iter().copied());
         let sums = pass.sums(&policy.logps(&pass.pack, &pass.targets)?);
         reference.extend_from_slice(sums.as_chunks().0);
@@ -165,7 +162,7 @@ fn gradients(
     let weighted: Vec<_> = rows.iter().copied().zip(weights).filter(|(_, weight)| objective.counts(*weight)).collect();
 
     let mut sum = Step { loss: 0.0, gradients: Gradients::new() };
-    for rows in batch::cut(&weighted, policy.pass_tokens(), |(row, _)| row_tokens(store, *row)) {
+    for rows in cut(&weighted, policy.pass_tokens(), |(row, _)| row_tokens(store, *row)) {
         let pass = Pass::new(store, rows.iter().map(|(row, _)| *row));
         let completions = store.columns() - 1;
         let loss_gradient = |logps: &[f32]| {

@@ -192,6 +192,32 @@ fn a_shared_prompt_equals_separate_sequences() {
     }
 }
 
+/// What a sequence gives does not depend, to the bit, on those beside it.
+#[test]
+fn sequences_of_a_pack_do_not_depend_on_each_other() {
+    for (name, precision) in [("llama", Precision::F32), ("qwen3", Precision::F32), ("llama", Precision::Bf16)] {
+        let policy = Policy::load_as(&dir(name), &Device::Cpu, precision).unwrap();
+        let ids = |n: u32, salt: u32| -> Vec<u32> { (0..n).map(|i| (i * i + salt) % 30).collect() };
+        let rows: Vec<[Vec<u32>; 2]> = (0..9).map(|i| [ids(1 + 5 * i % 11, i), ids(1 + 7 * i % 23, i + 3)]).collect();
+        let run = |rows: &[[Vec<u32>; 2]]| {
+            let (mut pack, mut targets) = (Pack::default(), vec![]);
+            for [prompt, response] in rows {
+                let prompt = pack.push_prompt(prompt);
+                targets.extend(pack.push_completion(prompt, response));
+            }
+            let states = policy.hidden_states(&pack, policy.num_layers()).unwrap();
+            (policy.logps(&pack, &targets).unwrap(), numbers(&states))
+        };
+        let mut alone = (vec![], vec![]);
+        for row in &rows {
+            let (logps, states) = run(std::slice::from_ref(row));
+            alone.0.extend(logps);
+            alone.1.extend(states);
+        }
+        assert_eq!(run(&rows), alone, "{name} {precision:?}");
+    }
+}
+
 #[test]
 fn passes_repeat_to_the_bit() {
     let (policy, reference) = (load("llama"), Reference::of("llama"));

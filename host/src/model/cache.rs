@@ -1,6 +1,9 @@
 //! Keys and values of sequences being generated, and the passes that fill them.
 
-use super::policy::Policy;
+use super::{
+    pack::{PASS_TOKENS, cut},
+    policy::Policy,
+};
 use crate::{
     Error, Result,
     ops::{self, Attention, Rows, Span},
@@ -68,9 +71,6 @@ impl KvCache {
     }
 }
 
-/// Tokens of one pass over prompts.
-const PREFILL_TOKENS: usize = 1024;
-
 impl Policy {
     /// A cache for `slots` sequences of up to `capacity` tokens.
     pub fn cache(&self, slots: usize, capacity: usize) -> Result<KvCache> {
@@ -84,17 +84,10 @@ impl Policy {
     /// Runs tokens at the end of their slots' sequences, packed, for what comes after them: no logits are computed.
     ///
     /// What a slot holds then does not depend, to the bit, on the other slots.
-    pub fn prefill(&self, cache: &mut KvCache, mut pieces: &[(usize, &[u32])]) -> Result<()> {
+    pub fn prefill(&self, cache: &mut KvCache, pieces: &[(usize, &[u32])]) -> Result<()> {
         cache.check(pieces)?;
-        while !pieces.is_empty() {
-            let mut tokens = 0;
-            let fits = |(_, ids): &&(usize, &[u32])| {
-                tokens += ids.len();
-                tokens <= PREFILL_TOKENS
-            };
-            let (now, later) = pieces.split_at(pieces.iter().take_while(fits).count().max(1));
-            self.extend(cache, now)?;
-            pieces = later;
+        for pieces in cut(pieces, PASS_TOKENS, |(_, ids)| ids.len()) {
+            self.extend(cache, pieces)?;
         }
         Ok(())
     }

@@ -79,3 +79,33 @@ impl Pack {
         s.start..s.start + s.len
     }
 }
+
+/// Tokens of a pass that stores nothing: enough for products at full speed, few enough to need little memory.
+pub const PASS_TOKENS: usize = 1024;
+
+/// Cuts rows, in order, into parts of at most `most` tokens, and one row at least.
+pub fn cut<'a, T>(mut rows: &'a [T], most: usize, tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &'a [T]> {
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = |row: &&T| {
+            sum += tokens(row);
+            sum <= most
+        };
+        let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
+        let pass;
+        (pass, rows) = rows.split_at(n);
+        (n > 0).then_some(pass)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_hold_every_row_once_and_no_more_than_fits() {
+        let cuts = |rows: &[usize]| Vec::from_iter(cut(rows, 10, |n| *n).map(<[usize]>::to_vec));
+        assert_eq!(cuts(&[3, 7, 1, 9, 4, 12, 2, 2]), [vec![3, 7], vec![1, 9], vec![4], vec![12], vec![2, 2]]);
+        assert!(cuts(&[]).is_empty());
+    }
+}

@@ -7,7 +7,7 @@ use crate::{
     data::Dataset,
     files,
     generate::{Request, generate},
-    model::{Pack, Policy},
+    model::{PASS_TOKENS, Pack, Policy, Target},
     progress::Progress,
     text::TextCodec,
 };
@@ -96,6 +96,14 @@ pub fn evaluate(
     }
     samples.sort_by_key(|(index, _)| *index);
     let (mut nll, mut tokens) = (0.0, 0usize);
+    let mut add = |pack: Pack, targets: Vec<Target>| -> Result<()> {
+        if !targets.is_empty() {
+            nll -= policy.logps(&pack, &targets)?.iter().map(|&l| f64::from(l)).sum::<f64>();
+            tokens += targets.len();
+        }
+        Ok(())
+    };
+    let (mut pack, mut targets) = (Pack::default(), vec![]);
     let mut fitting = config.data.budget();
     for index in 0..data.len() {
         crate::interrupt::check()?;
@@ -103,12 +111,13 @@ pub fn evaluate(
         let turn = codec.encode_turn(&row.history, &row.chosen)?;
         progress.advance(1, "");
         let Some((prompt, [response])) = fitting.fit(turn.prompt, [turn.response]) else { continue };
-        let mut pack = Pack::default();
+        if pack.len() + prompt.len() + response.len() > PASS_TOKENS {
+            add(std::mem::take(&mut pack), std::mem::take(&mut targets))?;
+        }
         let prompt = pack.push_prompt(&prompt);
-        let targets = pack.push_completion(prompt, &response);
-        nll -= policy.logps(&pack, &targets)?.iter().map(|&l| f64::from(l)).sum::<f64>();
-        tokens += targets.len();
+        targets.extend(pack.push_completion(prompt, &response));
     }
+    add(pack, targets)?;
     fitting.report().check().map_err(|e| e.at("eval.data"))?;
     let rows = data.len();
     let share = |n: usize| n as f64 / rows.max(1) as f64;

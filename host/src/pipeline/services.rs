@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Result, interrupt,
-    model::{Pack, Policy},
+    model::{PASS_TOKENS, Pack, Policy, cut},
     plugin::{ModelFacts, Pooling, Services},
     progress::Progress,
 };
@@ -72,11 +72,12 @@ impl Services for PolicyServices {
                     format!("layer {layer} asked for, the model has 0 (embeddings) to {}", policy.num_layers()),
                 ));
             }
-            // One sample a pass: matrix products of another height round differently, and a latent must not
-            // depend on the samples beside it.
-            for (sample, out) in samples.iter().zip(out.chunks_exact_mut(width)) {
+            let mut rest = out;
+            for samples in cut(samples, PASS_TOKENS, |s| s.prompt_ids.len() + s.response_ids.len()) {
                 interrupt::check()?;
-                pooled_states(policy, sample, layer, pooling, out)?;
+                let now;
+                (now, rest) = rest.split_at_mut(samples.len() * width);
+                pooled_states(policy, samples, layer, pooling, now)?;
             }
             Ok(())
         })
@@ -103,23 +104,34 @@ impl Services for PolicyServices {
     }
 }
 
-/// The mean (or last) hidden state of one sample's tokens.
-fn pooled_states(policy: &Policy, sample: &Sample<'_>, layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()> {
-    let ids = [sample.prompt_ids, sample.response_ids].concat();
-    if sample.response_ids.is_empty() || ids.is_empty() {
-        return Err(Error::new("plugin/hidden-states", "a sample has no response token"));
-    }
+/// The mean (or last) hidden state of each sample's tokens. It does not depend on the samples beside it.
+fn pooled_states(
+    policy: &Policy,
+    samples: &[Sample<'_>],
+    layer: usize,
+    pooling: Pooling,
+    out: &mut [f32],
+) -> Result<()> {
     let mut pack = Pack::default();
-    pack.push(&ids, None);
-    let first = match pooling {
-        Pooling::Mean => sample.prompt_ids.len(),
-        Pooling::Last => ids.len() - 1,
-        Pooling::MeanAll => 0,
-    };
-    let states = policy.hidden_states(&pack, layer)?.narrow(0, first, ids.len() - first)?.to_vec2::<f32>()?;
-    // f64 sums: long responses lose nothing, and the order is fixed.
-    for (j, out) in out.iter_mut().enumerate() {
-        *out = (states.iter().map(|row| f64::from(row[j])).sum::<f64>() / states.len() as f64) as f32;
+    for sample in samples {
+        if sample.response_ids.is_empty() {
+            return Err(Error::new("plugin/hidden-states", "a sample has no response token"));
+        }
+        pack.push(&[sample.prompt_ids, sample.response_ids].concat(), None);
+    }
+    let states = policy.hidden_states(&pack, layer)?.to_vec2::<f32>()?;
+    for (i, (sample, out)) in samples.iter().zip(out.chunks_exact_mut(policy.hidden_size())).enumerate() {
+        let mut rows = pack.rows(i);
+        rows.start = match pooling {
+            Pooling::Mean => rows.start + sample.prompt_ids.len(),
+            Pooling::Last => rows.end - 1,
+            Pooling::MeanAll => rows.start,
+        };
+        let states = &states[rows];
+        // f64 sums: long responses lose nothing, and the order is fixed.
+        for (j, out) in out.iter_mut().enumerate() {
+            *out = (states.iter().map(|row| f64::from(row[j])).sum::<f64>() / states.len() as f64) as f32;
+        }
     }
     Ok(())
 }

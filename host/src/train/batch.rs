@@ -85,21 +85,6 @@ fn below(rng: &mut ChaCha12Rng, n: u64) -> u64 {
     }
 }
 
-/// Cuts rows, in order, into passes of at most `most` tokens, and one row at least.
-pub fn cut<'a, T>(mut rows: &'a [T], most: usize, tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &'a [T]> {
-    std::iter::from_fn(move || {
-        let mut sum = 0;
-        let fits = |row: &&T| {
-            sum += tokens(row);
-            sum <= most
-        };
-        let n = rows.iter().take_while(fits).count().max(1).min(rows.len());
-        let pass;
-        (pass, rows) = rows.split_at(n);
-        (n > 0).then_some(pass)
-    })
-}
-
 /// Rows laid out for one pass: each prompt once, its completions (all columns but the first) after it.
 pub struct Pass {
     /// The tokens.
@@ -206,13 +191,6 @@ mod tests {
         for count in counts.as_flattened() {
             assert!(count.abs_diff(1000) < 130, "{counts:?}");
         }
-    }
-
-    #[test]
-    fn passes_hold_every_row_once_and_no_more_than_fits() {
-        let cuts = |rows: &[usize]| Vec::from_iter(cut(rows, 10, |n| *n).map(<[usize]>::to_vec));
-        assert_eq!(cuts(&[3, 7, 1, 9, 4, 12, 2, 2]), [vec![3, 7], vec![1, 9], vec![4], vec![12], vec![2, 2]]);
-        assert!(cuts(&[]).is_empty());
     }
 
     #[test]
