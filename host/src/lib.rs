@@ -11,6 +11,7 @@ pub mod generate;
 pub mod hub;
 pub mod import;
 pub mod interrupt;
+pub mod machine;
 pub mod model;
 pub mod ops;
 pub mod pipeline;

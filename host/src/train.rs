@@ -69,6 +69,12 @@ pub fn total_steps(rows: usize, config: &TrainConfig) -> Result<u64> {
     Ok(Plan::new(rows, config, 0)?.total_steps)
 }
 
+/// Rows of every optimizer step of a training on `rows` rows, in their order. Fails as training would.
+pub fn step_rows(rows: usize, config: &TrainConfig, seed: u64) -> Result<Vec<Vec<usize>>> {
+    let mut plan = Plan::new(rows, config, seed)?;
+    Ok((0..plan.total_steps).map(|step| plan.rows(step)).collect())
+}
+
 /// Tokens of a pass without gradient.
 const REFERENCE_TOKENS: usize = 4096;
 
