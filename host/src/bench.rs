@@ -8,6 +8,7 @@ mod data;
 mod generate;
 mod lengths;
 mod limits;
+mod ops;
 mod reference;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::{
     interrupt,
     machine::{self, Machine},
     model::{ModelConfig, Policy},
+    ops::Precision,
 };
 use candle_core::Device;
 use serde::Serialize;
@@ -37,6 +39,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Rank of adapters on all linear modules; None to train everything.
     pub lora: Option<usize>,
+    /// Rounds the operands of products to bf16.
+    pub bf16: bool,
     /// Pairs of an optimizer step.
     pub batch: usize,
     /// Tokens of prompt and response together.
@@ -57,6 +61,8 @@ const LEARNING_RATE: f64 = 5e-6;
 pub enum Stage {
     /// The machine's limits.
     Limits,
+    /// The operations of a training step, one by one.
+    Ops,
     /// Optimizer steps of DPO.
     Train,
     /// Log-probabilities without gradient.
@@ -69,13 +75,15 @@ pub enum Stage {
 
 impl Stage {
     /// All stages, in the order they run.
-    pub const ALL: [Stage; 5] = [Stage::Limits, Stage::Train, Stage::Reference, Stage::Generate, Stage::Lengths];
+    pub const ALL: [Stage; 6] =
+        [Stage::Limits, Stage::Ops, Stage::Train, Stage::Reference, Stage::Generate, Stage::Lengths];
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stage::Limits => "limits",
+            Stage::Ops => "ops",
             Stage::Train => "train",
             Stage::Reference => "reference",
             Stage::Generate => "generate",
@@ -103,10 +111,14 @@ pub struct Report {
     pub machine: Machine,
     /// Threads at work.
     pub threads: usize,
+    /// Whether the operands of products were rounded to bf16.
+    pub bf16: bool,
     /// The model.
     pub model: ModelFacts,
     /// The limits.
     pub limits: Option<limits::Limits>,
+    /// Operations.
+    pub ops: Option<ops::Operations>,
     /// Training.
     pub train: Option<train::Training>,
     /// Log-probabilities without gradient.
@@ -137,7 +149,7 @@ pub struct ModelFacts {
 pub struct Rate {
     /// 10^9 floating-point operations a second.
     pub gflops: f64,
-    /// Of the matrix-product rate of the same precision; None where the limits were not measured.
+    /// As a share of the best matrix-product rate of the same precision; None where the limits were not measured.
     pub of_limit: Option<f64>,
 }
 
@@ -182,11 +194,15 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// A policy as training would find it.
     fn policy(&self) -> Result<Policy> {
-        let mut policy = Policy::load(&self.options.model, &Device::Cpu)?;
+        let mut policy = Policy::load_as(&self.options.model, &Device::Cpu, self.precision())?;
         if let Some(lora) = self.lora() {
             policy.add_lora(&lora, SEED)?;
         }
         Ok(policy)
+    }
+
+    fn precision(&self) -> Precision {
+        if self.options.bf16 { Precision::Bf16 } else { Precision::F32 }
     }
 
     fn lora(&self) -> Option<LoraConfig> {
@@ -216,7 +232,7 @@ impl Bench<'_> {
 
     fn rate(&self, operations: f64, seconds: f64) -> Rate {
         let gflops = operations / seconds / 1e9;
-        Rate { gflops, of_limit: self.limits.as_ref().map(|l| gflops / l.f32.gflops) }
+        Rate { gflops, of_limit: self.limits.as_ref().map(|l| gflops / l.products(self.precision())) }
     }
 }
 
@@ -253,7 +269,9 @@ fn measure(options: &Options) -> Result<Report> {
         version: env!("CARGO_PKG_VERSION"),
         machine: Machine::here(),
         threads: rayon::current_num_threads(),
+        bf16: options.bf16,
         model,
+        ops: asked(Stage::Ops).then(|| ops::measure(&bench)).transpose()?,
         train: asked(Stage::Train).then(|| train::measure(&bench)).transpose()?,
         reference: asked(Stage::Reference).then(|| reference::measure(&bench)).transpose()?,
         generate: asked(Stage::Generate).then(|| generate::measure(&bench)).transpose()?,

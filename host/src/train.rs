@@ -9,7 +9,7 @@ mod loss;
 mod lr;
 mod metrics;
 mod objective;
-mod optimizer;
+pub(crate) mod optimizer;
 mod tensors;
 #[cfg(test)]
 mod tests;

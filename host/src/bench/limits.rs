@@ -1,6 +1,10 @@
 //! What this machine can do at most, measured with all threads of the pool and nothing but the operation itself.
 
-use crate::{Result, interrupt};
+use crate::{
+    Result, interrupt,
+    ops::{Precision, Rows, Weight, rounded},
+};
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::{hint::black_box, time::Instant};
@@ -8,10 +12,24 @@ use std::{hint::black_box, time::Instant};
 /// The limits.
 #[derive(Debug, Clone, Serialize)]
 pub struct Limits {
-    /// Products of f32 matrices.
+    /// Products of f32 matrices by the crate gemm, which no change of ours moves.
     pub f32: Product,
+    /// Products of f32 matrices by our kernels.
+    pub own_f32: Product,
+    /// Products of matrices rounded to bf16, summed in f32, by our kernels.
+    pub own_bf16: Product,
     /// Memory.
     pub bandwidth: Bandwidth,
+}
+
+impl Limits {
+    /// The best rate of products of this precision.
+    pub fn products(&self, precision: Precision) -> f64 {
+        match precision {
+            Precision::F32 => self.f32.gflops.max(self.own_f32.gflops),
+            Precision::Bf16 => self.own_bf16.gflops,
+        }
+    }
 }
 
 /// The best rate of several shapes.
@@ -44,30 +62,32 @@ const CHUNK: usize = 1 << 16;
 /// Measures all of them: some seconds, and 400 MB.
 pub fn measure() -> Result<Limits> {
     eprintln!("limits: matrix products and memory, {} threads", rayon::current_num_threads());
-    Ok(Limits { f32: product()?, bandwidth: bandwidth()? })
+    Ok(Limits {
+        f32: product(yardstick)?,
+        own_f32: product(|shape| own(shape, Precision::F32))?,
+        own_bf16: product(|shape| own(shape, Precision::Bf16))?,
+        bandwidth: bandwidth()?,
+    })
 }
 
 /// Seconds of the fastest of some runs, after one that touches everything.
-pub fn best(mut run: impl FnMut()) -> Result<f64> {
-    run();
+pub fn best(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    run()?;
     let mut best = f64::INFINITY;
     for _ in 0..REPEATS {
         interrupt::check()?;
         let start = Instant::now();
-        run();
+        run()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
     Ok(best)
 }
 
-fn product() -> Result<Product> {
+/// The best rate of the shapes, of which `seconds` measures one.
+fn product(seconds: impl Fn([usize; 3]) -> Result<f64>) -> Result<Product> {
     let mut top = Product { gflops: 0.0, shape: SHAPES[0] };
     for shape in SHAPES {
-        let [m, n, k] = shape;
-        let (a, b) = (vec![0.5f32; m * k], vec![0.25f32; k * n]);
-        let mut out = vec![0f32; m * n];
-        let seconds = best(|| multiply(black_box(&mut out), &a, &b, shape))?;
-        let gflops = 2.0 * (m * n * k) as f64 / seconds / 1e9;
+        let gflops = 2.0 * shape.iter().product::<usize>() as f64 / seconds(shape)? / 1e9;
         if gflops > top.gflops {
             top = Product { gflops, shape };
         }
@@ -75,7 +95,28 @@ fn product() -> Result<Product> {
     Ok(top)
 }
 
-/// out [m, n] = a [m, k] b [k, n], all row-major, by the crate `gemm`: a yardstick that no change of ours moves.
+fn yardstick([m, n, k]: [usize; 3]) -> Result<f64> {
+    let (a, b, mut out) = (vec![0.5; m * k], vec![0.25; k * n], vec![0.0; m * n]);
+    best(|| {
+        multiply(black_box(&mut out), &a, &b, [m, n, k]);
+        Ok(())
+    })
+}
+
+/// Our product of activations and weights, the packing of the activations included.
+fn own([m, n, k]: [usize; 3], precision: Precision) -> Result<f64> {
+    let x = Tensor::full(0.5f32, (m, k), &Device::Cpu)?;
+    let w = Tensor::full(0.25f32, (n, k), &Device::Cpu)?;
+    // A frozen weight, which is rounded once.
+    let w = Weight::new(&if precision == Precision::Bf16 { rounded(&w)? } else { w }, precision)?;
+    let mut out = Some(w.forward(&Rows::new(&x, precision)?, None)?);
+    best(|| {
+        out = Some(w.forward(&Rows::new(&x, precision)?, out.take())?);
+        Ok(())
+    })
+}
+
+/// out [m, n] = a [m, k] b [k, n], all row-major, by the crate gemm.
 fn multiply(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3]) {
     assert!(a.len() == m * k && b.len() == k * n && out.len() == m * n, "shapes fit");
     let threads = gemm::Parallelism::Rayon(rayon::current_num_threads());
@@ -94,11 +135,13 @@ fn bandwidth() -> Result<Bandwidth> {
             let words: &[u64] = bytemuck::cast_slice(array);
             black_box(words.par_chunks(CHUNK).map(sum).reduce(|| 0, u64::wrapping_add));
         }
+        Ok(())
     })?;
     let triad = best(|| {
         let parts = a.par_chunks_mut(CHUNK).zip(b.par_chunks(CHUNK)).zip(c.par_chunks(CHUNK));
         parts.for_each(|((a, b), c)| a.iter_mut().zip(b).zip(c).for_each(|((a, b), c)| *a = b + 3.0 * c));
         black_box(&mut a);
+        Ok(())
     })?;
     let array = 4.0 * NUMBERS as f64 / 1e9;
     Ok(Bandwidth { read_gb_per_s: 2.0 * array / read, triad_gb_per_s: 3.0 * array / triad })

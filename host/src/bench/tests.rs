@@ -14,6 +14,7 @@ fn options(stages: &[Stage]) -> Options {
         model: root().join("examples/quickstart/model"),
         data: None,
         lora: None,
+        bf16: false,
         batch: 2,
         max_length: 32,
         steps: 2,
@@ -139,6 +140,6 @@ fn what_cannot_be_measured_is_refused() {
     let error = "tain".parse::<Stage>().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no stage tain; expected some of limits, train, reference, generate, lengths"
+        "there is no stage tain; expected some of limits, ops, train, reference, generate, lengths"
     );
 }

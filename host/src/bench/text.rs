@@ -5,6 +5,7 @@ use super::{
     generate::{Decode, Generating},
     lengths::{Cost, Lengths},
     limits::Limits,
+    ops::{Bound, Operations},
     reference::Reference,
     train::{Training, steady},
 };
@@ -16,8 +17,9 @@ impl Display for Report {
         writeln!(f, "ldalign    {version} on {}, {threads} threads, {}", machine.cpu, machine.cpu_features.join(" "))?;
         let (path, millions) = (model.path.display(), model.parameters as f64 / 1e6);
         write!(f, "model      {path}, {millions:.1} M parameters, {} layers of {}", model.layers, model.hidden_size)?;
-        let stages: [Option<&dyn Display>; 5] = [
+        let stages: [Option<&dyn Display>; 6] = [
             self.limits.as_ref().map(|s| s as _),
+            self.ops.as_ref().map(|s| s as _),
             self.train.as_ref().map(|s| s as _),
             self.reference.as_ref().map(|s| s as _),
             self.generate.as_ref().map(|s| s as _),
@@ -29,11 +31,27 @@ impl Display for Report {
 
 impl Display for Limits {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let Self { f32, bandwidth } = self;
-        let [m, n, k] = f32.shape;
+        let Self { f32, own_f32, own_bf16, bandwidth } = self;
+        let [f32, own_f32, own_bf16] = [f32, own_f32, own_bf16].map(|p| p.gflops);
         let (read, triad) = (bandwidth.read_gb_per_s, bandwidth.triad_gb_per_s);
-        writeln!(f, "limits     {:.0} GF/s f32 products ({m} x {k} by {k} x {n})", f32.gflops)?;
+        writeln!(
+            f,
+            "limits     products: {f32:.0} GF/s f32 by gemm, {own_f32:.0} f32 and {own_bf16:.0} bf16 by our own"
+        )?;
         write!(f, "           memory: {read:.1} GB/s read, {triad:.1} GB/s triad")
+    }
+}
+
+impl Display for Operations {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        write!(f, "ops        of one training pass      times        ms   of the limit")?;
+        self.0.iter().try_for_each(|o| {
+            let (name, times, ms) = (&o.name, o.times, 1e3 * o.seconds);
+            let unit = if o.bound == Bound::Product { "GF/s" } else { "GB/s" };
+            let share = o.of_limit.map_or(String::new(), |s| format!("{:.0} %", 100.0 * s));
+            write!(f, "\n           {name:<28} {times:>4} {ms:>9.2} {:>8.1} {unit} {share:>6}", o.rate)
+        })?;
+        write!(f, "\n           {:<28}      {:>9.1}", "together", 1e3 * self.seconds())
     }
 }
 

@@ -19,6 +19,9 @@ pub struct Bench {
     /// Trains adapters of this rank on all linear modules, not the model
     #[arg(long, value_name = "R")]
     lora: Option<usize>,
+    /// Rounds the operands of products to bf16
+    #[arg(long)]
+    bf16: bool,
     /// Pairs of an optimizer step
     #[arg(long, default_value_t = 4)]
     batch: usize,
@@ -28,7 +31,7 @@ pub struct Bench {
     /// Optimizer steps; the first is left out of the rates
     #[arg(long, default_value_t = 6)]
     steps: u64,
-    /// Some of limits,train,reference,generate,lengths; all by default
+    /// Some of limits,ops,train,reference,generate,lengths; all by default
     #[arg(long, value_delimiter = ',', default_values_t = Stage::ALL, hide_default_value = true)]
     stages: Vec<Stage>,
     /// Prints JSON
@@ -39,8 +42,8 @@ pub struct Bench {
 impl Bench {
     /// Measures and prints.
     pub fn run(self) -> Result<()> {
-        let Self { model, data, lora, batch, max_length, steps, stages, json } = self;
-        let options = Options { model, data, lora, batch, max_length, steps, stages };
+        let Self { model, data, lora, bf16, batch, max_length, steps, stages, json } = self;
+        let options = Options { model, data, lora, bf16, batch, max_length, steps, stages };
         let report = on_pool(|| bench::run(&options))?;
         if json { print_json(&report) } else { print(&report.to_string()) }
     }
