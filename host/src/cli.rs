@@ -2,6 +2,7 @@
 //!
 //! stdout carries data, stderr everything else. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
+mod bench;
 mod chat;
 mod check;
 mod env;
@@ -62,6 +63,8 @@ enum Command {
     Report(report::Report),
     /// Aligns a tiny embedded model in a minute or two and compares it with SPIN and more SFT
     Quickstart(quickstart::Quickstart),
+    /// Measures what a model makes of this machine, beside the machine's limits
+    Bench(bench::Bench),
     /// Prints what a bug report needs
     Env(env::Env),
 }
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Merge(args) => args.run(),
         Command::Report(args) => args.run(),
         Command::Quickstart(args) => args.run(),
+        Command::Bench(args) => args.run(),
         Command::Env(args) => args.run(),
     };
     match done {

@@ -14,7 +14,7 @@
 
 use crate::{
     Result,
-    config::RunConfig,
+    config::{GenerateConfig, TrainConfig},
     model::{ModelConfig, lora_targets},
 };
 use serde::Serialize;
@@ -53,27 +53,23 @@ pub struct Longest {
 }
 
 impl Estimate {
-    /// Estimates a run. Fails where the config's `lora` names modules that the model has not.
-    pub fn new(config: &RunConfig, model: &ModelConfig, longest: Longest, generates: bool) -> Result<Self> {
+    /// Estimates a run that trains, and generates if it does that. Fails where `train.lora` names modules that the model has not.
+    pub fn new(
+        model: &ModelConfig,
+        train: &TrainConfig,
+        generate: Option<&GenerateConfig>,
+        longest: Longest,
+    ) -> Result<Self> {
         let [h, f, layers, vocab] =
             [model.hidden_size, model.intermediate_size, model.num_layers, model.vocab_size].map(|n| n as u64);
         let (a, k) = ((model.num_heads * model.head_dim) as u64, (model.num_kv_heads * model.head_dim) as u64);
-        let linears = [
-            ("q_proj", h, a),
-            ("k_proj", h, k),
-            ("v_proj", h, k),
-            ("o_proj", a, h),
-            ("gate_proj", h, f),
-            ("up_proj", h, f),
-            ("down_proj", f, h),
-        ]
-        .map(|(name, i, o)| (name.to_owned(), (i as usize, o as usize)));
+        let linears = model.linears().map(|(name, i, o)| (name.to_owned(), (i, o)));
         let products: u64 = linears.iter().map(|(_, (i, o))| (i * o) as u64).sum();
         let biases = if model.qkv_bias { a + 2 * k } else { 0 };
         let head_norms = if model.qk_norm { 2 * model.head_dim as u64 } else { 0 };
         let tables = if model.tied { 1 } else { 2 } * vocab * h;
         let parameters = tables + layers * (products + biases + head_norms + 2 * h) + h;
-        let adapters = match &config.train.lora {
+        let adapters = match &train.lora {
             Some(lora) => {
                 let sizes: usize = lora_targets(lora, &linears)?.iter().map(|(_, (i, o))| i + o).sum();
                 layers * (lora.r * sizes) as u64
@@ -81,15 +77,17 @@ impl Estimate {
             None => 0,
         };
         let trained = if adapters > 0 { adapters } else { parameters };
-        let batch = config.train.per_device_train_batch_size as u64;
+        let batch = train.per_device_train_batch_size as u64;
         let (n, s) = (batch * longest.row as u64, batch * longest.responses as u64);
         let activations = 4 * n * h * (layers + 1)
             + 8 * n * (6 * h + 3 * a + 3 * k + 3 * f)
             + 24 * s * h
             + 4 * (s * vocab).min(1 << 24);
-        let sequences = config.generate.batch_size as u64;
-        let length = (longest.prompt + config.generate.max_new_tokens) as u64;
-        let generation = if generates { 8 * sequences * length * layers * k + 4 * sequences * vocab } else { 0 };
+        let generation = generate.map_or(0, |config| {
+            let sequences = config.batch_size as u64;
+            let length = (longest.prompt + config.max_new_tokens) as u64;
+            8 * sequences * length * layers * k + 4 * sequences * vocab
+        });
         let (weights, gradients, optimizer) = (4 * (parameters + adapters), 4 * trained, 8 * trained);
         let peak = weights + (gradients + optimizer + activations).max(generation);
         Ok(Self { parameters, trained, weights, gradients, optimizer, activations, generation, peak })
@@ -120,15 +118,9 @@ impl fmt::Display for Estimate {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::Policy;
+    use crate::{config::LoraConfig, model::Policy};
     use candle_core::Device;
-    use serde_json::json;
     use std::path::Path;
-
-    fn config(lora: serde_json::Value) -> RunConfig {
-        let json = json!({"model": "m", "output_dir": "o", "data": {"path": "d"}, "train": {"lora": lora}});
-        serde_json::from_value(json).unwrap()
-    }
 
     #[test]
     fn parameters_are_those_of_the_model() {
@@ -136,14 +128,18 @@ mod tests {
         for name in ["llama", "llama3", "mistral", "qwen2", "qwen3"] {
             let mut policy = Policy::load(&models.join(name), &Device::Cpu).unwrap();
             let model = ModelConfig::of(&models.join(name)).unwrap();
-            let full = Estimate::new(&config(json!(null)), &model, Longest::default(), true).unwrap();
+            let estimate = |lora: Option<&LoraConfig>| {
+                let train = TrainConfig { lora: lora.cloned(), ..Default::default() };
+                Estimate::new(&model, &train, None, Longest::default()).unwrap()
+            };
+            let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");
             assert_eq!(full.trained, full.parameters);
-            let lora = config(json!({"r": 4, "target_modules": ["q_proj", "down_proj"]}));
-            policy.add_lora(lora.train.lora.as_ref().unwrap(), 0).unwrap();
+            let target_modules = vec!["q_proj".into(), "down_proj".into()];
+            let lora = LoraConfig { r: 4, target_modules, ..Default::default() };
+            policy.add_lora(&lora, 0).unwrap();
             let adapters: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();
-            let lora = Estimate::new(&lora, &model, Longest::default(), true).unwrap();
-            assert_eq!(lora.trained, adapters as u64, "{name}");
+            assert_eq!(estimate(Some(&lora)).trained, adapters as u64, "{name}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: [`data`] rows -> [`generate`] -> latents and distances ([`plugin`]) -> weights -> [`train`] -> next round.
 
+pub mod bench;
 pub mod config;
 pub mod data;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod generate;
 pub mod hub;
 pub mod import;
 pub mod interrupt;
+pub mod machine;
 pub mod model;
 pub mod ops;
 pub mod pipeline;

@@ -125,7 +125,8 @@ impl Run {
         if !RunDir::is_started(&config.output_dir) {
             let model = ModelConfig::of(&config.model)?;
             let (_, longest) = inspect(&config, &model, &data, &codec, |_, _, _, _| Ok(()))?;
-            let estimate = Estimate::new(&config, &model, longest, !data.has_rejected())?;
+            let generate = (!data.has_rejected()).then_some(&config.generate);
+            let estimate = Estimate::new(&model, &config.train, generate, longest)?;
             tracing::info!("memory: {estimate}");
         }
         let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());

@@ -9,7 +9,7 @@ mod loss;
 mod lr;
 mod metrics;
 mod objective;
-mod optimizer;
+pub(crate) mod optimizer;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -67,6 +67,12 @@ pub fn sft(policy: &mut Policy, rows: &TokenStore, config: &TrainConfig, seed: u
 /// Optimizer steps that training on `rows` rows takes. Fails as training would.
 pub fn total_steps(rows: usize, config: &TrainConfig) -> Result<u64> {
     Ok(Plan::new(rows, config, 0)?.total_steps)
+}
+
+/// Rows of every optimizer step of a training on `rows` rows, in their order. Fails as training would.
+pub fn step_rows(rows: usize, config: &TrainConfig, seed: u64) -> Result<Vec<Vec<usize>>> {
+    let mut plan = Plan::new(rows, config, seed)?;
+    Ok((0..plan.total_steps).map(|step| plan.rows(step)).collect())
 }
 
 /// Summed log-probabilities of chosen and rejected of every row, without gradient, by the policy as it stands at

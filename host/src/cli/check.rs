@@ -56,7 +56,8 @@ impl Check {
                 true => print(&tokens_of(row, prompt, responses, &codec)),
                 false => Ok(()),
             })?;
-        let memory = Estimate::new(&config, &model, longest, !data.has_rejected())?;
+        let generate = (!data.has_rejected()).then_some(&config.generate);
+        let memory = Estimate::new(&model, &config.train, generate, longest)?;
         let findings = Findings { plugins, fitted, longest, memory };
         match self.json {
             true => print_json(&findings)?,

@@ -1,7 +1,7 @@
 //! `env`: version, build, machine and plugins, as a bug report needs them.
 
 use super::{print, print_json};
-use ldalign::{Result, plugin::Finder};
+use ldalign::{Result, machine::Machine, plugin::Finder};
 use serde::Serialize;
 use std::{fs, path::PathBuf};
 
@@ -22,11 +22,8 @@ struct Facts {
     rustc: &'static str,
     target: &'static str,
     features: Vec<&'static str>,
-    cpu: String,
-    cpu_features: Vec<&'static str>,
-    cores: usize,
-    memory_gib: Option<f64>,
-    memory_available_gib: Option<f64>,
+    #[serde(flatten)]
+    machine: Machine,
     plugins: Vec<PluginDir>,
 }
 
@@ -51,11 +48,11 @@ impl Env {
             facts.target,
             facts.rustc,
             list(&facts.features),
-            facts.cpu,
-            facts.cores,
-            list(&facts.cpu_features),
-            gib(facts.memory_gib),
-            gib(facts.memory_available_gib),
+            facts.machine.cpu,
+            facts.machine.cores,
+            list(&facts.machine.cpu_features),
+            gib(facts.machine.memory_gib),
+            gib(facts.machine.memory_available_gib),
         );
         for dir in &facts.plugins {
             text += &format!("\n  {}", dir.directory.display());
@@ -70,27 +67,14 @@ impl Env {
 fn facts(plugin_path: &[PathBuf]) -> Facts {
     let features =
         [("parquet", cfg!(feature = "parquet")), ("hub", cfg!(feature = "hub")), ("cuda", cfg!(feature = "cuda"))];
-    let memory =
-        |key| field("/proc/meminfo", key)?.split(' ').next()?.parse::<f64>().ok().map(|kib| kib / (1 << 20) as f64);
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         rustc: env!("LDALIGN_RUSTC"),
         target: env!("LDALIGN_TARGET"),
         features: features.into_iter().filter_map(|(name, on)| on.then_some(name)).collect(),
-        cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown".into()),
-        cpu_features: cpu_features(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
-        memory_gib: memory("MemTotal"),
-        memory_available_gib: memory("MemAvailable"),
+        machine: Machine::here(),
         plugins: Finder::new(plugin_path).directories().into_iter().map(PluginDir::read).collect(),
     }
-}
-
-/// The first `key: value` of a file under /proc.
-fn field(path: &str, key: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix(key)?.trim_start().strip_prefix(':'))?;
-    Some(line.trim().to_owned())
 }
 
 impl PluginDir {
@@ -101,22 +85,4 @@ impl PluginDir {
         libraries.sort();
         Self { directory, libraries }
     }
-}
-
-/// Those that decide which kernels run.
-#[cfg(target_arch = "x86_64")]
-fn cpu_features() -> Vec<&'static str> {
-    let all = [
-        ("avx2", is_x86_feature_detected!("avx2")),
-        ("fma", is_x86_feature_detected!("fma")),
-        ("avx512f", is_x86_feature_detected!("avx512f")),
-        ("avx512bf16", is_x86_feature_detected!("avx512bf16")),
-    ];
-    all.into_iter().filter_map(|(name, on)| on.then_some(name)).collect()
-}
-
-/// Those that decide which kernels run.
-#[cfg(not(target_arch = "x86_64"))]
-fn cpu_features() -> Vec<&'static str> {
-    Vec::new()
 }

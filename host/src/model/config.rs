@@ -145,6 +145,21 @@ impl ModelConfig {
         }
     }
 
+    /// Linear modules of every layer: name, inputs, outputs.
+    pub fn linears(&self) -> [(&'static str, usize, usize); 7] {
+        let (h, f) = (self.hidden_size, self.intermediate_size);
+        let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
+        [
+            ("q_proj", h, q),
+            ("k_proj", h, kv),
+            ("v_proj", h, kv),
+            ("o_proj", q, h),
+            ("gate_proj", h, f),
+            ("up_proj", h, f),
+            ("down_proj", f, h),
+        ]
+    }
+
     /// Reads and checks a config.json.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();

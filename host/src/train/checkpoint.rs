@@ -55,7 +55,7 @@ struct Record {
 pub struct Checkpoints {
     /// Directory that holds them.
     pub dir: PathBuf,
-    /// Newest ones kept, at least 1.
+    /// Newest ones kept; 0 to write none.
     pub keep: usize,
     /// What they belong to.
     pub identity: Identity,
@@ -84,6 +84,9 @@ impl Checkpoints {
 
     /// Writes a checkpoint, verifies it, and only then removes those beyond the number to keep.
     pub fn save(&self, state: &State, trainable: &[Trainable], optimizer: &AdamW) -> Result<()> {
+        if self.keep == 0 {
+            return Ok(());
+        }
         let weights: Vec<_> = trainable
             .iter()
             .map(|t| Entry { name: t.name.clone(), shape: t.var.dims().to_vec(), data: Source::Tensor(&t.var) })
@@ -102,7 +105,7 @@ impl Checkpoints {
         })?;
         // Later ones can only be damaged ones that this run will come to again; they must not displace good ones.
         let older: Vec<u64> = self.steps()?.into_iter().filter(|&s| s < state.step).collect();
-        let surplus = (older.len() + 1).saturating_sub(self.keep.max(1));
+        let surplus = (older.len() + 1).saturating_sub(self.keep);
         older[..surplus].iter().try_for_each(|&s| files::remove_dir(&self.path(s)))
     }
 

@@ -1,5 +1,5 @@
 //! What training writes down: metrics.jsonl under TRL's names, equal to the byte between equal runs, and timing.jsonl, which
-//! holds what the clock says.
+//! holds what the clock and the system say: seconds since the line before, tokens a second, bytes of memory held.
 //!
 //! A line covers the steps since the line before. `loss` is the mean of the steps' losses; `rewards/*`, `logps/*` and `nll_loss` are means
 //! over the pairs that took part in passes; `weights/*` and `distances/mean` cover all pairs, those of weight 0 too, and `weights/ess` is the
@@ -9,6 +9,7 @@
 use crate::{
     Result,
     files::{Journal, make_dir},
+    machine,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -124,7 +125,9 @@ impl Metrics {
         self.metrics.push(&line)?;
         let seconds = self.since.0.elapsed().as_secs_f64();
         let rate = (facts.tokens - self.since.1) as f64 / seconds.max(1e-9);
-        self.timing.push(&json!({"step": facts.step, "seconds": seconds, "tokens_per_second": rate}))?;
+        self.timing.push(&json!({
+            "step": facts.step, "seconds": seconds, "tokens_per_second": rate, "resident_bytes": machine::resident(),
+        }))?;
         self.since = (Instant::now(), facts.tokens);
         Ok(())
     }
