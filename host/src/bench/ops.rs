@@ -6,7 +6,7 @@ use super::{Bench, limits::best};
 use crate::{
     Result,
     model::{Gradients, Pack, Trainable},
-    ops::{self, Angles, Attention, Rows, Span, Weight},
+    ops::{self, Angles, Attention, Rows, Span, Wanted, Weight},
     train::optimizer::AdamW,
 };
 use candle_core::{DType, Device, Tensor, Var};
@@ -226,8 +226,9 @@ fn head(measured: &mut Measured<'_>, tokens: &[u32]) -> Result<()> {
     let mut sum = None;
     let name = format!("head {} -> {} all of it", c.hidden_size, c.vocab_size);
     measured.add(name, 1, Bound::Product, if full { 3.0 } else { 2.0 } * work, || {
-        let scores = ops::score(&hidden, &w, tokens)?;
-        sum = ops::score_backward(&hidden, &w, tokens, scores, &slopes, full, sum.take())?.1;
+        let wanted = if full { Wanted::Both } else { Wanted::Hidden };
+        let scores = ops::score(&hidden, &w, tokens, wanted)?;
+        sum = ops::score_backward(&hidden, &w, tokens, scores, &slopes, sum.take())?.1;
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    ops::{self, Angles, Attention, Span},
+    ops::{self, Angles, Attention, Span, Wanted},
 };
 use candle_core::Tensor;
 
@@ -50,7 +50,7 @@ impl Policy {
         let x = self.run(pack, self.num_layers())?;
         let (rows, tokens) = split(pack, targets)?;
         let h = self.model().norm.forward(&x.index_select(&Tensor::new(rows, self.device())?, 0)?)?;
-        Ok(ops::score(&h, &self.model().head, &tokens)?.logps)
+        Ok(ops::score(&h, &self.model().head, &tokens, Wanted::Nothing)?.logps)
     }
 
     /// Hidden states [tokens, hidden] after `layer` layers (0 = embeddings, `num_layers()` = after the final norm), no
@@ -99,13 +99,14 @@ impl Policy {
         // Head: log-probabilities, the loss, and its gradient down to the rows that predict.
         let predicting = x.index_select(&Tensor::new(rows.as_slice(), self.device())?, 0)?;
         let h = model.norm.forward(&predicting)?;
-        let scores = ops::score(&h, &model.head, &tokens)?;
-        let dlogps = loss_gradient(&scores.logps)?;
         // Either every tensor of the base model is trained, or none.
         let full = self.lora().is_none();
+        let wanted = if full { Wanted::Both } else { Wanted::Hidden };
+        let scores = ops::score(&h, &model.head, &tokens, wanted)?;
+        let dlogps = loss_gradient(&scores.logps)?;
         let table = if model.config.tied { EMBEDDING } else { "lm_head.weight" };
         let sum = grads.remove(table).filter(|_| full);
-        let (dh, dhead) = ops::score_backward(&h, &model.head, &tokens, scores, &dlogps, full, sum)?;
+        let (dh, dhead) = ops::score_backward(&h, &model.head, &tokens, scores, &dlogps, sum)?;
         grads.extend(dhead.map(|d| (table.to_owned(), d)));
         let dx = model.norm.backward(&predicting, &dh, predicting.zeros_like()?, grads)?;
         let mut dx = ops::add_rows(x.zeros_like()?, &dx, &rows)?;

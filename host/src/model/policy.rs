@@ -249,12 +249,12 @@ impl Policy {
             .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
             .collect()
     }
-    /// Bytes of activations that a backward pass keeps: a quarter of what training holds at any rate (weights, gradients,
-    /// moments), but 256 MiB where that is less. What does not fit is computed again, layer by layer.
+    /// Bytes of activations that a backward pass keeps: a sixth of what training holds at any rate (weights, gradients,
+    /// moments), but 224 MiB where that is less. What does not fit is computed again, layer by layer.
     pub fn activation_budget(&self) -> usize {
         let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
-        let quarter = || self.tensors.values().map(held).sum::<usize>() / 4;
-        self.activations.unwrap_or_else(|| quarter().max(256 << 20))
+        let share = || self.tensors.values().map(held).sum::<usize>() / 6;
+        self.activations.unwrap_or_else(|| share().max(224 << 20))
     }
     /// Sets another budget.
     pub fn set_activation_budget(&mut self, bytes: usize) {

@@ -1,5 +1,5 @@
-//! Log-probabilities of tokens from hidden states, in chunks: the matrix [tokens, vocabulary] exists as a whole only where
-//! it is small, and is not computed twice then.
+//! Log-probabilities of tokens from hidden states, in chunks of rows: the matrix [tokens, vocabulary] exists as a whole only
+//! where it is small and its gradient by the weights is wanted.
 
 use super::{
     Rows, Weight,
@@ -17,16 +17,36 @@ pub struct Scores {
     pub logps: Vec<f32>,
     /// log-sum-exp of each row of logits.
     lse: Vec<f32>,
-    /// The logits, where they are few.
-    logits: Option<Tensor>,
+    kept: Kept,
 }
 
-/// Logits held at a time: few in the tests, so that they take several chunks.
-const LOGITS: usize = if cfg!(test) { 1 << 14 } else { 1 << 25 };
+/// Gradients that a backward pass will ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    Nothing,
+    /// By the hidden states.
+    Hidden,
+    /// By the hidden states and the weights.
+    Both,
+}
 
-/// Rows of one product.
-fn chunk(vocab: usize) -> usize {
-    (LOGITS / vocab).max(32)
+#[derive(Debug)]
+enum Kept {
+    Nothing,
+    /// Gradient of each log-probability by its hidden state: with frozen weights nothing else is needed.
+    Slopes(Tensor),
+    /// The logits, where they are few enough.
+    Logits(Tensor),
+}
+
+/// Logits that may be kept: few in the tests, so that there are cases of both kinds.
+const LOGITS: usize = if cfg!(test) { 1 << 12 } else { 1 << 25 };
+
+/// Rows of a chunk.
+fn chunk(vocab: usize, wanted: Wanted) -> usize {
+    let logits = if wanted == Wanted::Both { LOGITS } else { LOGITS / 8 };
+    (logits / vocab).max(48)
 }
 
 fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
@@ -38,18 +58,29 @@ fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
 }
 
 /// `log softmax(hidden wᵀ)` of one token each: hidden [n, d], w [vocabulary, d], n tokens.
-pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<Scores> {
-    let rows = chunk(check(hidden, w, tokens)?);
-    let mut scores = Scores { logps: vec![], lse: vec![], logits: None };
+pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32], wanted: Wanted) -> Result<Scores> {
+    let rows = chunk(check(hidden, w, tokens)?, wanted);
+    let (mut logps, mut lse, mut slopes, mut kept) = (vec![], vec![], vec![], Kept::Nothing);
     for (i, here) in tokens.chunks(rows).enumerate() {
         let h = hidden.narrow(0, i * rows, here.len())?;
         let logits = w.forward(&Rows::new(&h, w.precision())?, None)?;
-        let (logps, lse) = log_softmax(&logits, here)?;
-        scores.logps.extend(logps);
-        scores.lse.extend(lse);
-        scores.logits = (here.len() == tokens.len()).then_some(logits);
+        let (new, new_lse) = log_softmax(&logits, here)?;
+        match wanted {
+            Wanted::Nothing => {}
+            Wanted::Hidden => {
+                let d = log_softmax_backward(logits, here, &new_lse, &vec![1.0; here.len()])?;
+                slopes.push(w.backward(&Rows::new(&d, w.precision())?, None)?);
+            }
+            Wanted::Both if here.len() == tokens.len() => kept = Kept::Logits(logits),
+            Wanted::Both => {}
+        }
+        logps.extend(new);
+        lse.extend(new_lse);
     }
-    Ok(scores)
+    if !slopes.is_empty() {
+        kept = Kept::Slopes(Tensor::cat(&slopes, 0)?);
+    }
+    Ok(Scores { logps, lse, kept })
 }
 
 /// Log-probability of one token of each row of logits, and the rows' log-sum-exps.
@@ -79,7 +110,7 @@ pub fn exp(x: &[f32], scale: f32, shift: f32) -> Vec<f32> {
     out
 }
 
-/// Gradients by hidden and, if `want_dw`, by w, of a loss whose gradient by the log-probabilities is `dlogps`.
+/// Gradients by hidden and, if they were [`Wanted`], by w, of a loss whose gradient by the log-probabilities is `dlogps`.
 ///
 /// Logits that were not kept are computed again. w's gradient is added to `onto` in its memory, if there is one.
 pub fn score_backward(
@@ -88,14 +119,21 @@ pub fn score_backward(
     tokens: &[u32],
     scores: Scores,
     dlogps: &[f32],
-    want_dw: bool,
     onto: Option<Tensor>,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let rows = chunk(check(hidden, w, tokens)?);
+    let rows = chunk(check(hidden, w, tokens)?, Wanted::Both);
     if dlogps.len() != tokens.len() || scores.lse.len() != tokens.len() {
         bail!("head: {} gradients for {} tokens", dlogps.len(), tokens.len())
     }
-    let (mut dh, mut dw, mut kept) = (vec![], onto, scores.logits);
+    let mut kept = match scores.kept {
+        Kept::Slopes(slopes) => {
+            let d = Tensor::new(dlogps, slopes.device())?.unsqueeze(1)?;
+            return Ok((slopes.broadcast_mul(&d)?, None));
+        }
+        Kept::Logits(logits) => Some(logits),
+        Kept::Nothing => None,
+    };
+    let (mut dh, mut dw) = (vec![], onto);
     for (i, here) in tokens.chunks(rows).enumerate() {
         let range = i * rows..i * rows + here.len();
         let h = hidden.narrow(0, range.start, here.len())?;
@@ -105,11 +143,9 @@ pub fn score_backward(
         };
         let g = log_softmax_backward(logits, here, &scores.lse[range.clone()], &dlogps[range])?;
         dh.push(w.backward(&Rows::new(&g, w.precision())?, None)?);
-        if want_dw {
-            dw = Some(w.gradient(&g, &h, dw)?);
-        }
+        dw = Some(w.gradient(&g, &h, dw)?);
     }
-    Ok((Tensor::cat(&dh, 0)?, dw.filter(|_| want_dw)))
+    Ok((Tensor::cat(&dh, 0)?, dw))
 }
 
 /// The gradient by the logits, in their memory: d logp[token] / d logits = onehot(token) - softmax.
