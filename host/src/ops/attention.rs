@@ -4,6 +4,7 @@
 //! row, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135): `packed` on the CPU; elsewhere `plain`, or `flash` for
 //! the forward pass where it is built in.
 
+mod blocks;
 mod decode;
 #[cfg(any(test, feature = "flash-attn"))]
 pub(super) mod flash;
