@@ -1,5 +1,5 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart test lint doc
+.PHONY: build quickstart test lint check-cuda doc
 
 build:
 	cargo build --release --workspace
@@ -15,6 +15,10 @@ test: build
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Types and lints of what only builds with CUDA compile, without a GPU or NVIDIA's compiler.
+check-cuda:
+	tools/cuda-check/check
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

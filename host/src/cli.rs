@@ -16,7 +16,11 @@ mod run;
 mod sft;
 
 use clap::{Args, Parser, Subcommand};
-use ldalign::{Error, Result, config::RunConfig, interrupt};
+use ldalign::{
+    Error, Result,
+    config::{RunConfig, gpu},
+    interrupt,
+};
 use paint::{Paint, Style};
 use std::{
     io::{self, Write},
@@ -77,12 +81,20 @@ struct ConfigArgs {
     /// Sets a key of the config, as in train.beta=0.2; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// cpu or cuda:N, whatever the config says
+    #[arg(long)]
+    device: Option<String>,
 }
 
 impl ConfigArgs {
     /// The checked config, with what it names on the Hub downloaded, and its number of threads put to use.
     fn load(&self) -> Result<RunConfig> {
-        let mut config = RunConfig::load(&self.config, &self.set)?;
+        let mut set = self.set.clone();
+        if let Some(name) = &self.device {
+            gpu(name).map_err(|e| e.at("--device"))?;
+            set.push(format!("device={name}"));
+        }
+        let mut config = RunConfig::load(&self.config, &set)?;
         if config.threads > 0 {
             rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global().map_err(|e| {
                 Error::new("config/threads", format!("cannot start {} threads", config.threads)).caused_by(e)

@@ -3,11 +3,13 @@
 //!
 //! Relative paths, also those given by `--set`, start at the directory of the config file.
 
+mod device;
 mod load;
 mod rules;
 mod schema;
 mod source;
 
+pub use device::gpu;
 pub use schema::{Fault, check, suggest};
 
 use crate::ops::Precision;
@@ -32,7 +34,8 @@ pub struct RunConfig {
     /// Seed of everything random.
     #[serde(default)]
     pub seed: u64,
-    /// `cpu`, or `cuda:N` where built with the feature.
+    /// `cpu`, or `cuda:N` where built with the feature `cuda`. With the feature `flash-attn` attention is rounded to bf16 there,
+    /// whatever `bf16` says.
     #[serde(default = "cpu")]
     pub device: String,
     /// Rounds the operands of all matrix products to bfloat16, which is faster where the processor has instructions for it.

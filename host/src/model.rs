@@ -15,3 +15,6 @@ pub use config::ModelConfig;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
 pub use policy::{Gradients, Policy, Trainable};
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub fn configure_allocator() {
 }
 
 /// Whether our kernels serve this tensor; where not, `plain` does.
-fn has_kernels(x: &Tensor) -> bool {
+pub(crate) fn has_kernels(x: &Tensor) -> bool {
     #[cfg(test)]
     if plain_only::is_set() {
         return false;

@@ -23,7 +23,7 @@ pub use sft::sft;
 
 use crate::{
     Error, Result,
-    config::RunConfig,
+    config::{RunConfig, gpu},
     data::Dataset,
     estimate::Estimate,
     interrupt,
@@ -188,18 +188,11 @@ pub fn plugins(config: &RunConfig) -> Result<[Plugin; 3]> {
 
 /// The device of a config: `cpu` or `cuda:N`.
 pub fn device(name: &str) -> Result<Device> {
-    let unknown = || Error::new("config/device", format!("device: expected `cpu` or `cuda:N`, found `{name}`"));
-    match name.split_once(':') {
-        None if name == "cpu" => Ok(Device::Cpu),
-        None if name == "cuda" => device("cuda:0"),
-        Some(("cuda", n)) => {
-            let n = n.parse().map_err(|_| unknown())?;
-            Device::new_cuda(n).map_err(|e| {
-                Error::new("config/device", format!("device {name} cannot be used"))
-                    .hint("build with `--features cuda` on a machine with a CUDA device, or set `device: cpu`")
-                    .caused_by(e)
-            })
-        }
-        _ => Err(unknown()),
-    }
+    let Some(number) = gpu(name).map_err(|e| e.at("device"))? else { return Ok(Device::Cpu) };
+    // With a stream of its own: candle's default is one for each of our threads, which do not wait for each other.
+    Device::new_cuda_with_stream(number).map_err(|e| {
+        Error::new("config/device", format!("the device {name} cannot be used"))
+            .hint("`nvidia-smi` lists the GPUs that the driver finds, from 0; without one, use device: cpu")
+            .caused_by(Error::from(e))
+    })
 }

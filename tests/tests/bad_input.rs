@@ -146,6 +146,15 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
+fn the_device_of_a_command_goes_before_the_configs() {
+    let dir = good();
+    more_config(dir.path(), "device: cuda:0");
+    let code = |args: &[&str]| ldalign(dir.path(), &[&["check", "run.yaml"], args].concat()).status.code();
+    assert_eq!(code(&[]), Some(1));
+    assert_eq!(code(&["--device", "cpu"]), Some(0));
+}
+
+#[test]
 fn config() {
     let cases: &[Case] = &[
         ("no such config", |_| {}, &["check", "nowhere.yaml"]),
@@ -176,6 +185,8 @@ fn config() {
         ),
         ("no room for responses", |_| {}, &["check", "run.yaml", "--set", "data.max_prompt_length=48"]),
         ("unknown device", |_| {}, &["check", "run.yaml", "--set", "device=gpu"]),
+        ("unknown device of a command", |_| {}, &["run", "run.yaml", "--device", "gpu"]),
+        ("device of another build", |_| {}, &["sft", "run.yaml", "--device", "cuda:1"]),
         ("no such field", |_| {}, &["check", "run.yaml", "--set", "data.fields.promt=prompt"]),
         ("hub without revision", |_| {}, &["check", "run.yaml", "--set", "model=hub:org/name"]),
         ("override without value", |_| {}, &["check", "run.yaml", "--set", "train.beta"]),

@@ -65,8 +65,12 @@ impl Env {
 }
 
 fn facts(plugin_path: &[PathBuf]) -> Facts {
-    let features =
-        [("parquet", cfg!(feature = "parquet")), ("hub", cfg!(feature = "hub")), ("cuda", cfg!(feature = "cuda"))];
+    let features = [
+        ("parquet", cfg!(feature = "parquet")),
+        ("hub", cfg!(feature = "hub")),
+        ("cuda", cfg!(feature = "cuda")),
+        ("flash-attn", cfg!(feature = "flash-attn")),
+    ];
     Facts {
         version: env!("CARGO_PKG_VERSION"),
         rustc: env!("LDALIGN_RUSTC"),

@@ -1,6 +1,6 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, suggest};
+use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, gpu, suggest};
 use crate::{
     data::FIELDS,
     hub::{self, HubId},
@@ -15,8 +15,8 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
             faults.push(Fault { key: key.into(), message, hint: hint.map(str::to_owned) });
         }
     };
-    if let Err((message, hint)) = device(&config.device) {
-        fault("device", message, Some(hint));
+    if let Err(e) = gpu(&config.device) {
+        fault("device", e.message().to_owned(), e.hint_text());
     }
     if config.train.label_smoothing > 0.0 && config.train.loss_type != LossType::Sigmoid {
         let hint = "remove train.label_smoothing";
@@ -28,20 +28,6 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     }
     for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule] {
         library_path(choice, base);
-    }
-}
-
-fn device(name: &str) -> Result<(), (String, &'static str)> {
-    let number =
-        name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or(if rest.is_empty() { "0" } else { "x" }));
-    match number {
-        None if name == "cpu" => Ok(()),
-        Some(n) if n.parse::<usize>().is_ok() && cfg!(feature = "cuda") => Ok(()),
-        Some(n) if n.parse::<usize>().is_ok() => Err((
-            format!("this build has no CUDA, so it cannot use {name}"),
-            "build with --features cuda, or use device: cpu",
-        )),
-        _ => Err((format!("expected cpu or cuda:N, found {name:?}"), "write device: cpu, or cuda:0 for the first GPU")),
     }
 }
 

@@ -1,10 +1,15 @@
 //! Causal attention over packed sequences and over caches, without ever holding tokens x tokens numbers.
 //!
 //! Scores are computed for blocks of queries and recomputed in the backward pass from the stored log-sum-exp of each
-//! row, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135).
+//! row, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135): `packed` on the CPU; elsewhere `plain`, or `flash` for
+//! the forward pass where it is built in.
 
+mod blocks;
 mod decode;
+#[cfg(any(test, feature = "flash-attn"))]
+pub(super) mod flash;
 mod packed;
+pub(super) mod plain;
 
 use super::has_kernels;
 use candle_core::{Result, Tensor, bail};
@@ -78,10 +83,13 @@ impl Attention {
     /// With a window, a query sees that many tokens at most, itself included.
     pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<(Tensor, LogSums)> {
         if has_kernels(q) {
-            packed::forward(self, q, k, v, window)
-        } else {
-            Ok((self.plain(q, k, v, window)?, LogSums(vec![])))
+            return packed::forward(self, q, k, v, window);
         }
+        #[cfg(feature = "flash-attn")]
+        if q.device().is_cuda() && flash::supports(self.head_dim) {
+            return Ok((flash::forward(self, q, k, v, window)?, LogSums(vec![])));
+        }
+        Ok((plain::forward(self, q, k, v, window)?, LogSums(vec![])))
     }
 
     /// Gradients by q, k and v for the gradient of [`forward`](Self::forward)'s result `out`.
@@ -95,51 +103,8 @@ impl Attention {
         if has_kernels(q) {
             packed::backward(self, [q, k, v], window, (out, sums), dout)
         } else {
-            self.plain_backward([q, k, v], window, out, dout)
+            plain::backward(self, [q, k, v], window, dout)
         }
-    }
-
-    /// [`forward`](Self::forward) in candle's operations; holds the scores of one span at a time, all heads.
-    pub fn plain(&self, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<Tensor> {
-        let dim = self.head_dim;
-        let (heads, kv_heads) = (q.dim(1)? / dim, k.dim(1)? / dim);
-        let split = |x: Tensor, heads: usize| x.reshape(((), heads, dim))?.transpose(0, 1)?.contiguous();
-        let mut out = Vec::with_capacity(self.spans.len());
-        for span in self.spans.iter() {
-            let (n, total, first) = (span.queries.len(), span.keys_len(), span.first());
-            let q = split(q.narrow(0, span.queries.start, n)?, heads)?;
-            let of_keys = |x: &Tensor| {
-                let parts: Result<Vec<_>> = span.keys.iter().map(|r| x.narrow(0, r.start, r.len())).collect();
-                let x = split(Tensor::cat(&parts?, 0)?, kv_heads)?;
-                x.unsqueeze(1)?.broadcast_as((kv_heads, heads / kv_heads, total, dim))?.reshape((heads, total, dim))
-            };
-            let (k, v) = (of_keys(k)?, of_keys(v)?);
-            let hidden = |i: usize, j: usize| {
-                let visible = visible(first + i, window);
-                if visible.contains(&j) { 0.0 } else { f32::NEG_INFINITY }
-            };
-            let mask: Vec<f32> = (0..n).flat_map(|i| (0..total).map(move |j| hidden(i, j))).collect();
-            let mask = Tensor::from_vec(mask, (n, total), q.device())?;
-            let scores = (q.matmul(&k.t()?)? * self.scale() as f64)?.broadcast_add(&mask)?;
-            let p = candle_nn::ops::softmax(&scores, 2)?;
-            out.push(p.matmul(&v)?.transpose(0, 1)?.reshape((n, heads * dim))?);
-        }
-        Tensor::cat(&out, 0)
-    }
-
-    /// [`backward`](Self::backward) by candle's autograd.
-    fn plain_backward(
-        &self,
-        inputs: [&Tensor; 3],
-        window: Option<usize>,
-        _: &Tensor,
-        dout: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        let [q, k, v] = inputs.map(candle_core::Var::from_tensor);
-        let [q, k, v] = [q?, k?, v?];
-        let store = (self.plain(&q, &k, &v, window)? * dout)?.sum_all()?.backward()?;
-        let of = |x: &Tensor| store.get(x).map_or_else(|| x.zeros_like(), |g| Ok(g.detach()));
-        Ok([of(&q)?, of(&k)?, of(&v)?])
     }
 
     fn scale(&self) -> f32 {

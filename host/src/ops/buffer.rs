@@ -28,6 +28,7 @@ impl DTypeName for CpuStorage {
 
 /// Calls `f` with the numbers of contiguous f32 CPU tensors.
 pub fn with<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> Result<R>) -> Result<R> {
+    tensors.iter().try_for_each(|t| check_kernels(t))?;
     let guards = tensors.map(|t| t.storage_and_layout());
     let mut slices: [&[f32]; N] = [&[]; N];
     for (s, (storage, layout)) in slices.iter_mut().zip(&guards) {
@@ -35,6 +36,15 @@ pub fn with<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]
         *s = slice(storage, layout)?;
     }
     f(slices)
+}
+
+/// Fails where the plain operations should have been taken: also in tests that send a whole model through them.
+pub fn check_kernels(x: &Tensor) -> Result<()> {
+    if has_kernels(x) {
+        Ok(())
+    } else {
+        bail!("a kernel for the CPU was given a tensor on {:?}", x.device().location())
+    }
 }
 
 /// Memory for `n` numbers that are not set yet: clearing it first costs as much as some operations do.
@@ -142,6 +152,7 @@ pub fn gemm(out: &mut [f32], stride: usize, a: Matrix, b: Matrix, add: bool, par
 
 /// Changes the numbers of a contiguous f32 CPU tensor in place, under every name it has.
 pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
+    check_kernels(tensor)?;
     tensor.inplace_op1(&Update(Cell::new(Some(f))))
 }
 
@@ -202,8 +213,11 @@ pub fn set_rows(dst: &Tensor, src: &Tensor, rows: &[usize]) -> Result<()> {
     if has_kernels(dst) {
         return each_row(dst, src, rows, |d, s| d.copy_from_slice(s));
     }
-    for (i, row) in rows.iter().enumerate() {
-        dst.slice_set(&src.narrow(0, i, 1)?.contiguous()?, 0, *row)?;
+    // Rows that follow each other go in one copy.
+    let mut from = 0;
+    for run in rows.chunk_by(|a, b| a + 1 == *b) {
+        dst.slice_set(&src.narrow(0, from, run.len())?.contiguous()?, 0, run[0])?;
+        from += run.len();
     }
     Ok(())
 }

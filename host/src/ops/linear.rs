@@ -2,7 +2,7 @@
 
 use super::{
     Precision,
-    buffer::{filled, with},
+    buffer::{check_kernels, filled, with},
     has_kernels,
     product::{self, Panels, Weights},
 };
@@ -157,6 +157,7 @@ enum Numbers<'a> {
 
 /// Calls `f` with the numbers of a contiguous CPU tensor.
 fn with_numbers<R>(w: &Tensor, f: impl FnOnce(Numbers) -> Result<R>) -> Result<R> {
+    check_kernels(w)?;
     let (storage, layout) = w.storage_and_layout();
     let range = layout.contiguous_offsets();
     match (&*storage, range) {

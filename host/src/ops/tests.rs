@@ -1,6 +1,8 @@
 //! Every fast operation against its plain twin and against finite differences, on shapes that fit no register.
 #![allow(clippy::unwrap_used)]
 
+mod device_attention;
+
 use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand_chacha::{
@@ -288,8 +290,8 @@ fn attention_to_a_cache_equals_its_plain_twin() {
         let attention = Attention::new(spans, dim).unwrap();
         let (q, keys) = (random.tensor(&[next, 4 * dim]), [slots * capacity, 2 * dim]);
         let (k, v) = (random.tensor(&keys), random.tensor(&keys));
-        let fast = attention.forward(&q, &k, &v, window).unwrap().0;
-        assert_close(&numbers(&fast), &numbers(&attention.plain(&q, &k, &v, window).unwrap()), 2e-6, "cache");
+        let forward = || attention.forward(&q, &k, &v, window).unwrap().0;
+        assert_close(&numbers(&forward()), &numbers(&plain_only::run(forward)), 2e-6, "cache");
     }
 }
 
@@ -346,13 +348,26 @@ fn scores_have_the_gradients_of_log_softmax() {
 
 #[test]
 fn rows_are_set_and_added() {
-    let dst = Tensor::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let src = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.]], &Device::Cpu).unwrap();
-    set_rows(&dst, &src, &[3, 0, 1]).unwrap();
-    assert_eq!(numbers(&dst), [3., 4., 5., 6., 0., 0., 1., 2.]);
-    let sum = add_rows(dst, &src, &[2, 2, 3]).unwrap();
-    assert_eq!(numbers(&sum), [3., 4., 5., 6., 4., 6., 6., 8.]);
-    assert!(set_rows(&sum, &src, &[0, 1, 4]).is_err());
+    let run = || {
+        let dst = Tensor::zeros((5, 2), DType::F32, &Device::Cpu).unwrap();
+        let src = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.], [7., 8.]], &Device::Cpu).unwrap();
+        set_rows(&dst, &src, &[3, 0, 1, 2]).unwrap();
+        assert_eq!(numbers(&dst), [3., 4., 5., 6., 7., 8., 1., 2., 0., 0.]);
+        let sum = add_rows(dst, &src, &[2, 2, 3, 4]).unwrap();
+        assert_eq!(numbers(&sum), [3., 4., 5., 6., 11., 14., 6., 8., 7., 8.]);
+        assert!(set_rows(&sum, &src, &[0, 1, 2, 5]).is_err());
+    };
+    run();
+    plain_only::run(run);
+}
+
+#[test]
+fn kernels_refuse_what_the_plain_operations_serve() {
+    let x = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
+    let read = || buffer::with([&x], |[x]| Ok(x.len()));
+    let write = || buffer::update(&x, |_| Ok(()));
+    assert!(read().is_ok() && write().is_ok());
+    plain_only::run(|| assert!(read().is_err() && write().is_err()));
 }
 
 /// Each kernel at each level this processor has, against the same in f64.

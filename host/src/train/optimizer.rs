@@ -5,6 +5,7 @@ use crate::{
     Error, Result,
     config::TrainConfig,
     model::{Gradients, Trainable},
+    ops::has_kernels,
 };
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
@@ -39,7 +40,7 @@ impl AdamW {
     /// Zero state. Weight decay leaves out norms and biases, as transformers does: here, tensors of one dimension.
     pub fn new(trainable: &[Trainable], config: &TrainConfig) -> Result<Self> {
         let param = |t: &Trainable| -> Result<Param> {
-            let moments = if t.var.device().is_cpu() {
+            let moments = if has_kernels(&t.var) {
                 Moments::Host([vec![0.0; t.var.elem_count()], vec![0.0; t.var.elem_count()]])
             } else {
                 Moments::Device([t.var.zeros_like()?, t.var.zeros_like()?])
@@ -197,7 +198,7 @@ impl InplaceOp2 for Fused<'_> {
 pub fn norm(gradients: &Gradients) -> Result<f64> {
     let mut total = 0.0;
     for (name, gradient) in gradients {
-        let squares: f64 = if gradient.device().is_cpu() {
+        let squares: f64 = if has_kernels(gradient) {
             with_slice(gradient, |all| all.par_chunks(CHUNK).map(sum_of_squares).collect::<Vec<_>>().iter().sum())?
         } else {
             f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)
@@ -230,6 +231,7 @@ pub fn clip(norm: f64, max_norm: f64) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::ops::plain_only;
     use candle_core::Device;
     use serde::Deserialize;
     use std::collections::BTreeMap;
@@ -271,16 +273,12 @@ mod tests {
         TrainConfig { weight_decay: 0.1, adam_beta1: 0.8, adam_beta2: 0.95, adam_epsilon: 1e-6, ..base }
     }
 
-    /// Three clipped steps; `on_device` takes the path of other devices.
-    fn equals_torch(on_device: bool) {
+    /// Three clipped steps.
+    fn equals_torch() {
         let fixture = Fixture::read();
         let trainable = fixture.trainable();
         let mut adamw = AdamW::new(&trainable, &config()).unwrap();
-        if on_device {
-            for p in &mut adamw.params {
-                p.moments = Moments::Device([p.var.zeros_like().unwrap(), p.var.zeros_like().unwrap()]);
-            }
-        }
+        assert_eq!(plain_only::is_set(), matches!(adamw.params[0].moments, Moments::Device(_)));
         for (i, step) in fixture.steps.iter().enumerate() {
             let gradients = step.gradients.iter().map(|(n, g)| (n.clone(), fixture.tensor(n, g))).collect();
             let norm = norm(&gradients).unwrap();
@@ -297,12 +295,12 @@ mod tests {
 
     #[test]
     fn equals_torch_in_one_pass_over_memory() {
-        equals_torch(false);
+        equals_torch();
     }
 
     #[test]
     fn equals_torch_by_tensor_operations() {
-        equals_torch(true);
+        plain_only::run(equals_torch);
     }
 
     #[test]
@@ -324,16 +322,22 @@ mod tests {
             }
             trainable.iter().flat_map(|t| t.var.flatten_all().unwrap().to_vec1().unwrap()).collect::<Vec<f32>>()
         };
-        assert_eq!(run(true), run(false));
+        let check = || assert_eq!(run(true), run(false));
+        check();
+        plain_only::run(check);
     }
 
     #[test]
     fn a_tensor_that_is_not_finite_is_named_and_the_norm_ignores_threads() {
         let tensor = |data: Vec<f32>| Tensor::new(data, &Device::Cpu).unwrap();
-        let mut gradients = Gradients::from([("a".into(), tensor(vec![3.0])), ("b".into(), tensor(vec![4.0]))]);
-        assert_eq!(norm(&gradients).unwrap(), 5.0);
-        gradients.insert("b".into(), tensor(vec![1.0, f32::NAN]));
-        assert_eq!(norm(&gradients).unwrap_err().to_string(), "the gradient of b is not finite");
+        let check = || {
+            let mut gradients = Gradients::from([("a".into(), tensor(vec![3.0])), ("b".into(), tensor(vec![4.0]))]);
+            assert_eq!(norm(&gradients).unwrap(), 5.0);
+            gradients.insert("b".into(), tensor(vec![1.0, f32::NAN]));
+            assert_eq!(norm(&gradients).unwrap_err().to_string(), "the gradient of b is not finite");
+        };
+        check();
+        plain_only::run(check);
 
         let many = Gradients::from([("a".into(), tensor((0..300_001).map(|i| (i as f32).sin()).collect()))]);
         let by = |threads| {

@@ -5,7 +5,7 @@ use super::{
     loss::{PairLoss, Valued},
     *,
 };
-use crate::config::LoraConfig;
+use crate::{config::LoraConfig, ops::plain_only};
 use candle_core::Device;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -131,6 +131,11 @@ impl Fixture {
 
 #[test]
 fn losses_metrics_and_every_gradient_equal_trl() {
+    equals_trl();
+    plain_only::run(equals_trl);
+}
+
+fn equals_trl() {
     let fixture = Fixture::read();
     let dir = tempfile::tempdir().unwrap();
     let pairs = store(dir.path(), &fixture.rows);

@@ -1,72 +1,20 @@
 //! Attention on the CPU: blocks of queries against the keys they see, forward and backward.
 
-use super::{Attention, LogSums, Span, decode, visible};
+use super::{
+    Attention, LogSums,
+    blocks::{Block, Sizes},
+    decode,
+};
 use crate::ops::{
     buffer::{Matrix, Shared, gemm, uninit, with},
     simd::{self, Level},
 };
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Queries of one block: scores of a block stay in the cache.
 const BLOCK: usize = 64;
-
-/// A block of queries of one head against the keys that any of them sees.
-struct Block {
-    rows: Range<usize>,
-    first: usize,
-    seen: Range<usize>,
-    keys: [Range<usize>; 2],
-}
-
-/// The shapes of a call.
-struct Sizes {
-    window: Option<usize>,
-    dim: usize,
-    queries: usize,
-    keys: usize,
-    heads: usize,
-    /// Query heads of a key head.
-    group: usize,
-    /// Numbers of a row of q, and of k and v.
-    width: usize,
-    kv_width: usize,
-}
-
-impl Sizes {
-    fn new(spec: &Attention, [q, k, v]: [&Tensor; 3], window: Option<usize>) -> Result<Self> {
-        let ((queries, width), (keys, kv_width), dim) = (q.dims2()?, k.dims2()?, spec.head_dim);
-        let (heads, kv_heads) = (width / dim, kv_width / dim);
-        if width != heads * dim || kv_width != kv_heads * dim || kv_heads == 0 || heads % kv_heads != 0 {
-            bail!("attention: q {:?} and k {:?} are not whole heads of {dim}", q.dims(), k.dims())
-        }
-        if k.dims() != v.dims() {
-            bail!("attention: k is {:?} but v is {:?}", k.dims(), v.dims())
-        }
-        let last = spec.spans.iter().map(|s| s.keys[1].end).max().unwrap_or(0);
-        if spec.spans.last().map_or(0, |s| s.queries.end) != queries || last > keys {
-            bail!("attention: the spans do not fit q {:?} and k {:?}", q.dims(), k.dims())
-        }
-        Ok(Self { window, dim, queries, keys, heads, group: heads / kv_heads, width, kv_width })
-    }
-
-    fn blocks(&self, span: &Span) -> impl Iterator<Item = Block> {
-        span.queries.clone().step_by(BLOCK).map(move |start| {
-            let rows = start..span.queries.end.min(start + BLOCK);
-            let first = span.first() + start - span.queries.start;
-            let last = first + rows.len() - 1;
-            let seen = visible(first, self.window).start..last + 1;
-            Block { keys: span.rows(seen.clone()), rows, first, seen }
-        })
-    }
-
-    /// The part of a block's scores that row `i` sees.
-    fn visible(&self, block: &Block, i: usize) -> Range<usize> {
-        let v = visible(block.first + i, self.window);
-        v.start - block.seen.start..v.end - block.seen.start
-    }
-}
 
 impl Block {
     /// out [rows, seen] = a [rows, dim] times the transpose of the keys' rows of one head.
@@ -113,7 +61,7 @@ pub fn forward(
     let (mut out, mut lse) = unsafe { (uninit(s.queries * s.width), uninit(s.heads * s.queries)) };
     with([&q.contiguous()?, &k.contiguous()?, &v.contiguous()?], |[q, k, v]| {
         let (shared, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
-        let blocks: Vec<Block> = spec.spans.iter().flat_map(|span| s.blocks(span)).collect();
+        let blocks: Vec<Block> = spec.spans.iter().flat_map(|span| s.blocks(span, BLOCK)).collect();
         (0..blocks.len() * s.heads).into_par_iter().for_each(|task| {
             let (block, head) = (&blocks[task / s.heads], task % s.heads);
             let (rows, seen) = (block.rows.len(), block.seen.len());
@@ -188,7 +136,7 @@ pub fn backward(
         (0..groups.len() * s.heads).into_par_iter().for_each(|task| {
             let (spans, head) = (&groups[task / s.heads], task % s.heads);
             let offset = head / s.group * dim;
-            for block in spans.iter().flat_map(|span| s.blocks(span)) {
+            for block in spans.iter().flat_map(|span| s.blocks(span, BLOCK)) {
                 let (rows, seen) = (block.rows.len(), block.seen.len());
                 let start = block.rows.start * s.width + head * dim;
                 // SAFETY: the products below write all three before they are read.

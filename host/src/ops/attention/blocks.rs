@@ -1,0 +1,67 @@
+//! The shapes of a call, and its queries in blocks.
+
+use super::{Attention, Span, visible};
+use candle_core::{Result, Tensor, bail};
+use std::ops::Range;
+
+/// The shapes of a call.
+pub struct Sizes {
+    pub window: Option<usize>,
+    pub dim: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub heads: usize,
+    /// Query heads of a key head.
+    pub group: usize,
+    /// Numbers of a row of q, and of k and v.
+    pub width: usize,
+    pub kv_width: usize,
+}
+
+impl Sizes {
+    /// Fails where q, k and v do not fit each other or the spans.
+    pub fn new(spec: &Attention, [q, k, v]: [&Tensor; 3], window: Option<usize>) -> Result<Self> {
+        let ((queries, width), (keys, kv_width), dim) = (q.dims2()?, k.dims2()?, spec.head_dim);
+        let (heads, kv_heads) = (width / dim, kv_width / dim);
+        if width != heads * dim || kv_width != kv_heads * dim || kv_heads == 0 || heads % kv_heads != 0 {
+            bail!("attention: q {:?} and k {:?} are not whole heads of {dim}", q.dims(), k.dims())
+        }
+        if k.dims() != v.dims() {
+            bail!("attention: k is {:?} but v is {:?}", k.dims(), v.dims())
+        }
+        let last = spec.spans.iter().map(|s| s.keys[1].end).max().unwrap_or(0);
+        if spec.spans.last().map_or(0, |s| s.queries.end) != queries || last > keys {
+            bail!("attention: the spans do not fit q {:?} and k {:?}", q.dims(), k.dims())
+        }
+        Ok(Self { window, dim, queries, keys, heads, group: heads / kv_heads, width, kv_width })
+    }
+
+    /// The span's queries, up to `size` in a block.
+    pub fn blocks(&self, span: &Span, size: usize) -> impl Iterator<Item = Block> {
+        span.queries.clone().step_by(size).map(move |start| {
+            let rows = start..span.queries.end.min(start + size);
+            let first = span.first() + start - span.queries.start;
+            let last = first + rows.len() - 1;
+            let seen = visible(first, self.window).start..last + 1;
+            Block { keys: span.rows(seen.clone()), rows, first, seen }
+        })
+    }
+
+    /// The part of a block's scores that row `i` sees.
+    pub fn visible(&self, block: &Block, i: usize) -> Range<usize> {
+        let v = visible(block.first + i, self.window);
+        v.start - block.seen.start..v.end - block.seen.start
+    }
+}
+
+/// A block of queries against the keys that any of them sees.
+pub struct Block {
+    /// Rows of q.
+    pub rows: Range<usize>,
+    /// Position of the first of them in its sequence.
+    pub first: usize,
+    /// Positions of the keys.
+    pub seen: Range<usize>,
+    /// Rows of k and v.
+    pub keys: [Range<usize>; 2],
+}
