@@ -47,7 +47,10 @@ impl Matrix {
     }
 }
 
-/// y = x Wᵀ + b + scale (x Aᵀ) Bᵀ, the last two where there are a bias and an adapter.
+/// Of each adapter u = scale x Aᵀ [tokens, r], in the order of the forward pass, reversed by the backward pass.
+type Inner = Vec<Tensor>;
+
+/// y = x Wᵀ + b + u Bᵀ, the last two where there are a bias and an adapter.
 pub struct Linear {
     weight: Matrix,
     bias: Option<Parameter>,
@@ -61,8 +64,8 @@ struct Adapter {
 }
 
 impl Linear {
-    /// The result is added to `onto`, in its memory, if there is one.
-    fn forward(&self, x: &Rows, onto: Option<Tensor>) -> Result<Tensor> {
+    /// The result is added to `onto`, in its memory, if there is one. An adapter's u is put into `inner`.
+    fn forward(&self, x: &Rows, onto: Option<Tensor>, inner: &mut Inner) -> Result<Tensor> {
         let mut y = self.weight.weight.forward(x, onto)?;
         if let Some(b) = &self.bias {
             y = ops::add_vector(y, &b.tensor)?;
@@ -71,14 +74,16 @@ impl Linear {
             let u = ops::scale(adapter.a.weight.forward(x, None)?, adapter.scale)?;
             let b = &adapter.b.weight;
             y = b.forward(&Rows::new(&u, b.precision())?, Some(y))?;
+            inner.push(u);
         }
         Ok(y)
     }
 
-    /// Gradients of what is trained; and by x, added to `onto`, if `want_dx`.
+    /// Gradients of what is trained; and by x, added to `onto`, if `want_dx`. Takes the last of `inner` if it has an adapter.
     fn backward(
         &self,
         x: &Tensor,
+        inner: &mut Inner,
         dy: &Tensor,
         onto: Option<Tensor>,
         want_dx: bool,
@@ -95,14 +100,12 @@ impl Linear {
             dx = Some(weight.backward(&rows, dx)?);
         }
         if let Some(Adapter { a, b, scale }) = &self.adapter {
-            // y = u Bᵀ with u = scale x Aᵀ, which is cheaper to compute again than to keep.
-            let precision = weight.precision();
-            let u = ops::scale(a.weight.forward(&Rows::new(x, precision)?, None)?, *scale)?;
+            let u = inner.pop().expect("the forward pass put it there");
             let du = ops::scale(b.weight.backward(&rows, None)?, *scale)?;
             b.gradient(dy, &u, grads)?;
             a.gradient(&du, x, grads)?;
             if want_dx {
-                dx = Some(a.weight.backward(&Rows::new(&du, precision)?, dx)?);
+                dx = Some(a.weight.backward(&Rows::new(&du, weight.precision())?, dx)?);
             }
         }
         Ok(dx)
@@ -170,6 +173,7 @@ pub struct Kept {
     middle: Tensor,
     gate: Tensor,
     up: Tensor,
+    inner: Inner,
 }
 
 /// A transformer layer.
@@ -233,7 +237,10 @@ impl Layer {
     pub fn forward(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<(Tensor, Kept)> {
         let rows = |x: &Tensor| Rows::new(x, self.precision);
         let h = rows(&self.input_norm.forward(&x)?)?;
-        let (mut q, mut k, v) = (self.q.forward(&h, None)?, self.k.forward(&h, None)?, self.v.forward(&h, None)?);
+        let mut inner = vec![];
+        let mut q = self.q.forward(&h, None, &mut inner)?;
+        let mut k = self.k.forward(&h, None, &mut inner)?;
+        let v = self.v.forward(&h, None, &mut inner)?;
         drop(h);
         let mut raw = None;
         if let Some([q_norm, k_norm]) = &self.qk_norm {
@@ -243,12 +250,12 @@ impl Layer {
         }
         let (q, k) = (ops::rope(q, angles)?, ops::rope(k, angles)?);
         let (attended, sums) = attend(&q, &k, &v)?;
-        let middle = self.o.forward(&rows(&attended)?, Some(x.copy()?))?;
+        let middle = self.o.forward(&rows(&attended)?, Some(x.copy()?), &mut inner)?;
         let h = rows(&self.post_norm.forward(&middle)?)?;
-        let (gate, up) = (self.gate.forward(&h, None)?, self.up.forward(&h, None)?);
+        let (gate, up) = (self.gate.forward(&h, None, &mut inner)?, self.up.forward(&h, None, &mut inner)?);
         drop(h);
-        let y = self.down.forward(&rows(&ops::swiglu(&gate, &up)?)?, Some(middle.copy()?))?;
-        Ok((y, Kept { x, raw, q, k, v, attended, sums, middle, gate, up }))
+        let y = self.down.forward(&rows(&ops::swiglu(&gate, &up)?)?, Some(middle.copy()?), &mut inner)?;
+        Ok((y, Kept { x, raw, q, k, v, attended, sums, middle, gate, up, inner }))
     }
 
     /// Gradients of what is trained, and by the layer's input if `want_dx`, from the gradient of its result. `attend`
@@ -263,21 +270,21 @@ impl Layer {
         grads: &mut Gradients,
     ) -> Result<Option<Tensor>> {
         const ASKED: &str = "asked for";
-        let Kept { x, raw, q, k, v, attended, sums, middle, gate, up } = kept;
+        let Kept { x, raw, q, k, v, attended, sums, middle, gate, up, mut inner } = kept;
         // Feed-forward: y = middle + down(swiglu(gate, up)).
         let activated = ops::swiglu(&gate, &up)?;
-        let d = self.down.backward(&activated, &dy, None, true, grads)?.expect(ASKED);
+        let d = self.down.backward(&activated, &mut inner, &dy, None, true, grads)?.expect(ASKED);
         drop(activated);
         let (dgate, dup) = ops::swiglu_backward(gate, up, &d)?;
         drop(d);
         let h = self.post_norm.forward(&middle)?;
-        let dh = self.gate.backward(&h, &dgate, None, true, grads)?;
-        let dh = self.up.backward(&h, &dup, dh, true, grads)?.expect(ASKED);
+        let dh = self.up.backward(&h, &mut inner, &dup, None, true, grads)?;
+        let dh = self.gate.backward(&h, &mut inner, &dgate, dh, true, grads)?.expect(ASKED);
         drop((dgate, dup, h));
         let dmiddle = self.post_norm.backward(&middle, &dh, dy, grads)?;
 
         // Attention: middle = x + o(attend(q, k, v)).
-        let d = self.o.backward(&attended, &dmiddle, None, true, grads)?.expect(ASKED);
+        let d = self.o.backward(&attended, &mut inner, &dmiddle, None, true, grads)?.expect(ASKED);
         let [dq, dk, dv] = attend([&q, &k, &v], (&attended, &sums), &d)?;
         drop((d, q, k, v, attended));
         let (mut dq, mut dk) = (ops::rope_backward(dq, angles)?, ops::rope_backward(dk, angles)?);
@@ -287,9 +294,9 @@ impl Layer {
         }
         let h = self.input_norm.forward(&x)?;
         let mut dh = None;
-        for (linear, d) in [(&self.q, &dq), (&self.k, &dk), (&self.v, &dv)] {
+        for (linear, d) in [(&self.v, &dv), (&self.k, &dk), (&self.q, &dq)] {
             // The norm's own gradient needs dh too.
-            dh = linear.backward(&h, d, dh, want_dx, grads)?;
+            dh = linear.backward(&h, &mut inner, d, dh, want_dx, grads)?;
         }
         dh.map(|dh| self.input_norm.backward(&x, &dh, dmiddle, grads)).transpose()
     }
