@@ -9,7 +9,7 @@ learning rate of 5e-6, AdamW, the reference computed before the first step. Rate
 chat template, 128 tokens each, batch 16, temperature 1. Peak memory is the largest resident set of the whole process.
 
 The first f32 run of full fine-tuning also compares what the steps computed: it fails if the token counts differ, or the loss of a step
-by more than 1e-3.
+by more than 1e-3. `lengths`, `memory` and `soak` (alone.py) need no peer.
 
 `--python` is an interpreter that has torch, transformers, trl, peft, datasets and accelerate. Needs nothing but the standard library itself.
 """
@@ -25,12 +25,14 @@ import subprocess
 import sys
 import tempfile
 
+import alone
+
 HERE = pathlib.Path(__file__).resolve().parent
 BEGIN, END = "<!-- compare.py: begin -->", "<!-- compare.py: end -->"
 BATCH, LENGTH, PROMPTS = 4, 512, 32
 TOLERANCE = 1e-3
 
-# Name -> what it is, our arguments, the peer's script and arguments, a key to the rate on both sides.
+# Name -> our arguments, the peer's arguments; and in generation, where the rate is in our report.
 TRAINING = {
     "full f32": ([], []),
     "full bf16": (["--bf16"], ["--bf16"]),
@@ -43,6 +45,7 @@ GENERATION = {
     "single stream f32": ([], ["--batch", "1", "--prompts", "2"], "single_stream_tokens_per_s"),
     "single stream bf16": (["--bf16"], ["--bf16", "--batch", "1", "--prompts", "2"], "single_stream_tokens_per_s"),
 }
+ALONE = ["lengths", "memory", "soak"]
 
 
 def arguments():
@@ -55,16 +58,17 @@ def arguments():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
-    names = [*TRAINING, *GENERATION]
+    names = [*TRAINING, *GENERATION, *ALONE]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     return parser.parse_args()
 
 
-def run(command):
+def run(command, threads=None):
     """Runs a program; its JSON, and the largest resident set of its life in bytes."""
+    environment = os.environ | ({"RAYON_NUM_THREADS": str(threads)} if threads else {})
     print("+", *command, file=sys.stderr, flush=True)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as log:
-        child = subprocess.Popen([str(part) for part in command], stdout=out, stderr=log)
+        child = subprocess.Popen([str(part) for part in command], stdout=out, stderr=log, env=environment)
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0), log.seek(0)
@@ -105,18 +109,23 @@ class Comparison:
         self.pairs = scratch / "pairs.jsonl"
         self.order = scratch / "order.json"
         self.plain = without_template(args.model, scratch / "model")
-        self.results = {name: {"ours": [], "peer": []} for name in args.only}
+        self.results = {name: {"ours": [], "peer": []} for name in args.only if name not in ALONE}
         self.versions = {}
         self.limits = []
+        self.data = ["--data", self.pairs, "--max-length", LENGTH]
+        self.alone = []
         make_pairs(args.gsm8k, self.pairs, max(PROMPTS, BATCH * args.steps))
 
+    def bench(self, model, more, threads=None):
+        report, peak = run([self.args.ldalign, "bench", "--model", model, "--batch", BATCH, "--json", *more], threads)
+        if not threads:
+            self.machine = report["machine"] | {"threads": report["threads"]}
+        if report["limits"]:
+            self.limits.append(report["limits"])
+        return report, peak
+
     def ours(self, model, stage, more):
-        report, peak = run([
-            self.args.ldalign, "bench", "--model", model, "--data", self.pairs, "--batch", BATCH, "--max-length", LENGTH,
-            "--steps", self.args.steps, "--stages", f"limits,{stage}", "--json", *more,
-        ])
-        self.machine = report["machine"] | {"threads": report["threads"]}
-        self.limits.append(report["limits"])
+        report, peak = self.bench(model, [*self.data, "--steps", self.args.steps, "--stages", f"limits,{stage}", *more])
         return report[stage], peak
 
     def peer(self, script, model, more):
@@ -127,8 +136,7 @@ class Comparison:
         return report, peak
 
     def once(self):
-        for name in self.args.only:
-            result = self.results[name]
+        for name, result in self.results.items():
             if name in TRAINING:
                 flags, peer_flags = TRAINING[name]
                 report, peak = self.ours(self.plain, "train", flags)
@@ -149,6 +157,16 @@ class Comparison:
                     raise SystemExit(f"prompts have {ours_prompts} tokens here, {report['prompt_tokens']} there")
                 result["peer"].append({"rate": report["new_tokens_per_s"], "peak": peak})
 
+    def by_ourselves(self):
+        bench = lambda *more, threads=None: self.bench(self.plain, more, threads)[0]
+        asked = self.args.only
+        if "lengths" in asked:
+            self.alone += alone.lengths(bench)
+        if "memory" in asked:
+            self.alone += alone.memory(bench)
+        if "soak" in asked:
+            self.alone += alone.soak(bench, self.data)
+
     def median(self, name, side, key):
         return statistics.median(run[key] for run in self.results[name][side])
 
@@ -158,15 +176,21 @@ class Comparison:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(self.versions.items()))
         lines = [
             f"{datetime.date.today()}, {machine['cpu']} ({' '.join(machine['cpu_features'])}), {machine['threads']} threads, "
-            f"{platform.system()}; {versions}; {self.args.model.name}; medians of {len(limits) // len(self.results)}.",
-            "",
-            f"Limits measured in the same runs: f32 products {best('f32', 'gflops'):.0f} GF/s by gemm and "
-            f"{best('own_f32', 'gflops'):.0f} by our kernels, bf16 {best('own_bf16', 'gflops'):.0f}; "
-            f"memory {best('bandwidth', 'read_gb_per_s'):.0f} GB/s read, {best('bandwidth', 'triad_gb_per_s'):.0f} triad.",
-            "",
-            "| | LD-Align | TRL / transformers | times | LD-Align peak | peer's peak | share |",
-            "|---|---|---|---|---|---|---|",
+            f"{platform.system()}; {versions}; {self.args.model.name}; medians of {self.args.repeat}.",
         ]
+        if limits:
+            lines += [
+                "",
+                f"Limits measured in the same runs: f32 products {best('f32', 'gflops'):.0f} GF/s by gemm and "
+                f"{best('own_f32', 'gflops'):.0f} by our kernels, bf16 {best('own_bf16', 'gflops'):.0f}; "
+                f"memory {best('bandwidth', 'read_gb_per_s'):.0f} GB/s read, {best('bandwidth', 'triad_gb_per_s'):.0f} triad.",
+            ]
+        if self.results:
+            lines += [
+                "",
+                "| | LD-Align | TRL / transformers | times | LD-Align peak | peer's peak | share |",
+                "|---|---|---|---|---|---|---|",
+            ]
         for name in self.results:
             ours, peer = self.median(name, "ours", "rate"), self.median(name, "peer", "rate")
             peak, other = self.median(name, "ours", "peak") / 1e9, self.median(name, "peer", "peak") / 1e9
@@ -182,7 +206,7 @@ class Comparison:
                 lines.append(f"| {name} | {gflops:.0f} | {100 * share:.0f} % |")
         for name in trained:
             lines += ["", f"Step by step, {name}:", "", *self.steps(name)]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self.alone]) + "\n"
 
     def steps(self, name):
         keys = ["loss", "logps/chosen", "logps/rejected", "rewards/margins"]
@@ -232,6 +256,7 @@ def main():
         comparison = Comparison(args, pathlib.Path(scratch))
         for _ in range(args.repeat):
             comparison.once()
+        comparison.by_ourselves()
     text = comparison.markdown()
     everything = {"machine": comparison.machine, "versions": comparison.versions, "limits": comparison.limits,
                   "results": comparison.results}
