@@ -84,7 +84,7 @@ impl Pack {
 pub const PASS_TOKENS: usize = 1024;
 
 /// Cuts rows, in order, into parts of at most `most` tokens, and one row at least.
-pub fn cut<'a, T>(mut rows: &'a [T], most: usize, tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &'a [T]> {
+pub fn cut<T>(mut rows: &[T], most: usize, tokens: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let mut sum = 0;
         let fits = |row: &&T| {

@@ -178,7 +178,10 @@ pub fn filled(
     write: impl FnOnce(&mut [f32], bool),
 ) -> Result<Tensor> {
     if let Some(onto) = onto {
-        update(&onto, |out| Ok(write(out, true)))?;
+        update(&onto, |out| {
+            write(out, true);
+            Ok(())
+        })?;
         return Ok(onto);
     }
     // SAFETY: the caller's `write` fills all of it.

@@ -46,14 +46,17 @@ fn recorded(inputs: &[Tensor], seed: &Tensor, op: &dyn Fn(&[Tensor]) -> Result<T
     (numbers(&y), vars.iter().map(|v| numbers(grads.get(v).unwrap())).collect())
 }
 
+/// Gradients by the inputs from the inputs and the gradient of the result.
+type Backward<'a> = &'a dyn Fn(&[Tensor], &Tensor) -> Result<Vec<Tensor>>;
+
 /// Kernels and plain operations, forward and backward, against candle's autograd of the plain forward, and the gradients against
-/// the differences of the results. `backward` gets the inputs and the gradient of the result.
+/// the differences of the results.
 fn check(
     random: &mut Random,
     what: &str,
     inputs: &[Tensor],
     forward: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    backward: &dyn Fn(&[Tensor], &Tensor) -> Result<Vec<Tensor>>,
+    backward: Backward,
 ) {
     let seed = random.tensor(forward(inputs).unwrap().dims());
     let (y, reference) = plain_only::run(|| recorded(inputs, &seed, forward));
