@@ -3,7 +3,7 @@
 use super::{
     Precision,
     pack::{Aligned, Packed, WIDTH, columns_panel, rows_panel},
-    tile::{Bf16, F32, Format, Output, Rows, Sums, block},
+    tile::{Bf16, F32, Format, Output, Place, Rows, Sums, block},
     vector::{Job, MAX_LANES, Vectors},
 };
 use crate::ops::simd::Level;
@@ -13,8 +13,12 @@ use std::ops::Range;
 /// Most words of a chain of products; longer sums are cut into equal chains and those added up, in order.
 /// A part of a result's definition: changing it changes bits.
 const CHAIN: usize = 1024;
-/// Bytes of packed panels that a task keeps in the second-level cache while the other operand passes.
-const CACHE: usize = 512 << 10;
+/// Bytes of rows that a task keeps in the second-level cache while the panels pass.
+const CACHE: usize = 256 << 10;
+/// Bytes of both operands that all tasks read at about the same time, for the last-level cache.
+const SHARED_CACHE: usize = 8 << 20;
+/// Tasks per thread, so that all end at about the same time.
+const TASKS: usize = 4;
 /// Words of weights packed at a time, for the first-level cache.
 const STRIP: usize = 128;
 /// Products of this many words or fewer are not worth another thread.
@@ -36,19 +40,21 @@ pub enum Operand<'a> {
 
 /// Products of `n` rows of `b` with all lanes of packed panels.
 pub fn multiply(a: &Packed, b: Operand, n: usize, out: Output, add: bool) {
-    let (panels, steps) = (a.panels(), a.steps);
-    let panel = chain(steps) * WIDTH * a.vector * size_of::<f32>();
-    let groups = panels.div_ceil((CACHE / panel).max(1));
+    let (panels, steps, threads) = (a.panels(), a.steps, rayon::current_num_threads());
+    let length = chain(steps);
     let units = n.div_ceil(a.vector);
-    let threads = rayon::current_num_threads();
     let serial = a.lanes * n * steps <= SERIAL;
-    let parts = if serial { 1 } else { (8 * threads).div_ceil(groups).next_multiple_of(threads).min(units) };
+    let wanted = if serial { 1 } else { TASKS * threads };
+    let parts = (units * a.vector * length * size_of::<f32>()).div_ceil(CACHE);
+    let parts = parts.max(wanted.min(units.div_ceil(2))).next_multiple_of(threads).min(units);
+    let groups = wanted.div_ceil(parts).min(panels);
     let split = |i: usize, of: usize, total: usize| total * i / of..total * (i + 1) / of;
-    let work = |scratch: &mut Aligned, task: usize| {
+    let work = |scratch: &mut Aligned, chains: &Range<usize>, task: usize| {
         let rows = split(task % parts, parts, units);
         a.level.run(Blocks {
             a,
             b,
+            chains: chains.clone(),
             panels: split(task / parts, groups, panels),
             rows: rows.start * a.vector..n.min(rows.end * a.vector),
             n,
@@ -57,20 +63,29 @@ pub fn multiply(a: &Packed, b: Operand, n: usize, out: Output, add: bool) {
             scratch: scratch.get_mut(),
         });
     };
+    let room = if let Operand::Columns(..) = b { units.div_ceil(parts) * a.vector * length } else { 0 };
     // SAFETY: packing writes what the tiles read.
-    let scratch = || unsafe { Aligned::uninit(MAX_LANES * chain(steps)) };
-    let tasks = groups * parts;
-    if serial {
-        (0..tasks).for_each(|task| work(&mut scratch(), task));
-    } else {
-        (0..tasks).into_par_iter().with_max_len(1).for_each_init(scratch, work);
+    let scratch = || unsafe { Aligned::uninit(room) };
+    // Tasks go through long sums together, so that what they read of both operands is in the shared cache.
+    let together = (SHARED_CACHE / ((a.lanes + n) * length * size_of::<f32>())).max(1) * length;
+    for start in (0..steps).step_by(together) {
+        let chains = start..steps.min(start + together);
+        if serial {
+            let mut scratch = scratch();
+            (0..groups * parts).for_each(|task| work(&mut scratch, &chains, task));
+        } else {
+            let tasks = (0..groups * parts).into_par_iter().with_max_len(1);
+            tasks.for_each_init(scratch, |scratch, task| work(scratch, &chains, task));
+        }
     }
 }
 
-/// A task of [`multiply`].
+/// A task of [`multiply`]: a block of rows that stays in the cache while the panels pass.
 struct Blocks<'a> {
     a: &'a Packed,
     b: Operand<'a>,
+    /// Words of the sums, a whole number of chains.
+    chains: Range<usize>,
     panels: Range<usize>,
     rows: Range<usize>,
     n: usize,
@@ -98,59 +113,64 @@ impl Blocks<'_> {
     /// As for [`Job::run`].
     #[inline(always)]
     unsafe fn go<S: Vectors, F: Format>(self) {
-        let steps = self.a.steps;
-        let mut sums = Sums::new();
-        for start in (0..steps).step_by(chain(steps)) {
+        let (steps, first) = (self.a.steps, self.rows.start);
+        for start in self.chains.clone().step_by(chain(steps)) {
             let length = chain(steps).min(steps - start);
-            for row in self.rows.clone().step_by(S::LANES) {
-                let count = S::LANES.min(self.rows.end - row);
-                match self.b {
-                    Operand::Rows(words) => {
-                        assert!(words.len() == 4 * self.n * steps);
-                        let start_of = words.as_ptr().cast::<f32>();
-                        // SAFETY: row + count <= n rows of `steps` words.
-                        unsafe {
-                            let rows = Rows { start: start_of.add(row * steps + start), stride: steps, step: 1 };
-                            self.panels::<S, F>(rows, (start, length), (row, count), &mut sums);
-                        }
+            match self.b {
+                Operand::Rows(words) => {
+                    assert!(words.len() == 4 * self.n * steps);
+                    let from = words.as_ptr().cast::<f32>();
+                    // SAFETY: rows below n lie inside the operand.
+                    unsafe {
+                        self.panels::<S, F>(start, length, |row| Rows {
+                            start: from.add(row * steps + start),
+                            stride: steps,
+                            step: 1,
+                        });
                     }
-                    Operand::Columns(numbers, height) => {
-                        assert!(numbers.len() == height * self.n && self.scratch.len() >= S::LANES * length);
-                        let first = start * F::DEPTH;
-                        let height = (length * F::DEPTH).min(height - first);
-                        let scratch = self.scratch.as_ptr().cast_mut();
-                        // SAFETY: the columns and rows lie inside the matrix, the result inside the scratch memory.
-                        unsafe {
-                            let from = numbers.as_ptr().add(first * self.n + row);
-                            columns_panel::<S, F>(from, self.n, count, height, scratch);
-                            let rows = Rows { start: scratch, stride: 1, step: S::LANES };
-                            self.panels::<S, F>(rows, (start, length), (row, count), &mut sums);
-                        }
+                }
+                Operand::Columns(numbers, height) => {
+                    let room = self.rows.len().next_multiple_of(S::LANES) * length;
+                    assert!(numbers.len() == height * self.n && self.scratch.len() >= room);
+                    let top = start * F::DEPTH;
+                    let height = (length * F::DEPTH).min(height - top);
+                    let packed = self.scratch.as_ptr().cast_mut();
+                    // SAFETY: the columns and rows lie inside the matrix, the result inside the scratch memory.
+                    unsafe {
+                        let from = numbers.as_ptr().add(top * self.n + first);
+                        let places = (S::LANES, S::LANES * length);
+                        columns_panel::<S, F>(from, self.n, self.rows.len(), height, packed, places);
+                        self.panels::<S, F>(start, length, |row| Rows {
+                            start: packed.add((row - first) * length),
+                            stride: 1,
+                            step: S::LANES,
+                        });
                     }
                 }
             }
         }
     }
 
-    /// One block of rows against all panels of the task.
+    /// One chain of all rows against all panels of the task.
     ///
     /// # Safety
     /// As for [`Job::run`]; the rows are readable for the length.
     #[inline(always)]
-    unsafe fn panels<S: Vectors, F: Format>(
-        &self,
-        rows: Rows,
-        (start, length): (usize, usize),
-        (row, count): (usize, usize),
-        sums: &mut Sums,
-    ) {
+    unsafe fn panels<S: Vectors, F: Format>(&self, start: usize, length: usize, rows: impl Fn(usize) -> Rows) {
+        let mut sums = Sums::new();
+        let add = self.add || start > 0;
         for panel in self.panels.clone() {
             let (words, vectors, lane, lanes) = self.a.panel(panel);
             let words = &words[start * vectors * S::LANES..][..length * vectors * S::LANES];
-            // SAFETY: the caller's promise; the panel's words are sliced for the length; tasks own disjoint parts.
-            unsafe {
-                block::<S, F>(words.as_ptr(), vectors, rows, count, length, sums);
-                self.out.put::<S>(sums, vectors, (row, count), (lane, lanes), self.add || start > 0);
+            for row in self.rows.clone().step_by(S::LANES) {
+                let count = S::LANES.min(self.rows.end - row);
+                let place = Place { row, rows: count, lane, lanes };
+                // SAFETY: the caller's promise; the panel's words are sliced for the length; tasks own disjoint parts.
+                unsafe {
+                    self.out.prefetch::<S>(place);
+                    block::<S, F>(words.as_ptr(), vectors, rows(row), count, length, &mut sums, true);
+                    self.out.put::<S>(&sums, vectors, place, add);
+                }
             }
         }
     }
@@ -234,22 +254,24 @@ impl Strips<'_> {
                             Operand::Rows(words) => {
                                 assert!(words.len() == 4 * self.n * steps);
                                 let from = words.as_ptr().cast::<f32>().add(column * steps + strip);
-                                rows_panel::<S, F32>(from, steps, lanes, length, panel);
+                                rows_panel::<S, F32>(from, steps, lanes, length, panel, lanes * steps);
                             }
                             Operand::Columns(numbers, height) => {
                                 assert!(numbers.len() == height * self.n);
                                 let first = strip * F::DEPTH;
                                 let height = (length * F::DEPTH).min(height - first);
                                 let from = numbers.as_ptr().add(first * self.n + column);
-                                columns_panel::<S, F>(from, self.n, lanes, height, panel);
+                                let places = (vectors * S::LANES, S::LANES);
+                                columns_panel::<S, F>(from, self.n, lanes, height, panel, places);
                             }
                         }
                         let rows = Rows { start: x.as_ptr().add(strip), stride: steps, step: 1 };
-                        block::<S, F>(panel, vectors, rows, self.m, length, &mut sums);
+                        block::<S, F>(panel, vectors, rows, self.m, length, &mut sums, strip == start);
                     }
                 }
+                let place = Place { row: 0, rows: self.m, lane: column, lanes };
                 // SAFETY: tasks own disjoint columns.
-                unsafe { self.out.put::<S>(&mut sums, vectors, (0, self.m), (column, lanes), self.add || start > 0) };
+                unsafe { self.out.put::<S>(&sums, vectors, place, self.add || start > 0) };
             }
         }
     }

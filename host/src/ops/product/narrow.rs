@@ -1,5 +1,8 @@
 //! Rounding to bf16.
 
+// Loops over indices of several arrays of registers are what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
 use super::{
     Precision,
     pack::transpose,

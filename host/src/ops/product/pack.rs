@@ -1,5 +1,8 @@
 //! Operands packed so that each step of a product reads adjacent vectors.
 
+// Loops over indices of several arrays of registers are what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
 use super::{
     Precision,
     tile::{Bf16, F32, Format},
@@ -10,6 +13,11 @@ use rayon::prelude::*;
 
 /// Vectors of a panel at each step; the last panel may have fewer.
 pub const WIDTH: usize = 3;
+
+/// How many rows ahead of use columns are asked for.
+const ROWS_AHEAD: usize = 8;
+/// How many numbers ahead of use rows are asked for.
+const NUMBERS_AHEAD: usize = 64;
 
 /// Where the lanes of a packed operand lie in a row-major matrix.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,17 +143,27 @@ impl Job for Pack<'_> {
         // SAFETY: the caller's promise; the lanes lie inside the matrix, and the panel inside `to` by the assertion.
         unsafe {
             let from = numbers.as_ptr();
+            let places = (vectors * S::LANES, S::LANES);
             match (self.lanes_are, self.precision) {
-                (Lanes::Rows, Precision::F32) => rows_panel::<S, F32>(from.add(first * cols), cols, lanes, cols, to),
-                (Lanes::Rows, Precision::Bf16) => rows_panel::<S, Bf16>(from.add(first * cols), cols, lanes, cols, to),
-                (Lanes::Columns, Precision::F32) => columns_panel::<S, F32>(from.add(first), cols, lanes, rows, to),
-                (Lanes::Columns, Precision::Bf16) => columns_panel::<S, Bf16>(from.add(first), cols, lanes, rows, to),
+                (Lanes::Rows, Precision::F32) => {
+                    rows_panel::<S, F32>(from.add(first * cols), cols, lanes, cols, to, NUMBERS_AHEAD)
+                }
+                (Lanes::Rows, Precision::Bf16) => {
+                    rows_panel::<S, Bf16>(from.add(first * cols), cols, lanes, cols, to, NUMBERS_AHEAD)
+                }
+                (Lanes::Columns, Precision::F32) => {
+                    columns_panel::<S, F32>(from.add(first), cols, lanes, rows, to, places)
+                }
+                (Lanes::Columns, Precision::Bf16) => {
+                    columns_panel::<S, Bf16>(from.add(first), cols, lanes, rows, to, places)
+                }
             }
         }
     }
 }
 
-/// Packs `lanes` rows of `length` numbers that lie `stride` apart. Missing numbers are zero.
+/// Packs `lanes` rows of `length` numbers that lie `stride` apart. Missing numbers are zero. Asks for memory `ahead`
+/// numbers before it is needed.
 ///
 /// # Safety
 /// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors for
@@ -157,20 +175,23 @@ pub unsafe fn rows_panel<S: Vectors, F: Format>(
     lanes: usize,
     length: usize,
     to: *mut f32,
+    ahead: usize,
 ) {
     let n = S::LANES;
     let width = lanes.next_multiple_of(n);
     let steps = length.div_ceil(F::DEPTH);
-    for column in (0..length).step_by(n) {
-        let columns = n.min(length - column);
-        let first = column / F::DEPTH;
-        for lane in (0..lanes).step_by(n) {
+    for lane in (0..lanes).step_by(n) {
+        for column in (0..length).step_by(n) {
+            let columns = n.min(length - column);
+            let first = column / F::DEPTH;
             // SAFETY: the caller's promises; rows and columns are inside by the minima taken.
             unsafe {
                 let mut m = [S::zero(); MAX_LANES];
                 for r in 0..n {
                     if lane + r < lanes {
-                        m[r] = part::<S>(from.add((lane + r) * stride + column), columns);
+                        let row = from.add((lane + r) * stride + column);
+                        S::prefetch_far(row.wrapping_add(ahead));
+                        m[r] = part::<S>(row, columns);
                     }
                 }
                 transpose::<S>(&mut m);
@@ -185,7 +206,8 @@ pub unsafe fn rows_panel<S: Vectors, F: Format>(
     }
 }
 
-/// Packs `lanes` columns of `length` numbers; rows lie `stride` apart. Missing numbers are zero.
+/// Packs `lanes` columns of `length` numbers; rows lie `stride` apart. Missing numbers are zero. The words of one step
+/// lie `places.0` after those of the step before, and a vector `places.1` after the vector of the lanes before.
 ///
 /// # Safety
 /// As for [`rows_panel`].
@@ -196,18 +218,19 @@ pub unsafe fn columns_panel<S: Vectors, F: Format>(
     lanes: usize,
     length: usize,
     to: *mut f32,
+    places: (usize, usize),
 ) {
     let n = S::LANES;
-    let width = lanes.next_multiple_of(n);
     for (s, row) in (0..length).step_by(F::DEPTH).enumerate() {
-        for lane in (0..lanes).step_by(n) {
+        for (v, lane) in (0..lanes).step_by(n).enumerate() {
             let columns = n.min(lanes - lane);
             // SAFETY: the caller's promises; rows and columns are inside by the minima taken.
             unsafe {
+                S::prefetch(from.wrapping_add((row + ROWS_AHEAD) * stride + lane));
                 let first = part::<S>(from.add(row * stride + lane), columns);
                 let last = row + F::DEPTH - 1;
                 let second = if last < length { part::<S>(from.add(last * stride + lane), columns) } else { S::zero() };
-                S::store(to.add(s * width + lane), F::word::<S>(first, second));
+                S::store(to.add(s * places.0 + v * places.1), F::word::<S>(first, second));
             }
         }
     }

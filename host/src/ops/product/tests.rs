@@ -48,8 +48,8 @@ fn assert_close(got: &[f32], expected: &[(f64, f64)], what: &str) {
     }
 }
 
-/// Shapes that end inside vectors, tiles, panels, strips and chains.
-const SHAPES: [[usize; 3]; 16] = [
+/// Shapes [m, n, k] that end inside vectors, tiles, panels, strips and chains; the last one is more than tasks share.
+const SHAPES: [[usize; 3]; 17] = [
     [1, 1, 1],
     [1, 5, 3],
     [2, 49, 130],
@@ -66,49 +66,44 @@ const SHAPES: [[usize; 3]; 16] = [
     [97, 45, 96],
     [113, 200, 70],
     [12, 21, 2500],
+    [20, 1100, 2100],
 ];
 
-/// Every product of one shape, as written out and as computed.
-fn each_product(
-    level: Level,
-    [m, n, k]: [usize; 3],
-    precision: Precision,
-    check: &mut dyn FnMut(&str, &[f32], &[(f64, f64)]),
-) {
+#[test]
+fn products_equal_sums_in_f64() {
+    for shape in SHAPES {
+        for precision in PRECISIONS {
+            for add in [false, true] {
+                check_products(shape, precision, add);
+            }
+        }
+    }
+}
+
+/// Every product of one shape at every level.
+fn check_products([m, n, k]: [usize; 3], precision: Precision, add: bool) {
     let (x, w) = (numbers(1, m * k), numbers(2, n * k));
-    let (xr, wr) = (rounded(&x, precision), rounded(&w, precision));
+    let start = if add { numbers(3, m * n) } else { vec![0.0; m * n] };
+    let fresh = || if add { start.clone() } else { vec![f32::NAN; m * n] };
+    let expected = reference(&rounded(&x, precision), &rounded(&w, precision), [m, n, k], &start);
     let narrow: Vec<bf16> = w.iter().map(|x| bf16::from_f32(*x)).collect();
-    let w_t = transposed(&w, n, k);
+    // The sum of a gradient goes over the rows: those are the columns here.
+    let (x_t, w_t) = (transposed(&x, m, k), transposed(&w, n, k));
     let forms = match precision {
         Precision::F32 => vec![Weights::F32(&w), Weights::F32Transposed(&w_t)],
         Precision::Bf16 => vec![Weights::Bf16(&narrow)],
     };
-    for add in [false, true] {
-        let start = if add { numbers(3, m * n) } else { vec![0.0; m * n] };
-        let expected = reference(&xr, &wr, [m, n, k], &start);
-        let fresh = || if add { start.clone() } else { vec![f32::NAN; m * n] };
+    for level in Level::available() {
+        let what = format!("{level:?} {precision:?} {m}x{n}x{k} add {add}");
         let panels = Panels::at(level, &x, k, precision);
         for (i, form) in forms.iter().enumerate() {
             let mut out = fresh();
             panels.times(*form, n, &mut out, add);
-            check(&format!("{level:?} {precision:?} form {i} {m}x{n}x{k} add {add}"), &out, &expected);
+            assert_close(&out, &expected, &format!("{what}, weights {i}"));
         }
-        // The gradient's sum goes over its rows: those are the columns here.
         let mut out = fresh();
-        let (dy, x) = (transposed(&x, m, k), transposed(&w, n, k));
-        weight_gradient_at(level, &dy, &x, [k, m, n], precision, &mut out, add);
-        check(&format!("{level:?} {precision:?} gradient {m}x{n}x{k} add {add}"), &out, &expected);
-    }
-}
-
-#[test]
-fn products_equal_sums_in_f64() {
-    for level in Level::available() {
-        for precision in PRECISIONS {
-            for shape in SHAPES {
-                each_product(level, shape, precision, &mut |what, got, expected| assert_close(got, expected, what));
-            }
-        }
+        weight_gradient_at(level, &x_t, &w_t, [k, m, n], precision, &mut out, add);
+        assert_close(&out, &expected, &format!("{what}, gradient"));
     }
 }
 

@@ -1,5 +1,8 @@
 //! The innermost loops: a tile of sums in registers, and its way to the result.
 
+// Loops over indices of several arrays of registers are what the compiler unrolls.
+#![allow(clippy::needless_range_loop)]
+
 use super::{
     super::buffer::Shared,
     pack::{WIDTH, transpose},
@@ -65,6 +68,9 @@ impl Sums {
     }
 }
 
+/// How many rows ahead of use the memory of rows is asked for: they follow each other, so it is read in one stream.
+const ROWS_AHEAD: usize = 16;
+
 /// Rows of words that are broadcast, one word at a time, to the lanes of a panel.
 #[derive(Clone, Copy)]
 pub struct Rows {
@@ -76,7 +82,7 @@ pub struct Rows {
     pub step: usize,
 }
 
-/// `sums += rows * panel` over `steps` words.
+/// `sums = rows * panel` over `steps` words, or `sums +=` unless `fresh`.
 ///
 /// # Safety
 /// As for [`Vectors`]; `panel` holds `vectors` vectors for each step, `rows` has `count` rows, at most as many as a vector
@@ -89,13 +95,14 @@ pub unsafe fn block<S: Vectors, F: Format>(
     count: usize,
     steps: usize,
     sums: &mut Sums,
+    fresh: bool,
 ) {
     // SAFETY: the caller's promises.
     unsafe {
         match vectors {
-            1 => tall::<S, F, 1>(panel, rows, count, steps, sums),
-            2 => tall::<S, F, 2>(panel, rows, count, steps, sums),
-            _ => tall::<S, F, WIDTH>(panel, rows, count, steps, sums),
+            1 => tall::<S, F, 1>(panel, rows, count, steps, sums, fresh),
+            2 => tall::<S, F, 2>(panel, rows, count, steps, sums, fresh),
+            _ => tall::<S, F, WIDTH>(panel, rows, count, steps, sums, fresh),
         }
     }
 }
@@ -109,6 +116,7 @@ unsafe fn tall<S: Vectors, F: Format, const V: usize>(
     count: usize,
     steps: usize,
     sums: &mut Sums,
+    fresh: bool,
 ) {
     let mut row = 0;
     while row < count {
@@ -117,10 +125,10 @@ unsafe fn tall<S: Vectors, F: Format, const V: usize>(
             let rows = Rows { start: rows.start.add(row * rows.stride), ..rows };
             let sums = sums.0.as_mut_ptr().add(row * V * S::LANES);
             row += match count - row {
-                8.. if S::ROWS == 8 => tile::<S, F, 8, V>(panel, rows, steps, sums),
-                4.. => tile::<S, F, 4, V>(panel, rows, steps, sums),
-                2.. => tile::<S, F, 2, V>(panel, rows, steps, sums),
-                _ => tile::<S, F, 1, V>(panel, rows, steps, sums),
+                8.. if S::ROWS == 8 => tile::<S, F, 8, V>(panel, rows, steps, sums, fresh),
+                4.. => tile::<S, F, 4, V>(panel, rows, steps, sums, fresh),
+                2.. => tile::<S, F, 2, V>(panel, rows, steps, sums, fresh),
+                _ => tile::<S, F, 1, V>(panel, rows, steps, sums, fresh),
             };
         }
     }
@@ -136,6 +144,7 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
     rows: Rows,
     steps: usize,
     sums: *mut f32,
+    fresh: bool,
 ) -> usize {
     // Steps between requests for memory ahead: a line of each row.
     const LINE: usize = 16;
@@ -143,21 +152,24 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
     unsafe {
         let row: [*const f32; R] = std::array::from_fn(|r| rows.start.add(r * rows.stride));
         let mut acc = [[S::zero(); V]; R];
-        for r in 0..R {
-            for v in 0..V {
-                acc[r][v] = S::load(sums.add((r * V + v) * S::LANES));
-            }
-        }
-        let mut panel = panel;
-        let mut s = 0;
-        while s < steps {
-            let end = steps.min(s + LINE);
-            if rows.step == 1 {
-                for row in row {
-                    S::prefetch(row.wrapping_add(R * rows.stride + s));
+        if !fresh {
+            for r in 0..R {
+                for v in 0..V {
+                    acc[r][v] = S::load(sums.add((r * V + v) * S::LANES));
                 }
             }
-            while s < end {
+        }
+        let mut s = 0;
+        while s < steps {
+            // A constant length lets the compiler count down one register.
+            let line = LINE.min(steps - s);
+            if rows.step == 1 {
+                for row in row {
+                    S::prefetch_far(row.wrapping_add(ROWS_AHEAD * rows.stride + s));
+                }
+            }
+            for _ in 0..line {
+                let panel = panel.add(s * V * S::LANES);
                 let mut a = [S::zero(); V];
                 for v in 0..V {
                     a[v] = S::load(panel.add(v * S::LANES));
@@ -168,7 +180,6 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
                         acc[r][v] = F::add::<S>(acc[r][v], a[v], b);
                     }
                 }
-                panel = panel.add(V * S::LANES);
                 s += 1;
             }
         }
@@ -179,6 +190,15 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
         }
     }
     R
+}
+
+/// Where the sums of a block belong.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub row: usize,
+    pub rows: usize,
+    pub lane: usize,
+    pub lanes: usize,
 }
 
 /// A row-major matrix that takes results.
@@ -193,42 +213,52 @@ pub struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Moves the sums of a block there, or adds them, and clears them. The block's rows start at `row`, its lanes at `lane`.
+    /// Asks for the memory of a block before it is needed.
+    ///
+    /// # Safety
+    /// As for [`put`](Self::put).
+    #[inline(always)]
+    pub unsafe fn prefetch<S: Vectors>(self, at: Place) {
+        let (rows, columns) = if self.lanes_are_rows { (at.lanes, at.rows) } else { (at.rows, at.lanes) };
+        let (row, column) = if self.lanes_are_rows { (at.lane, at.row) } else { (at.row, at.lane) };
+        for r in row..row + rows {
+            let start = r * self.width + column;
+            // SAFETY: the caller's promise.
+            unsafe {
+                let line = self.to.part(start..start + columns);
+                for i in (0..columns).step_by(16) {
+                    S::prefetch(line.as_ptr().wrapping_add(i));
+                }
+            }
+        }
+    }
+
+    /// Moves the sums of a block there, or adds them.
     ///
     /// # Safety
     /// As for [`Vectors`]; no other task writes this part.
     #[inline(always)]
-    pub unsafe fn put<S: Vectors>(
-        self,
-        sums: &mut Sums,
-        vectors: usize,
-        (row, rows): (usize, usize),
-        (lane, lanes): (usize, usize),
-        add: bool,
-    ) {
+    pub unsafe fn put<S: Vectors>(self, sums: &Sums, vectors: usize, at: Place, add: bool) {
         let n = S::LANES;
         // SAFETY: the caller's promises; a block has at most `n` rows of `vectors` vectors, which `Sums` has room for.
         unsafe {
             if !self.lanes_are_rows {
-                for r in 0..rows {
-                    self.row::<S>(row + r, lane, &sums.0[r * vectors * n..][..lanes], add);
+                for r in 0..at.rows {
+                    self.row::<S>(at.row + r, at.lane, &sums.0[r * vectors * n..][..at.lanes], add);
                 }
             } else {
-                for first in (0..lanes).step_by(n) {
+                for first in (0..at.lanes).step_by(n) {
                     let mut m = [S::zero(); MAX_LANES];
                     for r in 0..n {
                         m[r] = S::load(sums.0.as_ptr().add(r * vectors * n + first));
                     }
                     transpose::<S>(&mut m);
-                    for (l, v) in m.into_iter().enumerate().take(n.min(lanes - first)) {
+                    for (l, v) in m.into_iter().enumerate().take(n.min(at.lanes - first)) {
                         let mut line = [0.0; MAX_LANES];
                         S::store(line.as_mut_ptr(), v);
-                        self.row::<S>(lane + first + l, row, &line[..rows], add);
+                        self.row::<S>(at.lane + first + l, at.row, &line[..at.rows], add);
                     }
                 }
-            }
-            for i in 0..n * vectors {
-                S::store(sums.0.as_mut_ptr().add(i * n), S::zero());
             }
         }
     }

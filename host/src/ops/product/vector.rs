@@ -33,9 +33,12 @@ pub trait Vectors: Copy {
     unsafe fn store_bf16(p: *mut u16, v: Self::V);
     /// a0 b0 a1 b1 ..., first and second half.
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
-    /// Asks for the line at `p`, which need not be readable.
+    /// Asks for the line at `p`, which need not be readable, in the first-level cache.
     #[inline(always)]
     unsafe fn prefetch(_p: *const f32) {}
+    /// Asks for it in the second-level cache.
+    #[inline(always)]
+    unsafe fn prefetch_far(_p: *const f32) {}
 }
 
 /// Work compiled for each level.
