@@ -5,13 +5,15 @@
 
 use super::{
     Precision,
-    pack::transpose,
+    pack::{part, transpose},
     vector::{Job, MAX_LANES, Vectors},
 };
 use crate::ops::simd::Level;
 use half::bf16;
 use rayon::prelude::*;
 
+/// How many rows ahead of use a matrix to transpose is asked for.
+const ROWS_AHEAD: usize = 64;
 /// Numbers that one task rounds.
 const CHUNK: usize = 1 << 15;
 
@@ -89,22 +91,27 @@ impl Job for Narrow<'_> {
             // SAFETY: the caller's promise; chunks of a vector's length.
             unsafe { S::store_bf16(to.as_mut_ptr().cast(), S::load(from.as_ptr())) };
         }
-        // SAFETY: the caller's promise.
-        unsafe { narrow_rest::<S>(from.remainder(), to.into_remainder()) };
+        let (from, to) = (from.remainder(), to.into_remainder());
+        // SAFETY: the caller's promise; the part has the length given.
+        unsafe { store_part::<S>(to, part::<S>(from.as_ptr(), from.len())) };
     }
 }
 
-/// Rounds fewer numbers than a vector has, by the same instruction.
+/// Stores the first lanes of a vector, rounded.
 ///
 /// # Safety
 /// As for [`Vectors`].
 #[inline(always)]
-unsafe fn narrow_rest<S: Vectors>(from: &[f32], to: &mut [bf16]) {
-    let (mut wide, mut narrow) = ([0.0; MAX_LANES], [bf16::ZERO; MAX_LANES]);
-    wide[..from.len()].copy_from_slice(from);
+unsafe fn store_part<S: Vectors>(to: &mut [bf16], v: S::V) {
     // SAFETY: the caller's promise; both have room for a vector.
-    unsafe { S::store_bf16(narrow.as_mut_ptr().cast(), S::load(wide.as_ptr())) };
-    to.copy_from_slice(&narrow[..to.len()]);
+    unsafe {
+        if to.len() == S::LANES {
+            return S::store_bf16(to.as_mut_ptr().cast(), v);
+        }
+        let mut all = [bf16::ZERO; MAX_LANES];
+        S::store_bf16(all.as_mut_ptr().cast(), v);
+        to.copy_from_slice(&all[..to.len()]);
+    }
 }
 
 /// Rounds columns into rows.
@@ -119,39 +126,41 @@ struct NarrowColumns<'a> {
 impl Job for NarrowColumns<'_> {
     type Output = ();
     #[inline(always)]
-    unsafe fn run<S: Vectors>(self) {
-        let Self { from, first, rows, cols, to } = self;
-        let n = S::LANES;
-        let columns = to.len() / rows;
-        for row in (0..rows).step_by(n) {
-            for column in (0..columns).step_by(n) {
-                let (height, width) = (n.min(rows - row), n.min(columns - column));
-                // SAFETY: the caller's promise; lines have room for a vector.
-                unsafe {
-                    let mut m = [S::zero(); MAX_LANES];
-                    for r in 0..n {
-                        if r < height {
-                            let line = &from[(row + r) * cols + first + column..][..width];
-                            m[r] = if width == n {
-                                S::load(line.as_ptr())
-                            } else {
-                                let mut wide = [0.0; MAX_LANES];
-                                wide[..width].copy_from_slice(line);
-                                S::load(wide.as_ptr())
-                            };
-                        }
-                    }
-                    transpose::<S>(&mut m);
-                    for (c, v) in m.into_iter().enumerate().take(width) {
-                        let to = &mut to[(column + c) * rows + row..][..height];
-                        if height == n {
-                            S::store_bf16(to.as_mut_ptr().cast(), v);
-                        } else {
-                            let mut narrow = [bf16::ZERO; MAX_LANES];
-                            S::store_bf16(narrow.as_mut_ptr().cast(), v);
-                            to.copy_from_slice(&narrow[..height]);
-                        }
-                    }
+    unsafe fn run<S: Vectors>(mut self) {
+        let columns = self.to.len() / self.rows;
+        // Two squares fill lines of the result.
+        for pair in (0..self.rows).step_by(2 * S::LANES) {
+            for column in (0..columns).step_by(S::LANES) {
+                for row in (pair..self.rows.min(pair + 2 * S::LANES)).step_by(S::LANES) {
+                    // SAFETY: the caller's promise.
+                    unsafe { self.square::<S>(row, column, S::LANES.min(columns - column)) };
+                }
+            }
+        }
+    }
+}
+
+impl NarrowColumns<'_> {
+    /// # Safety
+    /// As for [`Job::run`].
+    #[inline(always)]
+    unsafe fn square<S: Vectors>(&mut self, row: usize, column: usize, width: usize) {
+        let Self { from, first, rows, cols, .. } = *self;
+        let height = S::LANES.min(rows - row);
+        // SAFETY: the caller's promise; the slices have the lengths given.
+        unsafe {
+            let mut m = [S::zero(); MAX_LANES];
+            for r in 0..S::LANES {
+                if r < height {
+                    let line = &from[(row + r) * cols + first + column..][..width];
+                    S::prefetch_far(line.as_ptr().wrapping_add(ROWS_AHEAD * cols));
+                    m[r] = part::<S>(line.as_ptr(), width);
+                }
+            }
+            transpose::<S>(&mut m);
+            for c in 0..S::LANES {
+                if c < width {
+                    store_part::<S>(&mut self.to[(column + c) * rows + row..][..height], m[c]);
                 }
             }
         }

@@ -241,7 +241,7 @@ pub unsafe fn columns_panel<S: Vectors, F: Format>(
 /// # Safety
 /// As for [`Vectors`]; `p` is readable for `count` numbers.
 #[inline(always)]
-unsafe fn part<S: Vectors>(p: *const f32, count: usize) -> S::V {
+pub unsafe fn part<S: Vectors>(p: *const f32, count: usize) -> S::V {
     // SAFETY: the caller's promise.
     unsafe {
         if count == S::LANES {

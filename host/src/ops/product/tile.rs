@@ -253,10 +253,12 @@ impl Output<'_> {
                         m[r] = S::load(sums.0.as_ptr().add(r * vectors * n + first));
                     }
                     transpose::<S>(&mut m);
-                    for (l, v) in m.into_iter().enumerate().take(n.min(at.lanes - first)) {
-                        let mut line = [0.0; MAX_LANES];
-                        S::store(line.as_mut_ptr(), v);
-                        self.row::<S>(at.lane + first + l, at.row, &line[..at.rows], add);
+                    for l in 0..n {
+                        if first + l < at.lanes {
+                            let mut line = [0.0; MAX_LANES];
+                            S::store(line.as_mut_ptr(), m[l]);
+                            self.row::<S>(at.lane + first + l, at.row, &line[..at.rows], add);
+                        }
                     }
                 }
             }
