@@ -1,21 +1,24 @@
 //! How much memory a run will need, in closed form from the model's shape: printed by `check` before anything is loaded.
 //!
-//! All tensors are f32. With P parameters, of which A are trained, N tokens in the largest training pass (prompts once, their
-//! responses after them), S of them in responses, L layers, hidden width h, feed-forward width f, widths a of all query heads
-//! and k of all key heads, vocabulary V:
+//! With P parameters, of which A are trained, L layers, hidden width h, feed-forward width f, width k of all key heads,
+//! vocabulary V, in bytes:
 //!
-//! - weights: 4 (P + adapters); gradients: 4 A; AdamW's two moments: 8 A;
-//! - layer inputs kept for the backward pass: 4 N h (L + 1);
-//! - the one layer that is recomputed, its activations and their gradients: 8 N (6 h + 3 a + 3 k + 3 f);
-//! - head: rows that predict and their gradients, 24 S h, and one chunk of logits, 4 min(S V, 2^24);
-//! - generation, B sequences of up to C tokens: keys and values 8 B C L k, logits 4 B V.
+//! - weights: 4 each, adapters too; in bf16 frozen matrices have 2, and all matrices a copy that products read, 2 each;
+//! - gradients: 4 A; AdamW's two moments: 8 A;
+//! - a pass has N tokens, S of them in responses: as many of a step's as fit the activations' budget, and a whole row at least. Of every
+//!   layer it keeps what the backward pass reads or, where that does not fit, the layer's input, 4 N h;
+//! - at the head, it holds logits of up to S tokens and a packed copy of their gradient, and hidden states, 20 S h;
+//! - in a layer's backward pass, what that reads and 4 N (2 f + 4 h) of its own;
+//! - generation, B sequences of up to C tokens (rounded up to a power of two): keys and values 8 B C L k, logits 4 B V.
 //!
-//! Training and generation do not overlap, so the peak is the weights and the larger of the two.
+//! Gradients come into being as activations go, so the peak of a pass is the largest of three moments: at the head, in the highest
+//! layer and in the lowest. Training and generation do not overlap, so the peak of all is the weights and the larger of the two.
 
 use crate::{
     Result,
     config::{GenerateConfig, TrainConfig},
-    model::{ModelConfig, lora_targets},
+    model::{ModelConfig, activation_budget, lora_targets},
+    ops::{Precision, Wanted, logit_rows},
 };
 use serde::Serialize;
 use std::fmt;
@@ -33,7 +36,7 @@ pub struct Estimate {
     pub gradients: u64,
     /// Optimizer state.
     pub optimizer: u64,
-    /// Kept layer inputs, the layer being recomputed, and the head.
+    /// What a pass needs at its peak beyond all of the above.
     pub activations: u64,
     /// Keys and values while generating.
     pub generation: u64,
@@ -56,6 +59,7 @@ impl Estimate {
     /// Estimates a run that trains, and generates if it does that. Fails where `train.lora` names modules that the model has not.
     pub fn new(
         model: &ModelConfig,
+        precision: Precision,
         train: &TrainConfig,
         generate: Option<&GenerateConfig>,
         longest: Longest,
@@ -77,18 +81,45 @@ impl Estimate {
             None => 0,
         };
         let trained = if adapters > 0 { adapters } else { parameters };
-        let batch = train.per_device_train_batch_size as u64;
-        let (n, s) = (batch * longest.row as u64, batch * longest.responses as u64);
-        let activations = 4 * n * h * (layers + 1)
-            + 8 * n * (6 * h + 3 * a + 3 * k + 3 * f)
-            + 24 * s * h
-            + 4 * (s * vocab).min(1 << 24);
+        let (full, bf16) = (adapters == 0, precision == Precision::Bf16);
+        let (matrices, read) = (tables + layers * products, vocab * h + layers * products);
+        let weights = match (bf16, full) {
+            (false, _) => 4 * (parameters + adapters),
+            (true, true) => 4 * parameters + 2 * read,
+            (true, false) => 4 * (parameters - matrices + adapters) + 2 * (matrices + read),
+        };
+        let (gradients, optimizer) = (4 * trained, 8 * trained);
+
+        let held = if full { 16 * parameters } else { 16 * adapters + if bf16 { 2 } else { 4 } * parameters };
+        let (budget, kept) = (activation_budget(held as usize) as u64, model.kept_bytes() as u64);
+        let row = longest.row as u64;
+        let step = (train.per_device_train_batch_size * train.gradient_accumulation_steps) as u64 * row;
+        let n = (budget / (kept * layers)).max(row).min(step);
+        let s = n * longest.responses as u64 / row.max(1);
+        let whole = (budget / (kept * n.max(1))).min(layers);
+        let stored = n * (whole * kept + (layers - whole) * 4 * h);
+        // Of a pass before, gradients are left.
+        let early = match (step > n, full) {
+            (true, _) => gradients,
+            (false, true) => 4 * vocab * h,
+            (false, false) => 0,
+        };
+        let wanted = if full { Wanted::Both } else { Wanted::Hidden };
+        let logits = s.min(logit_rows(vocab as usize, wanted) as u64) * vocab * if bf16 { 6 } else { 8 };
+        let transposed = if bf16 && full { 2 * vocab * h } else { 0 };
+        let layer = n * 4 * (2 * f + 4 * h);
+        let moments = [
+            early + stored + 4 * n * h + 20 * s * h + logits + transposed,
+            early + stored + layer + if whole == 0 { n * kept } else { 0 },
+            gradients + n * kept + layer,
+        ];
+        let activations = moments.into_iter().max().unwrap_or(0).saturating_sub(gradients);
+
         let generation = generate.map_or(0, |config| {
             let sequences = config.batch_size as u64;
-            let length = (longest.prompt + config.max_new_tokens) as u64;
+            let length = (longest.prompt + config.max_new_tokens).next_power_of_two().min(model.max_positions) as u64;
             8 * sequences * length * layers * k + 4 * sequences * vocab
         });
-        let (weights, gradients, optimizer) = (4 * (parameters + adapters), 4 * trained, 8 * trained);
         let peak = weights + (gradients + optimizer + activations).max(generation);
         Ok(Self { parameters, trained, weights, gradients, optimizer, activations, generation, peak })
     }
@@ -130,7 +161,7 @@ mod tests {
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {
                 let train = TrainConfig { lora: lora.cloned(), ..Default::default() };
-                Estimate::new(&model, &train, None, Longest::default()).unwrap()
+                Estimate::new(&model, Precision::F32, &train, None, Longest::default()).unwrap()
             };
             let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");

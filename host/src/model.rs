@@ -14,7 +14,7 @@ pub use cache::KvCache;
 pub use config::ModelConfig;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
-pub use policy::{Gradients, Policy, Trainable};
+pub use policy::{Gradients, Policy, Trainable, activation_budget};
 
 #[cfg(test)]
 mod tests;

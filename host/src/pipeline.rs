@@ -126,7 +126,7 @@ impl Run {
             let model = ModelConfig::of(&config.model)?;
             let (_, longest) = inspect(&config, &model, &data, &codec, |_, _, _, _| Ok(()))?;
             let generate = (!data.has_rejected()).then_some(&config.generate);
-            let estimate = Estimate::new(&model, &config.train, generate, longest)?;
+            let estimate = Estimate::new(&model, config.precision(), &config.train, generate, longest)?;
             tracing::info!("memory: {estimate}");
         }
         let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());

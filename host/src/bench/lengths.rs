@@ -71,7 +71,7 @@ fn cost(bench: &Bench<'_>, length: usize, sequences: usize) -> Result<Cost> {
     let mut policy = bench.policy()?;
     let watch = Watch::start();
     train::sft(&mut policy, &store, &config, SEED, &dir)?;
-    let memory = watch.stop(Some(estimate(&bench.config, &store, &config)?.peak));
+    let memory = watch.stop(Some(estimate(bench, &store, &config)?.peak));
 
     let steps = steps(bench, &store, &config, &dir)?;
     let seconds = steady(&steps).iter().map(|s| s.seconds).fold(f64::INFINITY, f64::min);

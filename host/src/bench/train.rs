@@ -71,7 +71,7 @@ pub fn measure(bench: &Bench<'_>) -> Result<Training> {
     };
     let dir = bench.scratch.path().join("train");
     train::dpo(&mut policy, &data, &config, SEED, &dir)?;
-    let estimate = estimate(&bench.config, &bench.pairs, &config)?;
+    let estimate = estimate(bench, &bench.pairs, &config)?;
     let memory = watch.stop(Some(estimate.peak));
 
     let steps = steps(bench, &bench.pairs, &config, &dir)?;
@@ -131,7 +131,7 @@ pub fn load(model: &ModelConfig, store: &TokenStore, row: usize) -> Load {
 }
 
 /// What `check` would say of training on these rows.
-pub fn estimate(model: &ModelConfig, store: &TokenStore, config: &TrainConfig) -> Result<Estimate> {
+pub fn estimate(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig) -> Result<Estimate> {
     let mut longest = Longest::default();
     for row in 0..store.len() {
         let prompt = store.get(row, 0).len();
@@ -141,7 +141,7 @@ pub fn estimate(model: &ModelConfig, store: &TokenStore, config: &TrainConfig) -
             (longest.row, longest.responses) = (prompt + responses, responses);
         }
     }
-    Estimate::new(model, config, None, longest)
+    Estimate::new(&bench.config, bench.precision(), config, None, longest)
 }
 
 fn weights(policy: &Policy) -> Result<String> {

@@ -57,7 +57,7 @@ impl Check {
                 false => Ok(()),
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
-        let memory = Estimate::new(&model, &config.train, generate, longest)?;
+        let memory = Estimate::new(&model, config.precision(), &config.train, generate, longest)?;
         let findings = Findings { plugins, fitted, longest, memory };
         match self.json {
             true => print_json(&findings)?,

@@ -160,6 +160,13 @@ impl ModelConfig {
         ]
     }
 
+    /// Bytes that the backward pass of a layer needs of a token.
+    pub fn kept_bytes(&self) -> usize {
+        let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
+        let raw = if self.qk_norm { q + kv } else { 0 };
+        4 * (2 * self.hidden_size + 2 * q + 2 * kv + 2 * self.intermediate_size + raw)
+    }
+
     /// Reads and checks a config.json.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();

@@ -158,7 +158,7 @@ impl Norm {
 /// Attention over a pack or a cache: its result from q, k and v, with positions applied, and what its backward needs.
 pub type Attend<'a> = &'a mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)>;
 
-/// What a layer's backward pass reads. The rest it computes again, since that costs no product.
+/// What a layer's backward pass reads ([`ModelConfig::kept_bytes`]). The rest it computes again, since that costs no product.
 pub struct Kept {
     /// The layer's input.
     x: Tensor,
@@ -323,12 +323,5 @@ impl Layer {
             ("mlp.up_proj", &mut self.up),
             ("mlp.down_proj", &mut self.down),
         ]
-    }
-
-    /// Bytes that [`Kept`] holds of a token.
-    pub fn kept_bytes(&self) -> usize {
-        let ((hidden, q), (_, kv), (_, f)) = (self.q.sizes(), self.k.sizes(), self.gate.sizes());
-        let raw = if self.qk_norm.is_some() { q + kv } else { 0 };
-        4 * (2 * hidden + 2 * q + 2 * kv + 2 * f + raw)
     }
 }

@@ -66,12 +66,7 @@ impl Policy {
 
     /// Tokens of a pass whose activations fit the budget.
     pub fn pass_tokens(&self) -> usize {
-        self.activation_budget() / (self.kept_bytes() * self.num_layers())
-    }
-
-    /// Bytes that a layer's backward pass needs of a token.
-    fn kept_bytes(&self) -> usize {
-        self.model().layers.first().map_or(1, |layer| layer.kept_bytes())
+        self.activation_budget() / (self.model().config.kept_bytes() * self.num_layers())
     }
 
     /// Forward, then `loss_gradient` turns the targets' log-probabilities into dLoss/dlogp (same length), then backward:
@@ -86,7 +81,7 @@ impl Policy {
         let (model, context) = (self.model(), self.context(pack)?);
         let (rows, tokens) = split(pack, targets)?;
         // The last layers' activations are the first to be used up.
-        let fit = self.activation_budget() / (self.kept_bytes() * pack.len());
+        let fit = self.activation_budget() / (model.config.kept_bytes() * pack.len());
         let first_kept = self.num_layers().saturating_sub(fit);
         let mut stack = Vec::with_capacity(self.num_layers());
         let mut x = model.embed(&pack.ids)?;

@@ -50,6 +50,12 @@ impl Parameter {
     }
 }
 
+/// Bytes of activations that a backward pass may keep: a sixth of what training holds at any rate (weights, gradients,
+/// moments), but 224 MiB where that is less.
+pub fn activation_budget(held: usize) -> usize {
+    (held / 6).max(224 << 20)
+}
+
 /// A decoder-only transformer with its weights, and an adapter if it has one.
 pub struct Policy {
     /// Directory of the (base) model.
@@ -249,12 +255,10 @@ impl Policy {
             .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
             .collect()
     }
-    /// Bytes of activations that a backward pass keeps: a sixth of what training holds at any rate (weights, gradients,
-    /// moments), but 224 MiB where that is less. What does not fit is computed again, layer by layer.
+    /// Bytes of activations that a backward pass keeps. What does not fit is computed again, layer by layer.
     pub fn activation_budget(&self) -> usize {
         let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
-        let share = || self.tensors.values().map(held).sum::<usize>() / 6;
-        self.activations.unwrap_or_else(|| share().max(224 << 20))
+        self.activations.unwrap_or_else(|| activation_budget(self.tensors.values().map(held).sum()))
     }
     /// Sets another budget.
     pub fn set_activation_budget(&mut self, bytes: usize) {

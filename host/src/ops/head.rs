@@ -43,8 +43,8 @@ enum Kept {
 /// Logits that may be kept: few in the tests, so that there are cases of both kinds.
 const LOGITS: usize = if cfg!(test) { 1 << 12 } else { 1 << 25 };
 
-/// Rows of a chunk.
-fn chunk(vocab: usize, wanted: Wanted) -> usize {
+/// Rows whose logits are held at a time.
+pub fn logit_rows(vocab: usize, wanted: Wanted) -> usize {
     let logits = if wanted == Wanted::Both { LOGITS } else { LOGITS / 8 };
     (logits / vocab).max(48)
 }
@@ -59,7 +59,7 @@ fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
 
 /// `log softmax(hidden wᵀ)` of one token each: hidden [n, d], w [vocabulary, d], n tokens.
 pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32], wanted: Wanted) -> Result<Scores> {
-    let rows = chunk(check(hidden, w, tokens)?, wanted);
+    let rows = logit_rows(check(hidden, w, tokens)?, wanted);
     let (mut logps, mut lse, mut slopes, mut kept) = (vec![], vec![], vec![], Kept::Nothing);
     for (i, here) in tokens.chunks(rows).enumerate() {
         let h = hidden.narrow(0, i * rows, here.len())?;
@@ -121,7 +121,7 @@ pub fn score_backward(
     dlogps: &[f32],
     onto: Option<Tensor>,
 ) -> Result<(Tensor, Option<Tensor>)> {
-    let rows = chunk(check(hidden, w, tokens)?, Wanted::Both);
+    let rows = logit_rows(check(hidden, w, tokens)?, Wanted::Both);
     if dlogps.len() != tokens.len() || scores.lse.len() != tokens.len() {
         bail!("head: {} gradients for {} tokens", dlogps.len(), tokens.len())
     }
