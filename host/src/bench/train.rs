@@ -97,14 +97,15 @@ pub fn steady(steps: &[Step]) -> &[Step] {
 
 /// What a training that has just ended in `dir` wrote of its steps on `store`.
 pub fn steps(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig, dir: &Path) -> Result<Vec<Step>> {
-    let lines = |name| -> Result<Vec<Map<String, Value>>> { files::read_lines(&dir.join(name))?.collect() };
+    type Line = Map<String, Value>;
+    let lines = |name| -> Result<Vec<Line>> { files::read_lines(&dir.join(name))?.collect() };
     let (metrics, timing) = (lines("metrics.jsonl")?, lines("timing.jsonl")?);
     let rows = train::step_rows(store.len(), config, SEED)?;
     if (metrics.len(), timing.len()) != (rows.len(), rows.len()) {
         let (lines, steps) = (metrics.len(), rows.len());
         return Err(Error::new("bench/steps", format!("{lines} lines of metrics for {steps} steps")));
     }
-    let step = |((rows, metrics), timing): ((Vec<usize>, Map<String, Value>), Map<String, Value>)| {
+    let step = |((rows, metrics), timing): ((Vec<usize>, Line), Line)| {
         let load: Load = rows.iter().map(|&row| load(&bench.config, store, row)).sum();
         let sequence_tokens = |&row: &usize| -> usize {
             (1..store.columns()).map(|c| store.get(row, 0).len() + store.get(row, c).len()).sum()
