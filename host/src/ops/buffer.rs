@@ -264,7 +264,7 @@ pub fn scale(x: Tensor, by: f64) -> Result<Tensor> {
     Ok(x)
 }
 
-/// Adds a vector [width] to every row of x [rows, width], in the memory of x.
+/// Adds a vector `[width]` to every row of x [rows, width], in the memory of x.
 pub fn add_vector(x: Tensor, v: &Tensor) -> Result<Tensor> {
     if !has_kernels(&x) {
         return x.broadcast_add(v);
@@ -279,7 +279,7 @@ pub fn add_vector(x: Tensor, v: &Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
-/// The sum of the rows of x [rows, width], added to `onto` [width] if there is one: the gradient of [`add_vector`].
+/// The sum of the rows of x [rows, width], added to `onto` `[width]` if there is one: the gradient of [`add_vector`].
 pub fn column_sums(x: &Tensor, onto: Option<Tensor>) -> Result<Tensor> {
     let sums = x.sum(0)?;
     onto.map_or(Ok(sums.clone()), |onto| onto + &sums)
