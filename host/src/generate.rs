@@ -58,8 +58,7 @@ pub fn generate(
     let mut requests = requests.peekable();
     loop {
         // What was begun is finished before a request's error ends the work.
-        while let Some(next) =
-            requests.next_if(|r| r.as_ref().map_or(batch.running.is_empty(), |(_, request)| batch.can_take(request)))
+        while let Some(next) = requests.next_if(|r| if r.is_ok() { batch.can_take() } else { batch.running.is_empty() })
         {
             let (index, request) = next?;
             batch.take(index, request, seed).map_err(|e| e.at(format!("request {index}")))?;
@@ -114,22 +113,22 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Whether there is a slot; a request that is longer than the slots waits until all of them are free.
-    fn can_take(&self, request: &Request) -> bool {
-        let capacity = self.cache.as_ref().map_or(0, KvCache::capacity);
-        let fits = request.prompt.len() + self.config.max_new_tokens <= capacity;
-        self.running.is_empty() || (fits && !self.free.is_empty())
+    /// Whether there is a slot.
+    fn can_take(&self) -> bool {
+        self.running.len() < self.config.batch_size
     }
 
     /// Gives a request a slot.
     fn take(&mut self, index: usize, request: Request, seed: u64) -> Result<()> {
         let length = length(self.policy, &request, self.config)?;
-        if self.cache.as_ref().is_none_or(|cache| cache.capacity() < length) {
-            // Doubling keeps the waits for all slots few; the old cache goes before the new one comes.
-            let capacity = length.next_power_of_two().min(self.policy.max_positions());
-            self.cache = None;
-            self.cache = Some(self.policy.cache(self.config.batch_size, capacity)?);
-            self.free = (0..self.config.batch_size).rev().collect();
+        // Doubling keeps the copies few.
+        let capacity = length.next_power_of_two().min(self.policy.max_positions());
+        match &mut self.cache {
+            Some(cache) => cache.grow(capacity)?,
+            None => {
+                self.cache = Some(self.policy.cache(self.config.batch_size, capacity)?);
+                self.free = (0..self.config.batch_size).rev().collect();
+            }
         }
         let (Some(cache), Some(slot)) = (&mut self.cache, self.free.pop()) else {
             return Err(Error::new("generate/slots", "no slot is free"));

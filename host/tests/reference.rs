@@ -383,6 +383,14 @@ fn a_cleared_slot_starts_anew() {
     cache.clear(0);
     assert_eq!((cache.len(0), cache.len(1)), (0, 3));
     assert_eq!(start(&mut cache), first);
+    // More room changes nothing of what the slots hold.
+    let next = policy.decode(&mut cache, &[(1, 4), (0, 4)]).unwrap();
+    let mut grown = policy.cache(2, 3).unwrap();
+    start(&mut grown);
+    grown.share(0, 1, 3).unwrap();
+    grown.grow(8).unwrap();
+    assert_eq!(grown.capacity(), 8);
+    assert_eq!(policy.decode(&mut grown, &[(1, 4), (0, 4)]).unwrap(), next);
     let fails = |r: ldalign::Result<()>| assert_eq!(r.unwrap_err().code(), "model/cache");
     fails(policy.prefill(&mut cache, &[(0, &[1; 6])]));
     fails(policy.prefill(&mut cache, &[(2, &[1])]));

@@ -36,6 +36,23 @@ impl KvCache {
         self.capacity
     }
 
+    /// Gives every slot room for `capacity` tokens, if it has less.
+    pub fn grow(&mut self, capacity: usize) -> Result<()> {
+        if capacity <= self.capacity {
+            return Ok(());
+        }
+        for part in self.layers.iter_mut().flatten() {
+            let grown = Tensor::zeros((self.lens.len() * capacity, part.dim(1)?), part.dtype(), part.device())?;
+            for (slot, &len) in self.lens.iter().enumerate().filter(|(_, len)| **len > 0) {
+                let rows: Vec<usize> = (slot * capacity..slot * capacity + len).collect();
+                ops::set_rows(&grown, &part.narrow(0, slot * self.capacity, len)?, &rows)?;
+            }
+            *part = grown;
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+
     /// Fills an empty slot with the first `n` tokens of another.
     pub fn share(&mut self, from: usize, to: usize, n: usize) -> Result<()> {
         if from == to || self.lens.get(from).is_none_or(|len| n > *len) || self.lens.get(to) != Some(&0) {
