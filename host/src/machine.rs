@@ -92,9 +92,10 @@ mod tests {
 
     #[test]
     fn the_peak_follows_what_is_touched() {
-        let before = resident().unwrap();
+        // Other tests of this process come and go, and reset the peak: only what this one holds is certain.
         let touched = std::hint::black_box(vec![1u8; 64 << 20]);
-        assert!(peak().unwrap() >= before + touched.len() as u64 / 2);
-        assert!(resident().unwrap() <= peak().unwrap());
+        assert!(resident().unwrap() >= touched.len() as u64 / 2);
+        assert!(peak().unwrap() >= touched.len() as u64 / 2);
+        assert!(std::hint::black_box(&touched).iter().all(|b| *b == 1));
     }
 }
