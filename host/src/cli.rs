@@ -10,6 +10,7 @@ mod eval;
 mod import;
 mod merge;
 mod paint;
+mod plugin;
 mod quickstart;
 mod report;
 mod run;
@@ -69,6 +70,9 @@ enum Command {
     Quickstart(quickstart::Quickstart),
     /// Measures what a model makes of this machine, beside the machine's limits
     Bench(bench::Bench),
+    /// Makes, checks and shares plugins
+    #[command(subcommand)]
+    Plugin(plugin::Plugin),
     /// Prints what a bug report needs
     Env(env::Env),
 }
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => args.run(),
         Command::Quickstart(args) => args.run(),
         Command::Bench(args) => args.run(),
+        Command::Plugin(verb) => verb.run(),
         Command::Env(args) => args.run(),
     };
     match done {

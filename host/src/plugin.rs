@@ -13,7 +13,7 @@ mod probe;
 mod services;
 
 pub use find::Finder;
-pub use inspect::{Metadata, Provides};
+pub use inspect::{Inspected, Metadata, Provides, inspect};
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
 pub use probe::{COMMAND as PROBE_COMMAND, probe_main};

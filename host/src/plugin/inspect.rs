@@ -11,11 +11,11 @@ use object::{
     elf::FileHeader64,
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The metadata section of a library; see [`ldalign_abi`].
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Version of this layout.
     pub schema: u32,
@@ -38,7 +38,7 @@ pub struct Metadata {
 }
 
 /// One thing a library provides.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Provides {
     /// `encoder`, `distance`, `schedule`, or what a later host may know.
     pub kind: String,
@@ -84,14 +84,18 @@ impl Metadata {
 }
 
 /// A file that looked right.
-pub(super) struct Inspected {
+pub struct Inspected {
     /// Of the whole file.
     pub sha256: String,
+    /// Its metadata section.
     pub metadata: Metadata,
 }
 
-/// Reads a library file and refuses what cannot be loaded.
-pub(super) fn inspect(path: &Path) -> Result<Inspected> {
+/// Reads a library file and refuses what cannot be loaded, without running any of it.
+///
+/// # Errors
+/// The file cannot be read, is damaged, is no plugin, or was built for another machine or boundary.
+pub fn inspect(path: &Path) -> Result<Inspected> {
     let bytes = files::read(path)?;
     let metadata = check(&bytes).map_err(|e| e.at(path.display()))?;
     Ok(Inspected { sha256: files::sha256(&bytes), metadata })
