@@ -11,13 +11,15 @@ mod instance;
 mod load;
 mod probe;
 mod services;
+mod why_not;
 
 pub use find::Finder;
-pub use inspect::{Inspected, Metadata, Provides, inspect};
+pub use inspect::{Inspected, Metadata, Provides, Step, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
 pub use probe::{COMMAND as PROBE_COMMAND, probe_main};
 pub use services::{CorpusSource, Services};
+pub use why_not::why_not;
 
 use crate::{Error, Result, config::PluginChoice};
 use call::{Call, Who};
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
 
 /// The three kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Prompt and response to latent.
@@ -38,6 +40,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Encoder, Kind::Distance, Kind::Schedule];
     /// Its name in configs, metadata and file names.
     pub fn name(self) -> &'static str {
         match self {

@@ -44,7 +44,7 @@ impl Finder {
     }
 
     /// The library file for a name or path, in canonical form.
-    fn find(&self, kind: Kind, plugin: &str) -> Result<PathBuf> {
+    pub(super) fn find(&self, kind: Kind, plugin: &str) -> Result<PathBuf> {
         if plugin.contains('/') || plugin.ends_with(".so") {
             let path = Path::new(plugin);
             return path.canonicalize().map_err(|e| {

@@ -18,6 +18,7 @@ pub struct Options {
     pub model_dir: PathBuf,
     /// Tokens read of a text, its beginning; the special tokens count.
     #[serde(default = "max_tokens")]
+    #[schemars(range(min = 4))]
     pub max_tokens: usize,
     /// What is read of a sample.
     #[serde(default)]

@@ -7,8 +7,10 @@ use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule, StepContext};
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Weights are uniform up to here; in 0..=1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub start: f32,
     /// Weights are proportional from here on; in 0..=1, above `start`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub end: f32,
 }
 

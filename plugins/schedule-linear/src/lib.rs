@@ -7,8 +7,10 @@ use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Least d / mean(d) of a pair whose distance is above 0; at least 0.
+    #[schemars(range(min = 0.0))]
     pub min: f64,
     /// Greatest d / mean(d), against outliers; no bound by default.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub max: Option<f64>,
 }
 

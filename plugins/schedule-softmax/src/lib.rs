@@ -8,6 +8,7 @@ use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 pub struct Options {
     /// In standard deviations, above 0: a pair this much farther than another counts e times as much.
     /// Towards 0 only the farthest pair counts, towards infinity all pairs count alike.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub temperature: f64,
 }
 
