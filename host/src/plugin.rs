@@ -5,6 +5,7 @@
 //! result through `instance`, which trusts nothing it is given back.
 
 mod call;
+pub mod conformance;
 mod find;
 mod inspect;
 mod instance;
@@ -17,7 +18,7 @@ pub use find::Finder;
 pub use inspect::{Inspected, Metadata, Provides, Step, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
-pub use probe::{COMMAND as PROBE_COMMAND, probe_main};
+pub use probe::{COMMAND as PROBE_COMMAND, options_schema, probe_main};
 pub use services::{CorpusSource, Services};
 pub use why_not::why_not;
 

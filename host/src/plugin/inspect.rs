@@ -183,6 +183,13 @@ fn metadata(file: &Elf<'_>) -> Result<Metadata> {
     serde_json::from_slice(section_of(file)?).map_err(|e| refuse("its metadata cannot be read").caused_by(e))
 }
 
+/// The metadata section of a library that [`inspect`] has taken.
+pub(super) fn section(path: &Path) -> Result<Vec<u8>> {
+    let bytes = files::read(path)?;
+    let file = Elf::parse(bytes.as_slice()).map_err(|e| refuse("damaged").caused_by(e).at(path.display()))?;
+    Ok(section_of(&file)?.to_vec())
+}
+
 fn section_of<'a>(file: &Elf<'a>) -> Result<&'a [u8]> {
     let section = file
         .section_by_name(METADATA_SECTION)
