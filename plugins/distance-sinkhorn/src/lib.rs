@@ -80,4 +80,7 @@ impl<const DEBIASED: bool> DistanceMetric for Sinkhorn<DEBIASED> {
 ldalign_sdk::export_plugin! { distances: [Sinkhorn<true>, Sinkhorn<false>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms! { "sinkhorn": {}, "sinkhorn": { "epsilon": 1.0 }, "sinkhorn-cost": {} }
+
+#[cfg(test)]
 mod tests;

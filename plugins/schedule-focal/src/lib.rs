@@ -53,6 +53,9 @@ impl RoundSchedule for Focal {
 ldalign_sdk::export_plugin! { schedules: [PerRound<Focal>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms! { "focal": {}, "focal": { "gamma": 0.0 } }
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -69,6 +69,9 @@ fn quantile(ascending: &[f32], share: f64) -> f64 {
 ldalign_sdk::export_plugin! { schedules: [PerRound<QuantileClip>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms! { "quantile-clip": {}, "quantile-clip": { "low": 0.25, "high": 0.5 } }
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
