@@ -178,6 +178,16 @@ fn why_not_tells_every_reason_at_once() {
 }
 
 #[test]
+fn the_examples_pass_their_tests() {
+    for example in ["third-party-distance", "third-party-encoder"] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["test", "--quiet", "--locked", "--target-dir"]).arg(outside::target());
+        let out = cargo.current_dir(workspace_root().join("examples").join(example)).output().unwrap();
+        assert!(out.status.success() && said(&out).contains("test result: ok"), "{example}:\n{}", said(&out));
+    }
+}
+
+#[test]
 fn the_example_encoder_s_slots_are_compared_by_transport_and_clipped() {
     let library = outside::build(&workspace_root().join("examples/third-party-encoder"), "release");
     let dir = tempfile::tempdir().unwrap();

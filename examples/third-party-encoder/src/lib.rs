@@ -143,6 +143,10 @@ impl WhitenedStates {
 
 export_plugin! { encoders: [WhitenedStates] }
 
+// Everything that `ldalign plugin check` does, as a test.
+#[cfg(test)]
+ldalign_conformance::conforms!();
+
 #[cfg(test)]
 mod tests {
     use super::*;

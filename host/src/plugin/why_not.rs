@@ -18,15 +18,21 @@ pub fn why_not(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
 }
 
 fn find(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Result<BTreeSet<PathBuf>> {
-    let kinds: &[Kind] = kind.as_ref().map_or(&Kind::ALL, std::slice::from_ref);
-    let (found, missed): (Vec<_>, Vec<_>) = kinds.iter().map(|k| finder.find(*k, plugin)).partition(Result::is_ok);
-    let found: BTreeSet<PathBuf> = found.into_iter().flatten().collect();
-    if !found.is_empty() {
-        return Ok(found);
+    if let Some(kind) = kind {
+        return finder.find(kind, plugin).map(|path| [path].into());
     }
-    let missed: Vec<Error> = missed.into_iter().filter_map(Result::err).collect();
-    let all = |text: fn(&Error) -> String| missed.iter().map(text).collect::<Vec<_>>().join("; ");
-    Err(Error::new("plugin/find", all(Error::to_string)).hint(all(|e| e.hint_text().unwrap_or_default().into())))
+    let (mut found, mut hints) = (BTreeSet::new(), Vec::new());
+    for kind in Kind::ALL {
+        match finder.find(kind, plugin) {
+            Ok(path) => drop(found.insert(path)),
+            Err(e) => hints.push(format!("{kind}: {}", e.hint_text().unwrap_or_default())),
+        }
+    }
+    if found.is_empty() {
+        let message = format!("no encoder, distance or schedule called `{plugin}`, and no library of that path");
+        return Err(Error::new("plugin/find", message).hint(hints.join("\n")));
+    }
+    Ok(found)
 }
 
 fn library(path: &Path, plugin: &str, kind: Option<Kind>) -> Vec<Step> {

@@ -7,7 +7,7 @@ use bert::SentenceModel;
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
 use rayon::prelude::*;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Which model reads what.
@@ -39,7 +39,7 @@ impl PluginOptions for Options {
 }
 
 /// The text or texts of a sample that the model sees.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
     /// The response alone: the two responses of a pair share their prompt.

@@ -127,8 +127,8 @@ impl New {
         })?;
         let dir = dir.display();
         print(&format!(
-            "{dir}: a {kind} plugin that works; make it yours in {dir}/src/lib.rs. Then\n\n    cd {dir}\n    cargo test\n    cargo build --release\n\
-             \nand in a run's config\n\n    {kind}: {dir}/target/release/lib{lib}.so"
+            "{dir}: a {kind} plugin that works; make it yours in {dir}/src/lib.rs. Then\n\n    cd {dir}\n    cargo test\n    cargo build --release\n    \
+             ldalign plugin check target/release/lib{lib}.so\n\nand in a run's config\n\n    {kind}: {dir}/target/release/lib{lib}.so"
         ))
     }
 }

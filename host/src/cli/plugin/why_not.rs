@@ -59,9 +59,7 @@ impl WhyNot {
         }
         match lines.iter().filter(|line| !line.ok).count() {
             0 if self.json => Ok(()),
-            0 => print(
-                "\nnothing here would refuse it; what it does when it runs is for a config's `ldalign check` to tell",
-            ),
+            0 => print("\nnothing here would refuse it; what it does when it runs, `ldalign plugin check` tells"),
             1 => Err(Error::new("plugin/refused", format!("{} would be refused for the reason above", self.plugin))),
             n => {
                 Err(Error::new("plugin/refused", format!("{} would be refused for the {n} reasons above", self.plugin)))
