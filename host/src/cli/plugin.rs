@@ -1,5 +1,6 @@
 //! `plugin`: what authors and teams do with plugin libraries, one file per verb.
 
+mod bench;
 mod check;
 mod info;
 
@@ -10,6 +11,8 @@ use serde_json::{Map, Value};
 /// Verbs of `plugin`.
 #[derive(Subcommand)]
 pub enum Plugin {
+    /// Measures how fast a plugin works, beside the bundled baseline of its kind
+    Bench(bench::Bench),
     /// Runs the conformance suite on a library, each check in a process of its own
     Check(check::Check),
     /// Prints what a library says about itself, without running any of it
@@ -20,6 +23,7 @@ impl Plugin {
     /// Does what the verb says.
     pub fn run(&self) -> Result<()> {
         match self {
+            Plugin::Bench(args) => args.run(),
             Plugin::Check(args) => args.run(),
             Plugin::Info(args) => args.run(),
         }
