@@ -90,7 +90,7 @@ fn life(c: &Context<'_>) -> Result<(), Stop> {
 const WINDOWS: usize = 4;
 /// Lives in a window, unless the first window's worth takes too long.
 const LIVES: usize = 2000;
-const TIME: Duration = Duration::from_millis(500);
+const TIME: Duration = Duration::from_millis(300);
 
 fn memory(c: &Context<'_>) -> Result<(), Stop> {
     let start = Instant::now();
