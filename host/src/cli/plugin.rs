@@ -1,5 +1,6 @@
 //! `plugin`: what authors and teams do with plugin libraries, one file per verb.
 
+mod bench;
 mod check;
 mod info;
 mod new;
@@ -14,6 +15,8 @@ use serde_json::{Map, Value};
 pub enum Plugin {
     /// Makes a crate to begin a plugin with
     New(new::New),
+    /// Measures how fast a plugin works, beside the bundled baseline of its kind
+    Bench(bench::Bench),
     /// Runs the conformance suite on a library, each check in a process of its own
     Check(check::Check),
     /// Prints what a library says about itself, without running any of it
@@ -27,6 +30,7 @@ impl Plugin {
     pub fn run(&self) -> Result<()> {
         match self {
             Plugin::New(args) => args.run(),
+            Plugin::Bench(args) => args.run(),
             Plugin::Check(args) => args.run(),
             Plugin::Info(args) => args.run(),
             Plugin::WhyNot(args) => args.run(),

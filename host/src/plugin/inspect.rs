@@ -14,6 +14,9 @@ use object::{
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// Bytes of metadata that are read; the SDK writes at most a quarter of it.
+const LARGEST_METADATA: usize = 64 << 10;
+
 /// The metadata section of a library; see [`ldalign_abi`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -194,7 +197,12 @@ fn section_of<'a>(file: &Elf<'a>) -> Result<&'a [u8]> {
     let section = file
         .section_by_name(METADATA_SECTION)
         .ok_or_else(|| refuse(format!("a plugin without metadata: it has no section {METADATA_SECTION}")))?;
-    object::ObjectSection::data(&section).map_err(|e| refuse("damaged").caused_by(e))
+    let text = object::ObjectSection::data(&section).map_err(|e| refuse("damaged").caused_by(e))?;
+    if text.len() > LARGEST_METADATA {
+        let what = format!("its metadata are {} bytes long: at most {LARGEST_METADATA} are read", text.len());
+        return Err(refuse(what));
+    }
+    Ok(text)
 }
 
 /// Refuses a file that ends before its own tables say it does.

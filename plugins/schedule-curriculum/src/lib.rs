@@ -63,6 +63,9 @@ impl RoundSchedule for Curriculum {
 ldalign_sdk::export_plugin! { schedules: [PerRound<Curriculum>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -58,6 +58,9 @@ impl RoundSchedule for Linear {
 ldalign_sdk::export_plugin! { schedules: [PerRound<Linear>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -31,6 +31,9 @@ impl RoundSchedule for Rank {
 ldalign_sdk::export_plugin! { schedules: [PerRound<Rank>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -60,6 +60,9 @@ impl RoundSchedule for Softmax {
 ldalign_sdk::export_plugin! { schedules: [PerRound<Softmax>] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -5,10 +5,15 @@ use std::ptr::NonNull;
 /// Where in its pages a buffer lies. The pages before and after them can be neither read nor written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {
-    /// Begins this many numbers after an address that is a multiple of 4096.
+    /// Begins this many numbers after an address that is a multiple of 4096, and as many follow it that may be touched.
     Start(usize),
     /// Ends where the unreadable page begins: one number too far is a SIGSEGV.
     End,
+}
+
+impl At {
+    /// Aligned, with room on both sides for those who touch too much.
+    pub const PLAIN: At = At::Start(32);
 }
 
 /// Numbers before and after a buffer, within readable pages, that nobody may change. A NaN that no computation makes.
@@ -32,7 +37,7 @@ impl Buffer {
             At::Start(lead) => lead,
             At::End => 0,
         };
-        let inner = ((lead + values.len()) * 4).next_multiple_of(PAGE).max(PAGE);
+        let inner = ((2 * lead + values.len()) * 4).next_multiple_of(PAGE).max(PAGE);
         let mapped = inner + 2 * PAGE;
         // SAFETY: asks for fresh pages at no particular place.
         let pages = unsafe {

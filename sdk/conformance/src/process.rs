@@ -76,12 +76,12 @@ pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(1, |tasks| tasks.count())
 }
 
-/// Waits for threads that are about to end: their number once it is at most `expected`, or after two seconds.
+/// Waits for threads that are about to end: their number once it is at most `expected`, or after a second.
 pub fn threads_settled(expected: usize) -> usize {
     let start = Instant::now();
     loop {
         let now = threads();
-        if now <= expected || start.elapsed() > Duration::from_secs(2) {
+        if now <= expected || start.elapsed() > Duration::from_secs(1) {
             return now;
         }
         std::thread::sleep(Duration::from_millis(5));

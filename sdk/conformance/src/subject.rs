@@ -282,7 +282,7 @@ impl<'a> Context<'a> {
             return Ok(None);
         }
         let one = len(shape);
-        let tried = distance.measure(&golden[..one], &generated[..one], shape, At::Start(0));
+        let tried = distance.measure(&golden[..one], &generated[..one], shape, At::PLAIN);
         let takes_it = Refusal::unless_panic(tried)?.is_some();
         Ok(takes_it.then_some(Fitted { distance, shape }))
     }
@@ -334,6 +334,13 @@ pub struct Distance<'a> {
     calls: &'a Calls<'a>,
 }
 
+impl Drop for Distance<'_> {
+    /// The object goes after this.
+    fn drop(&mut self) {
+        self.calls.begin("Drop");
+    }
+}
+
 impl Distance<'_> {
     /// See the boundary.
     pub fn fit(&mut self, golden: &[f32], generated: &[f32], shape: Shape) -> Result<(), Refusal> {
@@ -361,7 +368,7 @@ pub struct Fitted<'a> {
 impl Fitted<'_> {
     /// Distances of pairs.
     pub fn measure(&self, a: &[f32], b: &[f32]) -> Result<Vec<f32>, Refusal> {
-        Ok(self.distance.measure(a, b, self.shape, At::Start(0))?.values)
+        Ok(self.distance.measure(a, b, self.shape, At::PLAIN)?.values)
     }
     /// Distance of one pair.
     pub fn one(&self, a: &[f32], b: &[f32]) -> Result<f32, Refusal> {
@@ -373,6 +380,13 @@ impl Fitted<'_> {
 pub struct Encoder<'a> {
     object: EncoderBox,
     calls: &'a Calls<'a>,
+}
+
+impl Drop for Encoder<'_> {
+    /// The object goes after this.
+    fn drop(&mut self) {
+        self.calls.begin("Drop");
+    }
 }
 
 impl Encoder<'_> {
@@ -417,6 +431,13 @@ impl Encoder<'_> {
 pub struct Schedule<'a> {
     object: ScheduleBox,
     calls: &'a Calls<'a>,
+}
+
+impl Drop for Schedule<'_> {
+    /// The object goes after this.
+    fn drop(&mut self) {
+        self.calls.begin("Drop");
+    }
 }
 
 impl Schedule<'_> {

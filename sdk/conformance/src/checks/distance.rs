@@ -35,25 +35,25 @@ pub const CHECKS: &[Check] = &[
     }),
     check("distance/zero-on-equal", "d(a, a) = 0", |c| {
         c.declares("zero_on_equal")?;
-        axiom(c, |f, typical, [a, _, _]| {
+        axiom(c, |f, typical, [a]| {
             let d = f.one(a, a).ok()?;
             (!(d.abs() <= TOLERANCE * typical)).then(|| format!("d(a, a) = {d}"))
         })
     }),
     check("distance/symmetric", "d(a, b) = d(b, a)", |c| {
         c.declares("symmetric")?;
-        axiom(c, |f, typical, [a, b, _]| {
+        axiom(c, |f, typical, [a, b]| {
             let (there, back) = (f.one(a, b).ok()?, f.one(b, a).ok()?);
             let close = (there - back).abs() <= TOLERANCE * there.max(back).max(typical);
             (!close).then(|| format!("d(a, b) = {there}, d(b, a) = {back}"))
         })
     }),
-    check("distance/triangle", "d(a, c) <= d(a, b) + d(b, c)", |c| {
+    check("distance/triangle", "d(a, b) <= d(a, c) + d(c, b)", |c| {
         c.declares("triangle")?;
         axiom(c, |f, typical, [a, b, c]| {
-            let (direct, first, second) = (f.one(a, c).ok()?, f.one(a, b).ok()?, f.one(b, c).ok()?);
+            let (direct, first, second) = (f.one(a, b).ok()?, f.one(a, c).ok()?, f.one(c, b).ok()?);
             let longer = direct > (first + second) * (1.0 + TOLERANCE) + TOLERANCE * typical;
-            longer.then(|| format!("d(a, c) = {direct} > d(a, b) + d(b, c) = {first} + {second}"))
+            longer.then(|| format!("d(a, b) = {direct} > d(a, c) + d(c, b) = {first} + {second}"))
         })
     }),
     check("distance/tells-apart", "Not all pairs of unlike latents are at the same distance", |c| {
@@ -175,8 +175,11 @@ fn in_shapes(
     }
 }
 
-/// Looks for three latents that break a rule, and reports the simplest of them. The rule is given the scale of ordinary distances.
-fn axiom(c: &Context<'_>, broken: impl Fn(&Fitted<'_>, f32, [&[f32]; 3]) -> Option<String>) -> Result<(), Stop> {
+/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of ordinary distances.
+fn axiom<const N: usize>(
+    c: &Context<'_>,
+    broken: impl Fn(&Fitted<'_>, f32, [&[f32]; N]) -> Option<String>,
+) -> Result<(), Stop> {
     in_shapes(c, &FEW, |f, c| {
         let (each, mut rng) = (len(f.shape), c.rng("axiom"));
         let ordinary = f.measure(&rng.normals(33 * each), &rng.normals(33 * each))?;
@@ -184,14 +187,14 @@ fn axiom(c: &Context<'_>, broken: impl Fn(&Fitted<'_>, f32, [&[f32]; 3]) -> Opti
         for i in 0..60 {
             let (a, other) = (rng.normals(each), rng.normals(each));
             let scale = [1.0, 0.01, 100.0][i % 3];
-            let c: Vec<f32> = other.iter().map(|x| x * scale).collect();
-            // Anywhere, between a and c, or in the direction between theirs: where triangles are flat.
-            let b: Vec<f32> = match i / 3 % 3 {
+            let b: Vec<f32> = other.iter().map(|x| x * scale).collect();
+            // Anywhere, between a and b, or in the direction between theirs: where triangles are flat.
+            let c: Vec<f32> = match i / 3 % 3 {
                 0 => rng.normals(each),
-                1 => a.iter().zip(&c).map(|(a, c)| (a + c) / 2.0).collect(),
-                _ => a.iter().zip(&c).map(|(a, c)| a + c).collect(),
+                1 => a.iter().zip(&b).map(|(a, b)| (a + b) / 2.0).collect(),
+                _ => a.iter().zip(&b).map(|(a, b)| a + b).collect(),
             };
-            shown(f, [a, b, c].concat(), |[a, b, c]| broken(f, typical, [a, b, c]))?;
+            shown(f, [a, b, c].concat()[..N * each].to_vec(), |latents| broken(f, typical, latents))?;
         }
         Ok(())
     })

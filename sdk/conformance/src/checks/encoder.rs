@@ -35,7 +35,7 @@ pub const CHECKS: &[Check] = &[
     }),
     check("encoder/tells-apart", "Unlike samples do not all get the same latent", |c| {
         let subject = c.learned(c.host())?;
-        let latents = subject.run(&(0..subject.items()).collect::<Vec<_>>(), At::Start(0))?.values;
+        let latents = subject.run(&(0..subject.items()).collect::<Vec<_>>(), At::PLAIN)?.values;
         let mut rows = latents.chunks_exact(subject.width());
         let first = rows.next().unwrap_or_default();
         match rows.all(|row| row == first) {
@@ -52,7 +52,7 @@ pub const CHECKS: &[Check] = &[
             let width = (shape.slots * shape.dim) as usize;
             encoder.fit(&stand_in::samples(12, c.seed))?;
             for (what, sample) in stand_in::odd_samples() {
-                let ran = Refusal::unless_panic(encoder.encode(&[sample], width, At::Start(0)))?;
+                let ran = Refusal::unless_panic(encoder.encode(&[sample], width, At::PLAIN))?;
                 if let Some(value) = ran.and_then(|ran| ran.values.into_iter().find(|v| !v.is_finite())) {
                     return fail(format!("{what}: a number of the latent is {value}"));
                 }
@@ -98,7 +98,7 @@ pub const CHECKS: &[Check] = &[
         let shape = encoder.shape()?;
         Refusal::unless_panic(encoder.fit(&Broken))?;
         let samples = stand_in::samples(3, c.seed);
-        Refusal::unless_panic(encoder.encode(&samples, (shape.slots * shape.dim) as usize, At::Start(0)))?;
+        Refusal::unless_panic(encoder.encode(&samples, (shape.slots * shape.dim) as usize, At::PLAIN))?;
         Ok(())
     }),
 ];

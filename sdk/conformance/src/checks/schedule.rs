@@ -155,7 +155,7 @@ pub const CHECKS: &[Check] = &[
     }),
 ];
 
-const PLAIN: At = At::Start(0);
+const PLAIN: At = At::PLAIN;
 const FIRST: StepView = StepView { round: 0, rounds: 3, step: 0, total_steps: 10 };
 
 /// First, middle and last steps of three rounds.
