@@ -325,7 +325,7 @@ mod tests {
         let refused = |change: fn(&mut Metadata)| {
             let mut metadata = library();
             change(&mut metadata);
-            compatible(&metadata).map_err(|e| e.to_string())
+            [abi, target, processor].iter().try_for_each(|check| check(&metadata).map(drop)).map_err(|e| e.to_string())
         };
         assert_eq!(refused(|_| ()), Ok(()));
         let e = refused(|m| m.abi = "2.0.0".into()).unwrap_err();
