@@ -16,17 +16,16 @@ impl Triplets {
     /// Reads two files of tensors `golden` and `losing`, each [pairs, slots, dim] in f32, whose golden latents must be equal: that is how rows are
     /// known to be the same.
     pub fn read(better: &Path, worse: &Path) -> Result<Self, Error> {
-        let (golden, better_latents, shape) = read(better)?;
-        let (again, worse_latents, other) = read(worse)?;
-        if shape != other || golden != again {
+        let (near, far) = (Scored::read(better)?, Scored::read(worse)?);
+        if near.shape != far.shape || near.golden != far.golden {
             return Err(Error::options(format!(
                 "the golden latents of {} and {} differ: both must come from the same rows, encoder and model",
                 better.display(),
                 worse.display()
             )));
         }
-        let [_, slots, dim] = shape;
-        Ok(Self { shape: LatentShape { slots, dim }, golden, better: better_latents, worse: worse_latents })
+        let [_, slots, dim] = near.shape;
+        Ok(Self { shape: LatentShape { slots, dim }, golden: near.golden, better: near.losing, worse: far.losing })
     }
 
     /// Number of triplets.
@@ -77,28 +76,38 @@ pub fn squared(weights: &[f64], a: &[f32], b: &[f32]) -> f64 {
     weights.iter().zip(a).zip(b).map(|((w, a), b)| w * (f64::from(*a) - f64::from(*b)).powi(2)).sum()
 }
 
-/// Golden and losing latents of a file, and their shape.
-fn read(path: &Path) -> Result<(Vec<f32>, Vec<f32>, [usize; 3]), Error> {
-    let bad = |why: String| Error::options(format!("{}: {why}", path.display()));
-    let bytes = fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(format!("no latents.safetensors of a run: {e}")))?;
-    let tensor = |name: &str| {
-        let tensor =
-            file.tensor(name).map_err(|_| bad(format!("no latents.safetensors of a run: no tensor `{name}`")))?;
-        let shape: Option<[usize; 3]> = tensor.shape().try_into().ok().filter(|s: &[usize; 3]| !s.contains(&0));
-        let shape = shape.filter(|_| tensor.dtype() == Dtype::F32).ok_or_else(|| {
-            let (dtype, shape) = (tensor.dtype(), tensor.shape());
-            bad(format!("`{name}` is {dtype:?} {shape:?}, expected F32 [pairs, slots, dim]"))
-        })?;
-        let values: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(bad(format!("`{name}` holds a NaN or an infinity")));
+/// Latents of a file that `ldalign score` wrote.
+struct Scored {
+    golden: Vec<f32>,
+    losing: Vec<f32>,
+    /// Of both: pairs, slots, dim.
+    shape: [usize; 3],
+}
+
+impl Scored {
+    fn read(path: &Path) -> Result<Self, Error> {
+        let bad = |why: String| Error::options(format!("{}: {why}", path.display()));
+        let bytes = fs::read(path).map_err(|e| bad(e.to_string()))?;
+        let file =
+            SafeTensors::deserialize(&bytes).map_err(|e| bad(format!("no latents.safetensors of a run: {e}")))?;
+        let tensor = |name: &str| {
+            let tensor =
+                file.tensor(name).map_err(|_| bad(format!("no latents.safetensors of a run: no tensor `{name}`")))?;
+            let shape: Option<[usize; 3]> = tensor.shape().try_into().ok().filter(|s: &[usize; 3]| !s.contains(&0));
+            let shape = shape.filter(|_| tensor.dtype() == Dtype::F32).ok_or_else(|| {
+                let (dtype, shape) = (tensor.dtype(), tensor.shape());
+                bad(format!("`{name}` is {dtype:?} {shape:?}, expected F32 [pairs, slots, dim]"))
+            })?;
+            let values: Vec<f32> = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(bad(format!("`{name}` holds a NaN or an infinity")));
+            }
+            Ok((values, shape))
+        };
+        let ((golden, shape), (losing, other)) = (tensor("golden")?, tensor("losing")?);
+        if shape != other {
+            return Err(bad(format!("`golden` is {shape:?} and `losing` {other:?}: they must be alike")));
         }
-        Ok((values, shape))
-    };
-    let ((golden, shape), (losing, other)) = (tensor("golden")?, tensor("losing")?);
-    if shape != other {
-        return Err(bad(format!("`golden` is {shape:?} and `losing` {other:?}: they must be alike")));
+        Ok(Self { golden, losing, shape })
     }
-    Ok((golden, losing, shape))
 }
