@@ -198,12 +198,13 @@ fn every_change_of_the_boundary_s_source_raises_its_version() {
         recorded.lines().filter(|l| !l.starts_with('#')).map(|l| l.split_once(' ').unwrap()).collect();
     let (version, hash) = (abi_version(), source_hash(&root.join("sdk/abi/src")));
     let (last, last_hash) = *recorded.last().unwrap();
+    let next = if version == last { "NEW-VERSION" } else { &version };
     assert!(
         (version.as_str(), hash.as_str()) == (last, last_hash),
         "\nsdk/abi/src has hash\n  {hash}\nand version {version}; recorded last is version {last} with hash\n  {last_hash}\n\
          Every change of the boundary's source, also of its docs, raises the version in sdk/abi/Cargo.toml (and in the workspace's\n\
          Cargo.toml): the minor version for growth by the rules of docs/plugin-abi.md, the patch version for docs. Then append to\n\
-         sdk/abi/versions.txt:\n  {version} {hash}\nA version that is recorded is never recorded anew: plugins built with it are out there.\n"
+         sdk/abi/versions.txt:\n  {next} {hash}\nA version that is recorded is never recorded anew: plugins built with it are out there.\n"
     );
     let parts = |v: &str| v.split('.').map(|p| p.parse().unwrap()).collect::<Vec<u64>>();
     assert!(recorded.is_sorted_by(|a, b| parts(a.0) < parts(b.0)), "versions rise");
