@@ -100,14 +100,14 @@ mod tests {
             },
             "required": ["dir"]
         });
-        let expected = "  option  type                                 default   bounds
-  dir     string                               required
+        let expected = "  option  type                               default   bounds
+  dir     string                             required
       Where the model lies.
-  scale   number                               0.1       0.001..=1000.0
-  max     number                               none      > 0.0
-  pool    \"mean\" | \"last\"                      \"mean\"
-  layers  list of \"mean\" | \"last\" | integer    [1]
-  other   \"mean\" | \"last\"                      none";
+  scale   number                             0.1       0.001..=1000.0
+  max     number                             none      > 0.0
+  pool    \"mean\" | \"last\"                    \"mean\"
+  layers  list of \"mean\" | \"last\" | integer  [1]
+  other   \"mean\" | \"last\"                    none";
         assert_eq!(table(&schema), expected);
         assert_eq!(table(&json!({"type": "object"})), "  no options");
     }
