@@ -103,6 +103,11 @@ fn log_softmax(logits: &Tensor, tokens: &[u32]) -> Result<(Vec<f32>, Vec<f32>)> 
     })
 }
 
+/// The largest number; NaN counts for nothing.
+pub fn max(x: &[f32]) -> f32 {
+    simd::max(Level::best(), x)
+}
+
 /// `exp((x - shift) * scale)` of each number.
 pub fn exp(x: &[f32], scale: f32, shift: f32) -> Vec<f32> {
     let mut out = x.to_vec();

@@ -19,7 +19,7 @@
 
 mod multiply;
 mod narrow;
-mod pack;
+pub mod pack;
 mod tile;
 pub mod vector;
 

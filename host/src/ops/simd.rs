@@ -50,6 +50,14 @@ impl Level {
     }
 }
 
+/// Softmax of `x * scale` in its place; returns the log of the sum of exponentials.
+pub fn softmax(level: Level, x: &mut [f32], scale: f32) -> f32 {
+    let max = scale_max(level, x, scale);
+    let sum = max + exp_sum(level, x, max).ln();
+    exp_scale(level, x, 1.0, sum, 1.0);
+    sum
+}
+
 /// Compiles a body once for each level, and picks by the level at run time.
 macro_rules! kernels {
     ($($(#[$doc:meta])* fn $name:ident $(<$g:ident: $bound:path>)? ($($arg:ident: $t:ty),*) $(-> $ret:ty)?

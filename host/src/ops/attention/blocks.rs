@@ -36,6 +36,11 @@ impl Sizes {
         Ok(Self { window, dim, queries, keys, heads, group: heads / kv_heads, width, kv_width })
     }
 
+    /// Heads of k and v.
+    pub fn kv_heads(&self) -> usize {
+        self.heads / self.group
+    }
+
     /// The span's queries, up to `size` in a block.
     pub fn blocks(&self, span: &Span, size: usize) -> impl Iterator<Item = Block> {
         span.queries.clone().step_by(size).map(move |start| {

@@ -11,7 +11,6 @@ use crate::ops::{
 };
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
-use std::ops::Range;
 
 /// Queries of one block: scores of a block stay in the cache.
 const BLOCK: usize = 64;
@@ -62,47 +61,39 @@ pub fn forward(
     with([&q.contiguous()?, &k.contiguous()?, &v.contiguous()?], |[q, k, v]| {
         let (shared, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
         let blocks: Vec<Block> = spec.spans.iter().flat_map(|span| s.blocks(span, BLOCK)).collect();
-        (0..blocks.len() * s.heads).into_par_iter().for_each(|task| {
-            let (block, head) = (&blocks[task / s.heads], task % s.heads);
-            let (rows, seen) = (block.rows.len(), block.seen.len());
-            let offset = head / s.group * dim;
-            // SAFETY: both are written by the products below before they are read.
-            let (mut p, mut o) = unsafe { (uninit(rows * seen), uninit(rows * dim)) };
-            let q = &q[block.rows.start * s.width + head * dim..];
-            if rows == 1 {
-                let mut rest = p.as_mut_slice();
-                for keys in &block.keys {
-                    let now;
-                    (now, rest) = rest.split_at_mut(keys.len());
-                    decode::scores(level, &q[..dim], tail(k, keys, &s, offset), s.kv_width, now);
-                }
-            } else {
+        // Where there are enough blocks for all threads, a task reads whole rows of keys.
+        let parts = if blocks.len() < 4 * rayon::current_num_threads() { s.kv_heads() } else { 1 };
+        (0..blocks.len() * parts).into_par_iter().for_each(|task| {
+            let (block, each) = (&blocks[task / parts], s.kv_heads() / parts);
+            let kv_heads = task % parts * each..(task % parts + 1) * each;
+            let heads = kv_heads.start * s.group..kv_heads.end * s.group;
+            // SAFETY: this task alone writes these rows of these heads.
+            let lse = |head: usize| unsafe {
+                let at = head * s.queries;
+                shared_lse.part(at + block.rows.start..at + block.rows.end)
+            };
+            if block.rows.len() == 1 {
+                let here = block.rows.start * s.width + heads.start * dim..block.rows.start * s.width + heads.end * dim;
+                // SAFETY: as above.
+                let out = unsafe { shared.part(here.clone()) };
+                let sums = decode::attend(block, &s, scale, kv_heads, [&q[here], k, v], out);
+                return heads.zip(sums).for_each(|(head, sum)| lse(head)[0] = sum);
+            }
+            for head in heads {
+                let (rows, seen, offset) = (block.rows.len(), block.seen.len(), head / s.group * dim);
+                // SAFETY: both are written by the products below before they are read.
+                let (mut p, mut o) = unsafe { (uninit(rows * seen), uninit(rows * dim)) };
+                let q = &q[block.rows.start * s.width + head * dim..];
                 block.scores(Matrix::new(q, rows, dim, s.width), k, &s, offset, &mut p);
-            }
-            let at = head * s.queries;
-            // SAFETY: this task alone writes these rows of this head.
-            let lse = unsafe { shared_lse.part(at + block.rows.start..at + block.rows.end) };
-            for (i, (p, lse)) in p.chunks_exact_mut(seen).zip(lse).enumerate() {
-                let visible = s.visible(block, i);
-                p[..visible.start].fill(0.0);
-                p[visible.end..].fill(0.0);
-                let p = &mut p[visible];
-                let max = simd::scale_max(level, p, scale);
-                *lse = max + simd::exp_sum(level, p, max).ln();
-                simd::exp_scale(level, p, 1.0, *lse, 1.0);
-            }
-            if rows == 1 {
-                o.fill(0.0);
-                let mut rest = p.as_slice();
-                for keys in &block.keys {
-                    let now;
-                    (now, rest) = rest.split_at(keys.len());
-                    decode::mix(level, now, tail(v, keys, &s, offset), s.kv_width, &mut o);
+                for (i, (p, lse)) in p.chunks_exact_mut(seen).zip(lse(head)).enumerate() {
+                    let visible = s.visible(block, i);
+                    p[..visible.start].fill(0.0);
+                    p[visible.end..].fill(0.0);
+                    *lse = simd::softmax(level, &mut p[visible], scale);
                 }
-            } else {
                 block.product(&p, v, &s, offset, &mut o);
+                scatter(&o, shared, block.rows.start, s.width, head * dim, dim);
             }
-            scatter(&o, shared, block.rows.start, s.width, head * dim, dim);
         });
         Ok(())
     })?;
@@ -167,11 +158,6 @@ pub fn backward(
     })?;
     let merged = |x: Vec<f32>| Tensor::from_vec(merge_heads(&x, &s), k.shape(), k.device());
     Ok([Tensor::from_vec(dq, q.shape(), q.device())?, merged(dk)?, merged(dv)?])
-}
-
-/// A head of k or v from the first of some rows on.
-fn tail<'a>(x: &'a [f32], rows: &Range<usize>, s: &Sizes, offset: usize) -> &'a [f32] {
-    if rows.is_empty() { &[] } else { &x[rows.start * s.kv_width + offset..] }
 }
 
 /// Copies rows of `dim` numbers to column `col` of the rows from `row` on.
