@@ -43,10 +43,10 @@ enum Kept {
 /// Logits that may be kept: few in the tests, so that there are cases of both kinds.
 const LOGITS: usize = if cfg!(test) { 1 << 12 } else { 1 << 25 };
 
-/// Rows whose logits are held at a time.
+/// Rows whose logits are held at a time: whole panels of the widest product.
 pub fn logit_rows(vocab: usize, wanted: Wanted) -> usize {
     let logits = if wanted == Wanted::Both { LOGITS } else { LOGITS / 8 };
-    (logits / vocab).max(48)
+    (logits / vocab).max(1).next_multiple_of(48)
 }
 
 fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {

@@ -20,7 +20,7 @@
 mod multiply;
 mod narrow;
 pub mod pack;
-mod tile;
+pub mod tile;
 pub mod vector;
 
 use super::{buffer::Shared, simd::Level};
