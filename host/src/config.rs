@@ -65,6 +65,9 @@ pub struct RunConfig {
     /// Held-out evaluation before the first and after every round.
     #[serde(default)]
     pub eval: Option<EvalConfig>,
+    /// From where on a round's figures are warned about.
+    #[serde(default)]
+    pub diagnostics: Limits,
     /// Directories searched for plugins named without a path.
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "directory"}))]
@@ -351,6 +354,41 @@ pub struct EvalConfig {
     /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
     #[serde(default)]
     pub generate: Option<GenerateConfig>,
+}
+
+/// Limits of the signs that training is going wrong ([`crate::diagnose`]).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Nats a token that the encoder's latent must save in reconstructing responses, where the encoder reports it.
+    pub min_latent_gain: f64,
+    /// Effective sample size of the weights over the number of pairs that differ.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_effective_share: f64,
+    /// Effective rank of the latents.
+    #[schemars(range(min = 0))]
+    pub min_latent_rank: f64,
+    /// Share of prompts that nearly repeat an earlier one.
+    #[schemars(range(min = 0, max = 1))]
+    pub max_duplicate_prompts: f64,
+    /// Rank correlation of distance with difference in length.
+    #[schemars(range(min = -1, max = 1))]
+    pub max_length_correlation: f64,
+    /// Nats a token that golden responses may lose in a round's training.
+    pub max_likelihood_drop: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            min_latent_gain: 0.02,
+            min_effective_share: 0.25,
+            min_latent_rank: 2.0,
+            max_duplicate_prompts: 0.1,
+            max_length_correlation: 0.7,
+            max_likelihood_drop: 0.1,
+        }
+    }
 }
 
 /// When a response counts as right.
