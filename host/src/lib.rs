@@ -20,6 +20,7 @@ pub mod plugin;
 pub mod progress;
 pub mod quickstart;
 pub mod report;
+pub mod share;
 pub mod text;
 pub mod train;
 

@@ -13,8 +13,9 @@ mod probe;
 mod services;
 
 pub use find::Finder;
-pub use inspect::{Inspected, Metadata, Provides, inspect};
+pub use inspect::{Inspected, Metadata, Provides, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
+pub use ldalign_abi::VERSION as ABI_VERSION;
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
 pub use probe::{COMMAND as PROBE_COMMAND, probe_main};
 pub use services::{CorpusSource, Services};
