@@ -82,6 +82,13 @@ pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<
                 return Err(Error::new("share/lock", what).hint("if it is meant, say --allow-downgrade"));
             }
         }
+        let new = match old {
+            // What was published since for other targets is no business of a locked install.
+            Some(old) if rules.locked && old.sha256.contains_key(&target()) => {
+                Locked { sha256: old.sha256.clone(), ..new }
+            }
+            _ => new,
+        };
         if rules.locked && old != Some(&new) {
             return Err(Error::new("share/lock", format!("{}: {} would change", wanted.name, lock.path().display()))
                 .hint("run the same command without --locked and commit the lock file"));
@@ -142,12 +149,7 @@ fn find<'t>(
 }
 
 /// The registry to take a plugin from: the one asked for, else the lock's, else the only trusted one that has it.
-fn choose<'t>(
-    trust: &'t Trust,
-    name: &str,
-    old: Option<&Locked>,
-    rules: &Rules,
-) -> Result<(&'t Trusted, Registry)> {
+fn choose<'t>(trust: &'t Trust, name: &str, old: Option<&Locked>, rules: &Rules) -> Result<(&'t Trusted, Registry)> {
     let open = |trusted: &'t Trusted| Ok((trusted, Registry::open(&trusted.registry)?));
     if let Some(asked) = &rules.registry {
         return open(trust.get(asked)?);

@@ -58,7 +58,9 @@ impl PublicKey {
         let signature = minisign_verify::Signature::decode(signature).map_err(damaged)?;
         let key = minisign_verify::PublicKey::from_base64(&self.base64).map_err(damaged)?;
         key.verify(bytes, &signature, false).map_err(|e| match e {
-            minisign_verify::Error::UnexpectedKeyId => refuse(format!("signed by another key than the {self} trusted here")),
+            minisign_verify::Error::UnexpectedKeyId => {
+                refuse(format!("signed by another key than the {self} trusted here"))
+            }
             _ => refuse(format!("its signature by {self} does not fit the file, which was changed")).caused_by(e),
         })?;
         let (said, meant) = (signature.trusted_comment(), comment(id, bytes));
@@ -176,10 +178,15 @@ pub fn sign(id: &PackageId, bytes: &[u8], key: &Path) -> Result<(String, PublicK
         Err(_) => unlock(as_box()?).map_err(|e| fail(e).hint(no_terminal()))?,
     };
     let public = minisign::PublicKey::from_secret_key(&secret).map_err(fail)?;
-    let signature =
-        minisign::sign(Some(&public), &secret, Cursor::new(bytes), Some(&comment(id, bytes)), Some("ldalign plugin package"))
-            .map_err(fail)?
-            .into_string();
+    let signature = minisign::sign(
+        Some(&public),
+        &secret,
+        Cursor::new(bytes),
+        Some(&comment(id, bytes)),
+        Some("ldalign plugin package"),
+    )
+    .map_err(fail)?
+    .into_string();
     let public: PublicKey = public.to_base64().parse()?;
     public.verify(id, bytes, &signature)?;
     Ok((signature, public))

@@ -97,8 +97,9 @@ impl Registry {
     pub fn open(path: &Path) -> Result<Self> {
         let head = path.join("registry.json");
         if !head.is_file() {
-            return Err(error(format!("{} is no plugin registry: it has no registry.json", path.display()))
-                .hint("check the path; the first `ldalign plugin publish` into a directory, with --key, makes it one"));
+            return Err(error(format!("{} is no plugin registry: it has no registry.json", path.display())).hint(
+                "check the path; the first `ldalign plugin publish` into a directory, with --key, makes it one",
+            ));
         }
         let Head { schema, key } = super::read_json(&head, LIMIT, "share/registry")?;
         if schema != 1 {
@@ -227,11 +228,8 @@ impl Registry {
 impl Release {
     fn of(package: &Package, key: &PublicKey) -> Self {
         let plugin = &package.manifest.plugin;
-        let offer = |p: &crate::plugin::Provides| Offer {
-            kind: p.kind.clone(),
-            id: p.id.clone(),
-            summary: p.summary.clone(),
-        };
+        let offer =
+            |p: &crate::plugin::Provides| Offer { kind: p.kind.clone(), id: p.id.clone(), summary: p.summary.clone() };
         Self {
             version: package.id.version.clone(),
             target: package.id.target.clone(),

@@ -12,8 +12,7 @@
 use super::{
     Origin, PackageId, State,
     archive::{PACKED_LIMIT, Package},
-    home,
-    keys::{self},
+    home, keys,
     trust::Trust,
 };
 use crate::{Error, Result, files};
@@ -65,7 +64,7 @@ impl Store {
         Ok(Self { directory: home()?.1.join("plugins") })
     }
 
-    /// Installs a package that was checked. What is there already and intact stays as it is.
+    /// Installs a package that was checked, in place of what may be there of it.
     pub fn add(&self, package: &Package, signature: Option<&str>, registry: Option<&Path>) -> Result<Entry> {
         let _held = super::hold(&self.directory)?;
         let directory = self.directory.join(&package.sha256);
@@ -85,8 +84,7 @@ impl Store {
     /// Everything installed, by name, version and target. Directories that hold no record of ours are passed over.
     pub fn entries(&self) -> Vec<Entry> {
         let found = self.directory.read_dir().into_iter().flatten().flatten();
-        let mut entries: Vec<Entry> =
-            found.filter_map(|e| self.get(e.file_name().to_str()?).ok().flatten()).collect();
+        let mut entries: Vec<Entry> = found.filter_map(|e| self.get(e.file_name().to_str()?).ok().flatten()).collect();
         entries.sort_by(|a, b| a.record.id.cmp(&b.record.id));
         entries
     }
