@@ -167,11 +167,10 @@ fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Holds a directory's lock while several of its files change; waits for another process that does.
-fn hold(directory: &Path) -> Result<File> {
-    files::make_dir(directory)?;
-    let path = directory.join(".lock");
-    let file = File::create(&path).map_err(|e| files::io_error(&path, "open", e))?;
-    file.lock().map_err(|e| files::io_error(&path, "lock", e))?;
+/// Holds a lock file while several files change; waits for another process that does.
+fn hold(path: &Path) -> Result<File> {
+    files::make_dir(files::parent(path))?;
+    let file = File::options().append(true).create(true).open(path).map_err(|e| files::io_error(path, "open", e))?;
+    file.lock().map_err(|e| files::io_error(path, "lock", e))?;
     Ok(file)
 }

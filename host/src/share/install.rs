@@ -74,6 +74,10 @@ pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<
     let mut found = Vec::new();
     for wanted in &wanted {
         let old = lock.plugins.get(&wanted.name);
+        if rules.update && old.is_none() {
+            return Err(Error::new("share/lock", format!("{} does not have {}", lock.path().display(), wanted.name))
+                .hint(format!("ldalign plugin install {}", wanted.name)));
+        }
         let (trusted, signed, new) = find(&trust, wanted, old, rules)?;
         if let Some(old) = old {
             old.check_same_bytes(&wanted.name, &new)?;

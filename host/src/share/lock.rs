@@ -90,7 +90,7 @@ impl Lock {
     /// Remembers its versions as the ones below which it must not fall.
     pub fn remember(&self) -> Result<()> {
         let data = home()?.1;
-        let _held = super::hold(&data)?;
+        let _held = super::hold(&data.join("plugins/.lock"))?;
         let mut all = seen()?;
         let now: BTreeMap<String, Version> =
             self.plugins.iter().map(|(name, locked)| (name.clone(), locked.version.clone())).collect();
@@ -105,11 +105,10 @@ impl Lock {
         files::write_json(&self.path, &File { schema: 1, plugins: self.plugins.clone() })
     }
 
+    /// Its place, as it is remembered.
     fn key(&self) -> Result<PathBuf> {
-        std::path::absolute(&self.path).map_err(|e| files::io_error(&self.path, "find", e)).map(|path| {
-            let directory = files::parent(&path);
-            directory.canonicalize().unwrap_or_else(|_| directory.to_owned()).join(FILE)
-        })
+        let directory = files::parent(&self.path).canonicalize().map_err(|e| files::io_error(&self.path, "find", e))?;
+        Ok(directory.join(self.path.file_name().unwrap_or_default()))
     }
 }
 

@@ -25,6 +25,7 @@ use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+const HEAD: &str = "registry.json";
 const LIMIT: u64 = 4 << 20;
 
 /// An opened registry.
@@ -95,9 +96,9 @@ fn error(what: impl Into<String>) -> Error {
 impl Registry {
     /// Opens a registry.
     pub fn open(path: &Path) -> Result<Self> {
-        let head = path.join("registry.json");
+        let head = path.join(HEAD);
         if !head.is_file() {
-            return Err(error(format!("{} is no plugin registry: it has no registry.json", path.display())).hint(
+            return Err(error(format!("{} is no plugin registry: it has no {HEAD}", path.display())).hint(
                 "check the path; the first `ldalign plugin publish` into a directory, with --key, makes it one",
             ));
         }
@@ -112,7 +113,7 @@ impl Registry {
 
     /// Opens a registry, or makes one for a key where there is none yet.
     pub fn open_or_create(path: &Path, key: Option<PublicKey>) -> Result<Self> {
-        let head = path.join("registry.json");
+        let head = path.join(HEAD);
         match key {
             Some(key) if !head.exists() => {
                 files::make_dir(path)?;
@@ -180,7 +181,8 @@ impl Registry {
     /// Not signed with the registry's key, or the version is published for its target with other bytes.
     pub fn publish(&self, package: &Package, signature: &str) -> Result<bool> {
         self.key.verify(&package.id, &package.bytes, signature)?;
-        let _held = super::hold(&self.path)?;
+        // Its head, which never changes: a lock file of its own would end up in a repository.
+        let _held = super::hold(&self.path.join(HEAD))?;
         let id = &package.id;
         let mut index = self.index(&id.name)?;
         if let Some(old) = index.releases.iter().find(|r| r.id(&id.name) == *id) {

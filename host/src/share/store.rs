@@ -66,7 +66,7 @@ impl Store {
 
     /// Installs a package that was checked, in place of what may be there of it.
     pub fn add(&self, package: &Package, signature: Option<&str>, registry: Option<&Path>) -> Result<Entry> {
-        let _held = super::hold(&self.directory)?;
+        let _held = super::hold(&self.directory.join(".lock"))?;
         let directory = self.directory.join(&package.sha256);
         let record = Record { id: package.id.clone(), registry: registry.map(Path::to_owned) };
         files::write_dir(&directory, |dir| {
@@ -103,7 +103,7 @@ impl Store {
 
     /// Removes an installed package.
     pub fn remove(&self, entry: &Entry) -> Result<()> {
-        let _held = super::hold(&self.directory)?;
+        let _held = super::hold(&self.directory.join(".lock"))?;
         files::remove_dir(&entry.directory)
     }
 }
