@@ -12,7 +12,7 @@ mod load;
 mod probe;
 mod services;
 
-pub use find::Finder;
+pub use find::{Finder, name_of};
 pub use inspect::{Inspected, Metadata, Provides, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_abi::VERSION as ABI_VERSION;

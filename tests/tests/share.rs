@@ -475,9 +475,10 @@ fn a_package_file_stays_unsigned_until_a_config_allows_it() {
     let manifest = fs::read_to_string(teams.at("b/run/manifest.json")).unwrap();
     assert!(manifest.contains("\"state\": \"unsigned\""), "{manifest}");
     teams.refuses(&format!("plugin verify {file}"), "share/verify", "no key to verify");
-    teams.say("b", &format!("plugin verify {file} --key team.pub")).refused("share/verify", "cannot be vouched for");
-    teams.say("b", "plugin remove minkowski").done();
+    teams.refuses("plugin verify", "share/verify", "is unsigned: installed from a file");
     teams.say("b", &format!("plugin verify {file} --key team.pub")).done();
+    teams.say("b", "plugin remove minkowski").done();
+    teams.refuses("plugin remove minkowski", "share/store", "minkowski is neither installed nor in ");
 }
 
 #[test]

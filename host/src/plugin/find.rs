@@ -191,12 +191,16 @@ fn locked(lock: &Lock, name: &str) -> Result<Option<Entry>> {
 fn known(kind: Kind, directories: &[PathBuf]) -> BTreeSet<String> {
     let prefix = format!("libldalign_{kind}_");
     let entries = directories.iter().filter_map(|d| d.read_dir().ok()).flatten().flatten();
-    entries
-        .filter_map(|e| {
-            let name = e.file_name().into_string().ok()?;
-            Some(name.strip_prefix(&prefix)?.strip_suffix(".so")?.replace('_', "-"))
-        })
-        .collect()
+    let of_kind =
+        entries.map(|e| e.path()).filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)));
+    of_kind.filter_map(|path| name_of(&path)).collect()
+}
+
+/// The name by which a config finds a library file in a directory of plugins; None for a file that it does not find.
+pub fn name_of(library: &Path) -> Option<String> {
+    let stem = library.file_name()?.to_str()?.strip_prefix("lib")?.strip_suffix(".so")?;
+    let id = ["encoder", "distance", "schedule"].iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
+    Some(id.unwrap_or(stem).replace('_', "-"))
 }
 
 #[cfg(test)]
@@ -217,6 +221,8 @@ mod tests {
         assert_eq!(find("mine").unwrap(), root.join("libmine.so"));
         let path = root.join("libmine.so").display().to_string();
         assert_eq!(find(&path).unwrap(), root.join("libmine.so"));
+        assert_eq!(name_of(&find("mine").unwrap()).as_deref(), Some("mine"));
+        assert_eq!(name_of(&find("chord-length").unwrap()).as_deref(), Some("chord-length"));
         let e = find("chord-lenght").unwrap_err();
         let start = "no distance called `chord-lenght`: looked for libldalign_distance_chord_lenght.so and libchord_lenght.so in ";
         assert!(e.message().starts_with(&format!("{start}{}, ", dir.path().display())), "{e}");

@@ -81,12 +81,12 @@ impl List {
 }
 
 impl Line {
-    /// A library that can be used; none for a file that is no plugin.
+    /// A library under the name that configs give it; none for a file that is no plugin.
     fn library(path: &Path, state: State) -> Option<Self> {
         let metadata = plugin::inspect(path).ok()?.metadata;
         Some(Self {
             provides: provides(&metadata),
-            name: metadata.name,
+            name: plugin::name_of(path)?,
             version: metadata.version,
             state: state.to_string(),
             from: path.display().to_string(),
