@@ -482,6 +482,41 @@ fn a_package_file_stays_unsigned_until_a_config_allows_it() {
 }
 
 #[test]
+fn a_lock_file_pins_all_targets() {
+    let teams = Teams::published(&["0.1.0"]);
+    teams.say("b", "plugin install minkowski").done();
+    let alone = fs::read(teams.at("b/ldalign.lock")).unwrap();
+    // The same version for another machine: a package that says so, with a library that nobody looks into here.
+    let (ours, other) = (share::target(), format!("z{}", &share::target()[1..]));
+    let mut tar = zstd::decode_all(fs::read(teams.at("a").join(package("0.1.0"))).unwrap().as_slice()).unwrap();
+    let at = (0..tar.len() - ours.len()).find(|i| tar[*i..].starts_with(ours.as_bytes())).unwrap();
+    tar[at..at + ours.len()].copy_from_slice(other.as_bytes());
+    let bytes = zstd::encode_all(tar.as_slice(), 3).unwrap();
+    teams.plant(("0.1.0", &other), &bytes, str::to_owned);
+    // No reason for a locked install to fail; the next one without takes it in.
+    teams.say("b", "plugin install --locked").done();
+    assert_eq!(fs::read(teams.at("b/ldalign.lock")).unwrap(), alone);
+    teams.say("b", "plugin install").done();
+    let lock: serde_json::Value = serde_json::from_slice(&fs::read(teams.at("b/ldalign.lock")).unwrap()).unwrap();
+    assert_eq!(lock["plugins"]["minkowski"]["sha256"][&other], files::sha256(&bytes));
+    teams.say("b", "plugin install --locked").done();
+    // It does not come in as a file, nor in the place of ours.
+    let path = teams.at("registry/packages/minkowski").join(format!("minkowski-0.1.0-{other}.ldp"));
+    teams.refuses(
+        &format!("plugin install {}", path.display()),
+        "share/package",
+        "cannot run here: this program is for ",
+    );
+    teams.plant(("0.1.0", &ours), &bytes, str::to_owned);
+    teams.refuses("plugin install", "share/registry", &format!("it holds minkowski 0.1.0 for {other}"));
+    // A lock file from a team on other machines alone.
+    let mut lock = lock;
+    lock["plugins"]["minkowski"]["sha256"].as_object_mut().unwrap().remove(&ours);
+    fs::write(teams.at("b/ldalign.lock"), lock.to_string()).unwrap();
+    teams.refuses("score run.yaml", "plugin/find", &format!("has minkowski 0.1.0, but not for {ours}"));
+}
+
+#[test]
 fn a_lock_file_is_kept() {
     let teams = Teams::published(&["0.1.0"]);
     teams.refuses("plugin install --locked", "share/lock", "there is no ");

@@ -86,13 +86,6 @@ pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<
                 return Err(Error::new("share/lock", what).hint("if it is meant, say --allow-downgrade"));
             }
         }
-        let new = match old {
-            // What was published since for other targets is no business of a locked install.
-            Some(old) if rules.locked && old.sha256.contains_key(&target()) => {
-                Locked { sha256: old.sha256.clone(), ..new }
-            }
-            _ => new,
-        };
         if rules.locked && old != Some(&new) {
             return Err(Error::new("share/lock", format!("{}: {} would change", wanted.name, lock.path().display()))
                 .hint("run the same command without --locked and commit the lock file"));
@@ -137,19 +130,24 @@ fn find<'t>(
     // Hashes come from packages whose signatures were checked, also those of other targets: the index proves nothing.
     let mut sha256 = BTreeMap::new();
     let mut ours = None;
-    for other in index.releases.iter().filter(|r| r.version == release.version) {
+    // What was published since for other targets is no business of a locked install.
+    let matters = |r: &Release| {
+        !rules.locked || r.target == release.target || old.is_none_or(|o| o.sha256.contains_key(&r.target))
+    };
+    for other in index.releases.iter().filter(|r| r.version == release.version && matters(r)) {
         let signed = registry.fetch(name, other, &trusted.key)?;
         sha256.insert(other.target.clone(), signed.package.sha256.clone());
         if other.target == release.target {
             ours = Some(Signed { package: signed.package.for_this_program()?, ..signed });
         }
     }
-    let Release { version, abi, .. } = release.clone();
+    let ours = ours.expect("the release is one of its version's");
+    let (version, abi) = (release.version.clone(), ours.package.manifest.plugin.abi.clone());
     let key_id = trusted.key.id().to_owned();
     // The place of a registry may differ between machines, and is no reason to change a lock file.
     let place = old.filter(|o| o.key_id == key_id).map(|o| o.registry.clone()).unwrap_or_else(|| trusted.name());
     let locked = Locked { version, requirement, registry: place, key_id, abi, sha256 };
-    Ok((trusted, ours.expect("the release is one of its version's"), locked))
+    Ok((trusted, ours, locked))
 }
 
 /// The registry to take a plugin from: the one asked for, else the lock's, else the only trusted one that has it.
