@@ -15,6 +15,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -49,9 +50,8 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn file(path: &Path, state: State) -> Result<Self> {
-        let path = path.canonicalize().map_err(|e| files::io_error(path, "open", e))?;
-        Ok(Self { path, origin: state.into(), sha256: None })
+    fn file(path: &Path, state: State) -> io::Result<Self> {
+        Ok(Self { path: path.canonicalize()?, origin: state.into(), sha256: None })
     }
 }
 
@@ -107,7 +107,7 @@ impl Finder {
         for (i, directory) in directories.iter().enumerate() {
             let state = if i < self.search_path.len() { State::Local } else { State::Bundled };
             if let Some(path) = names.iter().map(|n| directory.join(n)).find(|p| p.is_file()) {
-                return Found::file(&path, state);
+                return Found::file(&path, state).map_err(|e| files::io_error(&path, "open", e));
             }
         }
         let stored = Store::open().map(|store| store.entries()).unwrap_or_default();
@@ -140,7 +140,11 @@ impl Finder {
     fn installed(&self, kind: Kind, entry: &Entry) -> Result<Found> {
         let checked = entry.check(&Trust::load()?);
         let (name, state, why) = (&entry.id().name, checked.origin.state, checked.why.unwrap_or_default());
-        let found = |sha256| Ok(Found { origin: checked.origin, sha256, ..Found::file(&entry.library(), state)? });
+        let found = |sha256| {
+            let file =
+                Found::file(&entry.library(), state).map_err(|e| files::io_error(&entry.library(), "open", e))?;
+            Ok(Found { origin: checked.origin, sha256, ..file })
+        };
         if state == State::Signed {
             return found(checked.library_sha256);
         }
