@@ -72,6 +72,13 @@ pub struct RunConfig {
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "directory"}))]
     pub plugin_path: Vec<PathBuf>,
+    /// Lock file of the installed plugins; `ldalign.lock` beside the config by default, where there is one.
+    #[serde(default)]
+    #[schemars(extend("format" = "file"))]
+    pub plugin_lock: Option<PathBuf>,
+    /// Names of installed plugins to use although no trusted key has signed them, or although they were modified.
+    #[serde(default)]
+    pub allow_plugins: Vec<String>,
 }
 
 impl RunConfig {
@@ -101,7 +108,7 @@ fn default_schedule() -> PluginChoice {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(from = "ChoiceForm")]
 pub struct PluginChoice {
-    /// Bundled id, name on the search path, or path of a library.
+    /// Bundled id, name on the search path or of an installed plugin, or path of a library.
     pub plugin: String,
     /// Which of the library's ids, where it provides several of the kind.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,6 +21,7 @@ pub mod plugin;
 pub mod progress;
 pub mod quickstart;
 pub mod report;
+pub mod share;
 mod stats;
 pub mod text;
 pub mod train;

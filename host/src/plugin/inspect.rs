@@ -97,7 +97,7 @@ pub struct Inspected {
 /// The file cannot be read, is damaged, is no plugin, or was built for another machine or boundary.
 pub fn inspect(path: &Path) -> Result<Inspected> {
     let bytes = files::read(path)?;
-    let metadata = check(&bytes).map_err(|e| e.at(path.display()))?;
+    let metadata = inspect_bytes(&bytes).map_err(|e| e.at(path.display()))?;
     Ok(Inspected { sha256: files::sha256(&bytes), metadata })
 }
 
@@ -105,7 +105,8 @@ fn refuse(what: impl Into<String>) -> Error {
     Error::new("plugin/file", what).hint("expected the .so file that `cargo build` makes of a plugin crate")
 }
 
-fn check(bytes: &[u8]) -> Result<Metadata> {
+/// As [`inspect`], for a library in memory; the errors do not name it.
+pub fn inspect_bytes(bytes: &[u8]) -> Result<Metadata> {
     if !bytes.starts_with(b"\x7fELF") {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
         return Err(refuse(format!("no shared library: the file begins with {start:?}")));
@@ -166,11 +167,15 @@ fn whole(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// The part of a boundary's version that must be the program's own.
+pub fn abi_major(version: &str) -> &str {
+    version.split('.').next().unwrap_or_default()
+}
+
 /// Refuses what was built for another boundary or another machine.
 fn compatible(metadata: &Metadata) -> Result<()> {
-    let major = |version: &str| version.split('.').next().unwrap_or_default().to_owned();
     let refuse = |what| Error::new("plugin/file", what);
-    if metadata.schema != METADATA_SCHEMA || major(&metadata.abi) != major(VERSION) {
+    if metadata.schema != METADATA_SCHEMA || abi_major(&metadata.abi) != abi_major(VERSION) {
         return Err(refuse(format!("built for plugin ABI {}, this program has {VERSION}", metadata.abi))
             .hint("rebuild the plugin with this program's SDK"));
     }
