@@ -5,6 +5,7 @@
 //! result through `instance`, which trusts nothing it is given back.
 
 mod call;
+pub mod conformance;
 mod find;
 mod inspect;
 mod instance;

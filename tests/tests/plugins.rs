@@ -183,6 +183,9 @@ fn a_plugin_that_ends_the_process_is_named() {
     let crashes = drive("crashes-in-call", "");
     let what = "touched memory it does not own (SIGSEGV)";
     assert_eq!((crashes.status.signal(), stderr(&crashes)), (Some(11), words("crashes-in-call", what)));
+    let overflows = drive("overflows-stack", "");
+    let said = stderr(&overflows);
+    assert!(overflows.status.signal().is_some() && said.starts_with(&words("overflows-stack", what)), "{said}");
 }
 
 #[test]
@@ -233,10 +236,12 @@ fn damaged_and_foreign_files_are_refused_before_they_are_loaded() {
     assert_eq!(refused(b""), format!("{start}no shared library: the file begins with \"\""));
     let len = good.len();
     assert_eq!(refused(&good[..40]), format!("{start}cut short: the file has 40 bytes, its headers end at 64"));
-    for cut in [64, 1000, len / 2, len - 1] {
+    for cut in [64, 1000, len - 1].into_iter().chain((1..20).map(|i| i * len / 20)) {
         let expected = format!("{start}cut short: the file has {cut} bytes, its ");
         assert!(refused(&good[..cut]).starts_with(&expected));
     }
+    let huge = refused(&with_metadata(&good, &vec![b' '; 10 << 20]));
+    assert_eq!(huge, format!("{start}its metadata are 10485760 bytes long: at most 65536 are read"));
     let mut foreign = good.clone();
     foreign[18..20].copy_from_slice(&183u16.to_le_bytes());
     assert_eq!(refused(&foreign), format!("{start}built for Aarch64, this program runs on x86_64"));
@@ -258,6 +263,52 @@ fn damaged_and_foreign_files_are_refused_before_they_are_loaded() {
     );
     let e = refused(&std::fs::read(env!("CARGO_BIN_EXE_plugin-driver")).unwrap());
     assert_eq!(e, format!("{start}a shared library, but no plugin: it has no entry symbol"));
+}
+
+/// A library whose metadata section is this text, put at the end of the file.
+fn with_metadata(library: &[u8], text: &[u8]) -> Vec<u8> {
+    let mut bytes = library.to_vec();
+    let number = |bytes: &[u8], at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let (table, count) = (number(&bytes, 0x28), usize::from(u16::from_le_bytes([bytes[0x3c], bytes[0x3d]])));
+    let is_metadata = |header: &usize| library[number(library, header + 24)..].starts_with(b"{\"schema\":1");
+    let header = (0..count).map(|i| table + 64 * i).find(is_metadata).unwrap();
+    bytes[header + 24..header + 32].copy_from_slice(&(library.len() as u64).to_le_bytes());
+    bytes[header + 32..header + 40].copy_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend(text);
+    bytes
+}
+
+#[test]
+fn a_library_with_holes_is_refused_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("libholed.so");
+    let good = std::fs::read(zoo()).unwrap();
+    let mut refusals = 0;
+    for hole in 0..12 {
+        let mut bytes = good.clone();
+        let at = 64 + hole * (bytes.len() / 2) / 12;
+        bytes[at..at + 100_000].fill(0);
+        std::fs::write(&path, &bytes).unwrap();
+        let out = Command::new(env!("CARGO_BIN_EXE_plugin-driver")).arg(&path).arg("well").output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        // What lies in the hole may not be needed; otherwise whose fault it is is said.
+        assert!(
+            out.status.success()
+                || said.contains("error[plugin/") && said.contains("libholed.so")
+                || said.contains("`well`"),
+            "{at}: {out:?}"
+        );
+        refusals += usize::from(!out.status.success());
+    }
+    assert!(refusals > 0);
+}
+
+#[test]
+fn a_call_cannot_change_the_floating_point_mode_of_the_host() {
+    let distance = load(Kind::Distance, "flushes-denormals").unwrap().distance(Arc::new(Bare)).unwrap();
+    assert_eq!(distance.distances(&[1.0, 2.0], &[1.0, 2.0], PAIR).unwrap(), [0.0]);
+    let denormal = std::hint::black_box(1e-40f32);
+    assert_eq!(std::hint::black_box(denormal * 0.5), 5e-41);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `plugin`: what authors and teams do with plugin libraries, one file per verb.
 
+mod bench;
+mod check;
 mod info;
 mod install;
 mod keygen;
@@ -13,11 +15,16 @@ mod trust;
 mod verify;
 
 use clap::Subcommand;
-use ldalign::Result;
+use ldalign::{Result, plugin::Kind};
+use serde_json::{Map, Value};
 
 /// Verbs of `plugin`.
 #[derive(Subcommand)]
 pub enum Plugin {
+    /// Measures how fast a plugin works, beside the bundled baseline of its kind
+    Bench(bench::Bench),
+    /// Runs the conformance suite on a library, each check in a process of its own
+    Check(check::Check),
     /// Prints what a library says about itself, without running any of it
     Info(info::Info),
     /// Lists every plugin that a config can name, and who vouches for it
@@ -48,6 +55,8 @@ impl Plugin {
     /// Does what the verb says.
     pub fn run(&self) -> Result<()> {
         match self {
+            Plugin::Bench(args) => args.run(),
+            Plugin::Check(args) => args.run(),
             Plugin::Info(args) => args.run(),
             Plugin::List(args) => args.run(),
             Plugin::Search(args) => args.run(),
@@ -62,4 +71,15 @@ impl Plugin {
             Plugin::Publish(args) => args.run(),
         }
     }
+}
+
+/// A kind by name.
+fn kind(name: &str) -> std::result::Result<Kind, String> {
+    let kinds = [Kind::Encoder, Kind::Distance, Kind::Schedule];
+    kinds.into_iter().find(|k| k.name() == name).ok_or_else(|| "expected encoder, distance or schedule".into())
+}
+
+/// A plugin's options as a JSON object.
+fn options(json: &str) -> std::result::Result<Map<String, Value>, String> {
+    serde_json::from_str(json).map_err(|e| format!("expected a JSON object such as {{\"p\": 2}}: {e}"))
 }

@@ -14,6 +14,9 @@ use object::{
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// Bytes of metadata that are read; the SDK writes at most a quarter of it.
+const LARGEST_METADATA: usize = 64 << 10;
+
 /// The metadata section of a library; see [`ldalign_abi`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -125,16 +128,31 @@ pub fn inspect_bytes(bytes: &[u8]) -> Result<Metadata> {
         return Err(refuse("a shared library, but no plugin: it has no entry symbol")
             .hint("does the crate call `ldalign_sdk::export_plugin!`?"));
     }
-    let section = object::ObjectSection::data(
-        &file
-            .section_by_name(METADATA_SECTION)
-            .ok_or_else(|| refuse(format!("a plugin without metadata: it has no section {METADATA_SECTION}")))?,
-    )
-    .map_err(damaged)?;
+    let section = section_of(&file)?;
     let metadata: Metadata =
         serde_json::from_slice(section).map_err(|e| refuse("its metadata cannot be read").caused_by(e))?;
     compatible(&metadata)?;
     Ok(metadata)
+}
+
+/// The metadata section of a library that [`inspect`] has taken.
+pub(super) fn section(path: &Path) -> Result<Vec<u8>> {
+    let bytes = files::read(path)?;
+    let file = object::read::elf::ElfFile64::<Endianness>::parse(bytes.as_slice())
+        .map_err(|e| refuse("damaged").caused_by(e).at(path.display()))?;
+    Ok(section_of(&file)?.to_vec())
+}
+
+fn section_of<'a>(file: &object::read::elf::ElfFile64<'a, Endianness>) -> Result<&'a [u8]> {
+    let section = file
+        .section_by_name(METADATA_SECTION)
+        .ok_or_else(|| refuse(format!("a plugin without metadata: it has no section {METADATA_SECTION}")))?;
+    let text = object::ObjectSection::data(&section).map_err(|e| refuse("damaged").caused_by(e))?;
+    if text.len() > LARGEST_METADATA {
+        let what = format!("its metadata are {} bytes long: at most {LARGEST_METADATA} are read", text.len());
+        return Err(refuse(what));
+    }
+    Ok(text)
 }
 
 /// Refuses a file that ends before its own tables say it does.

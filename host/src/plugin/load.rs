@@ -51,7 +51,8 @@ fn replaced(path: &Path) -> Error {
         .hint("run the same command again")
 }
 
-fn open(path: &Path) -> Result<PluginModule_Ref> {
+/// Loads a library, whatever this process has loaded before, and with whatever its constructors leave behind.
+pub(super) fn open(path: &Path) -> Result<PluginModule_Ref> {
     let fail = |what: &'static str| move |e: libloading::Error| Error::new("plugin/load", what).caused_by(e);
     // SAFETY: runs the library's constructors. It was inspected, and a child process has survived the same call.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }

@@ -45,6 +45,9 @@ fn cosine_distance(a: &[f32], b: &[f32]) -> Result<f32, Error> {
 ldalign_sdk::export_plugin! { distances: [Cosine] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     use super::cosine_distance;
 

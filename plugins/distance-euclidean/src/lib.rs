@@ -42,6 +42,10 @@ impl DistanceMetric for Euclidean {
 // Makes the library a plugin. Lists may hold several types; `encoders` and `schedules` are the other kinds.
 ldalign_sdk::export_plugin! { distances: [Euclidean] }
 
+// One test that runs everything `ldalign plugin check` does.
+#[cfg(test)]
+ldalign_conformance::conforms! { "euclidean": {}, "euclidean": { "squared": true } }
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -91,4 +91,7 @@ fn distance(factor: Option<&Cholesky>, a: &[f32], b: &[f32]) -> Result<f32, Erro
 ldalign_sdk::export_plugin! { distances: [Mahalanobis] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests;

@@ -172,4 +172,7 @@ fn tensor_fault(error: candle_core::Error) -> Error {
 ldalign_sdk::export_plugin! { encoders: [Autoencoder] }
 
 #[cfg(test)]
+ldalign_conformance::conforms! { "autoencoder": { "steps": 2, "dim": 16, "layers": 1, "max_tokens": 32 } }
+
+#[cfg(test)]
 mod tests;

@@ -137,6 +137,9 @@ fn normalize(latent: &mut [f32]) {
 ldalign_sdk::export_plugin! { encoders: [PolicyStates] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -103,4 +103,7 @@ impl Encoder for Sentence {
 ldalign_sdk::export_plugin! { encoders: [Sentence] }
 
 #[cfg(test)]
+ldalign_conformance::conforms! { "sentence": { "model_dir": "fixtures/model", "max_tokens": 16 } }
+
+#[cfg(test)]
 mod tests;

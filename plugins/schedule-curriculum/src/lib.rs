@@ -88,6 +88,9 @@ fn weight(mix: f32, mean: f64, d: f32) -> f32 {
 ldalign_sdk::export_plugin! { schedules: [Curriculum] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

@@ -103,6 +103,9 @@ impl Round {
 ldalign_sdk::export_plugin! { schedules: [Softmax] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;

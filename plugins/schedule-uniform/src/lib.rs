@@ -24,6 +24,9 @@ impl WeightSchedule for Uniform {
 ldalign_sdk::export_plugin! { schedules: [Uniform] }
 
 #[cfg(test)]
+ldalign_conformance::conforms!();
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

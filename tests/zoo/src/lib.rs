@@ -2,12 +2,14 @@
 //!
 //! What happens when the library is loaded is chosen by the environment variable `ZOO_ON_LOAD`.
 
+mod mutants;
 mod services;
 
 use ldalign_sdk::{
     DistanceMetric, Encoder, Error, Host, Latent, LatentShape, Latents, NoOptions, PluginOptions, Sample, StepContext,
     WeightSchedule,
 };
+use mutants::Mutant;
 use services::AsksTheHost;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -16,6 +18,8 @@ ldalign_sdk::export_plugin! {
     distances: [
         Beast<0>, Beast<1>, Beast<2>, Beast<3>, Beast<4>, Beast<5>, Beast<6>, Beast<7>, Beast<8>, Beast<9>, Beast<10>, Beast<11>, Beast<12>,
         Beast<13>, Beast<14>, Beast<15>,
+        Mutant<0>, Mutant<1>, Mutant<2>, Mutant<3>, Mutant<4>, Mutant<5>, Mutant<6>, Mutant<7>, Mutant<8>, Mutant<9>, Mutant<10>, Mutant<11>,
+        Mutant<12>, Mutant<13>, Mutant<14>, Mutant<15>, Mutant<16>, Mutant<17>, Mutant<18>,
     ]
     schedules: [Owing]
 }
@@ -180,6 +184,9 @@ static ON_LOAD: extern "C" fn() = {
             Ok("abort") => std::process::abort(),
             Ok("hang") => hang(),
             Ok("crash") => crash(),
+            Ok("print") => println!("hello from the zoo"),
+            Ok("move") => drop(std::env::set_current_dir("/")),
+            Ok("thread") => drop(std::thread::spawn(|| hang())),
             #[cfg(target_arch = "x86_64")]
             Ok("flush") => {
                 // What linking with -ffast-math does: denormals are flushed to zero from now on.

@@ -1,0 +1,73 @@
+//! `plugin check`: the conformance suite on a library.
+
+use crate::cli::{print, print_json};
+use ldalign::{
+    Error, Result,
+    plugin::{
+        Finder, Inspected, Kind,
+        conformance::{self, Choice, Plan},
+    },
+};
+use serde_json::{Map, Value};
+use std::{path::PathBuf, time::Duration};
+
+/// Arguments of `plugin check`.
+#[derive(clap::Args)]
+pub struct Check {
+    /// The plugin library (.so)
+    library: PathBuf,
+    /// Only plugins of this kind: encoder, distance or schedule
+    #[arg(long, value_parser = super::kind)]
+    kind: Option<Kind>,
+    /// Only plugins of this id
+    #[arg(long)]
+    id: Option<String>,
+    /// Options of the plugin, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", value_parser = super::options)]
+    options: Map<String, Value>,
+    /// Only checks whose ids match, as in 'distance/*'
+    #[arg(long, value_name = "GLOB")]
+    filter: Option<String>,
+    /// Seed of all inputs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Seconds for each check
+    #[arg(long, value_name = "S", default_value_t = 60)]
+    time_limit: u64,
+    /// Runs the checks in this process, for a debugger; nothing is contained then
+    #[arg(long)]
+    in_process: bool,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    /// Checks and prints; an error where a check failed.
+    pub fn run(&self) -> Result<()> {
+        let choice = Choice { kind: self.kind, id: self.id.clone(), options: self.options.clone() };
+        let plan = Plan {
+            filter: self.filter.clone(),
+            seed: self.seed,
+            limit: Duration::from_secs(self.time_limit.max(1)),
+            in_process: self.in_process,
+        };
+        let (Inspected { sha256, metadata }, report) =
+            conformance::check(&Finder::new(&[]), &self.library, &choice, &plan)?;
+        if report.checks.is_empty() {
+            let filter = self.filter.as_deref().unwrap_or_default();
+            return Err(Error::new("plugin/check", format!("no check of these plugins matches `{filter}`"))
+                .hint("ids are such as distance/symmetric; without --filter all are shown"));
+        }
+        match self.json {
+            true => print_json(&report)?,
+            false => print(&format!("{} {} (sha256 {sha256:.12})\n{report}", metadata.name, metadata.version))?,
+        }
+        match report.failed() {
+            0 => Ok(()),
+            failed => Err(Error::new("plugin/check", format!("{failed} of {} checks failed", report.checks.len()))
+                .at(self.library.display())
+                .hint("--filter ID runs one again, with --in-process under a debugger; what is merely slow needs a larger --time-limit or options that make it quick")),
+        }
+    }
+}

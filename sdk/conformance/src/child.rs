@@ -1,0 +1,116 @@
+//! Asking a child process, where an abort, a hang or exit(0) of a plugin costs nothing.
+//!
+//! The question travels as one JSON text, in an argument or a variable as the asker likes. The child answers on stdout, in lines that begin
+//! with a number only this question knows, so that neither a plugin's own output nor an early exit(0) passes for an answer.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs::File,
+    hash::{BuildHasher, Hasher},
+    io::{self, Read, Seek, Write},
+    os::{fd::AsFd, unix::process::ExitStatusExt},
+    process::{Command, ExitStatus, Stdio},
+    sync::Mutex,
+    time::Duration,
+};
+use wait_timeout::ChildExt;
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<Q> {
+    nonce: String,
+    question: Q,
+}
+
+/// What came of a question.
+pub struct Answer<S> {
+    /// What the child said, in order.
+    pub said: Vec<S>,
+    /// How it ended; None where it was stopped at the limit.
+    pub ended: Option<ExitStatus>,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+/// Runs the command that `ask` makes of the question's text, for no longer than `limit`.
+///
+/// # Errors
+/// The child cannot be started, waited for, or listened to.
+pub fn ask<Q: Serialize, S: DeserializeOwned>(
+    question: &Q,
+    limit: Duration,
+    ask: impl FnOnce(&str) -> Command,
+) -> io::Result<Answer<S>> {
+    let nonce = format!("{:016x}", std::hash::RandomState::new().build_hasher().finish());
+    let text = serde_json::to_string(&Envelope { nonce: nonce.clone(), question })?;
+    // Files, not pipes: a child that says much cannot block on a parent that waits for its end.
+    let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut child = ask(&text).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?).spawn()?;
+    let ended = child.wait_timeout(limit)?;
+    if ended.is_none() {
+        // Already gone is as good as killed.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let text = |f: &mut File| {
+        let mut text = Vec::new();
+        f.rewind().and_then(|()| f.read_to_end(&mut text))?;
+        io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let (out, stderr) = (text(&mut out)?, text(&mut err)?);
+    let said = out.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&nonce)?).ok()).collect();
+    Ok(Answer { said, ended, stderr })
+}
+
+impl<S> Answer<S> {
+    /// How a child that did not finish in a call came to its end, in words that follow the plugin's name.
+    pub fn how_it_ended(&self, call: &str, limit: Duration) -> String {
+        let Some(status) = self.ended else { return format!("did not return from {call} in {limit:?}") };
+        match (status.code(), status.signal()) {
+            (Some(code), _) => format!("called exit({code}) in {call}"),
+            (None, Some(libc::SIGABRT)) => format!("aborted (SIGABRT) in {call}"),
+            (None, Some(libc::SIGSEGV)) => format!("touched memory it does not own (SIGSEGV) in {call}"),
+            (None, Some(libc::SIGBUS)) => format!("touched memory that is not there (SIGBUS) in {call}"),
+            (None, Some(libc::SIGILL)) => format!("used an instruction this processor lacks (SIGILL) in {call}"),
+            (None, signal) => format!("died of signal {} in {call}", signal.unwrap_or_default()),
+        }
+    }
+    /// What it wrote to stderr as an addition to a message: empty, or `; it said: ...` in one line.
+    pub fn complaint(&self) -> String {
+        match self.stderr.trim() {
+            "" => String::new(),
+            said => format!("; it said: {}", said.lines().map(str::trim).collect::<Vec<_>>().join(" / ")),
+        }
+    }
+}
+
+/// The child's side of a question.
+pub struct Voice {
+    nonce: String,
+    /// A copy of stdout, which a plugin or a check may close or redirect.
+    out: Mutex<File>,
+}
+
+impl Voice {
+    /// The question of a text that [`ask`] made, and the voice to answer with; None for any other text.
+    pub fn hear<Q: DeserializeOwned>(text: &str) -> Option<(Q, Voice)> {
+        let Envelope { nonce, question } = serde_json::from_str(text).ok()?;
+        let out = io::stdout().as_fd().try_clone_to_owned().ok()?;
+        // A plugin that crashes here is an answer, not something to leave a core file for.
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: sets a limit of this process from a valid struct.
+        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+        Some((question, Voice { nonce, out: Mutex::new(out.into()) }))
+    }
+    /// Says something.
+    pub fn say<S: Serialize>(&self, step: &S) {
+        let line = serde_json::to_string(step).unwrap_or_default();
+        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // With nobody listening there is nothing to say; the newline first ends what a plugin may have left unfinished.
+        let _ = out.write_all(format!("\n{}{line}\n", self.nonce).as_bytes());
+    }
+    /// Ends the process, but not through exit: handlers that the plugin registered have nothing more to add.
+    pub fn end(self) -> ! {
+        // SAFETY: ends the process; everything said is written.
+        unsafe { libc::_exit(0) }
+    }
+}
