@@ -65,10 +65,20 @@ pub struct RunConfig {
     /// Held-out evaluation before the first and after every round.
     #[serde(default)]
     pub eval: Option<EvalConfig>,
+    /// From where on a round's figures are warned about.
+    #[serde(default)]
+    pub diagnostics: Limits,
     /// Directories searched for plugins named without a path.
     #[serde(default)]
     #[schemars(extend("items" = {"type": "string", "format": "directory"}))]
     pub plugin_path: Vec<PathBuf>,
+    /// Lock file of the installed plugins; `ldalign.lock` beside the config by default, where there is one.
+    #[serde(default)]
+    #[schemars(extend("format" = "file"))]
+    pub plugin_lock: Option<PathBuf>,
+    /// Names of installed plugins to use although no trusted key has signed them, or although they were modified.
+    #[serde(default)]
+    pub allow_plugins: Vec<String>,
 }
 
 impl RunConfig {
@@ -98,7 +108,7 @@ fn default_schedule() -> PluginChoice {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(from = "ChoiceForm")]
 pub struct PluginChoice {
-    /// Bundled id, name on the search path, or path of a library.
+    /// Bundled id, name on the search path or of an installed plugin, or path of a library.
     pub plugin: String,
     /// Which of the library's ids, where it provides several of the kind.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -351,6 +361,41 @@ pub struct EvalConfig {
     /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
     #[serde(default)]
     pub generate: Option<GenerateConfig>,
+}
+
+/// Limits of the signs that training is going wrong ([`crate::diagnose`]).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Nats a token that the encoder's latent must save in reconstructing responses, where the encoder reports it.
+    pub min_latent_gain: f64,
+    /// Effective sample size of the weights over the number of pairs that differ.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_effective_share: f64,
+    /// Effective rank of the latents.
+    #[schemars(range(min = 0))]
+    pub min_latent_rank: f64,
+    /// Share of prompts that nearly repeat an earlier one.
+    #[schemars(range(min = 0, max = 1))]
+    pub max_duplicate_prompts: f64,
+    /// Rank correlation of distance with difference in length.
+    #[schemars(range(min = -1, max = 1))]
+    pub max_length_correlation: f64,
+    /// Nats a token that golden responses may lose in a round's training.
+    pub max_likelihood_drop: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            min_latent_gain: 0.02,
+            min_effective_share: 0.25,
+            min_latent_rank: 2.0,
+            max_duplicate_prompts: 0.1,
+            max_length_correlation: 0.7,
+            max_likelihood_drop: 0.1,
+        }
+    }
 }
 
 /// When a response counts as right.

@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod config;
 pub mod data;
+pub mod diagnose;
 pub mod error;
 pub mod estimate;
 pub mod files;
@@ -20,6 +21,8 @@ pub mod plugin;
 pub mod progress;
 pub mod quickstart;
 pub mod report;
+pub mod share;
+mod stats;
 pub mod text;
 pub mod train;
 

@@ -16,7 +16,7 @@ mod swiglu;
 
 pub use attention::{Attention, LogSums, Span};
 pub use buffer::{add, add_rows, add_vector, column_sums, scale, set_rows};
-pub use head::{Scores, Wanted, exp, logit_rows, score, score_backward};
+pub use head::{Scores, Wanted, exp, logit_rows, max, score, score_backward};
 pub use linear::{Rows, Weight, rounded};
 pub use product::Precision;
 pub use rms_norm::{rms_norm, rms_norm_backward};

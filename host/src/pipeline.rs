@@ -178,7 +178,7 @@ impl Run {
 
 /// The encoder, distance and schedule of a config, loaded and their options validated.
 pub fn plugins(config: &RunConfig) -> Result<[Plugin; 3]> {
-    let finder = Finder::new(&config.plugin_path);
+    let finder = Finder::of(config);
     Ok([
         finder.load(Kind::Encoder, &config.encoder)?,
         finder.load(Kind::Distance, &config.distance)?,

@@ -14,16 +14,18 @@ mod probe;
 mod services;
 mod why_not;
 
-pub use find::Finder;
+pub use find::{Finder, name_of};
 pub use inspect::{Inspected, Metadata, Provides, Step, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
+pub use ldalign_abi::VERSION as ABI_VERSION;
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
 pub use probe::{COMMAND as PROBE_COMMAND, options_schema, probe_main};
 pub use services::{CorpusSource, Services};
 pub use why_not::why_not;
 
-use crate::{Error, Result, config::PluginChoice};
+use crate::{Error, Result, config::PluginChoice, share::Origin};
 use call::{Call, Who};
+use find::Found;
 use ldalign_abi::{AbiResult, HostBox, PluginModule_Ref, abi_stable::std_types::RStr};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
@@ -74,6 +76,8 @@ pub struct PluginRecord {
     pub sha256: String,
     /// The options as given.
     pub options: serde_json::Value,
+    /// Who vouches for it.
+    pub origin: Origin,
 }
 
 /// How messages name it: `distance `euclidean` of ldalign-distance-euclidean 0.1.0 (sha256 0123456789ab)`.
@@ -94,8 +98,13 @@ pub struct Plugin {
 
 impl Plugin {
     /// Inspects, probes and loads a library file; `choice` selects the id and brings the options.
-    fn open(finder: &Finder, kind: Kind, path: &Path, choice: &PluginChoice) -> Result<Self> {
+    fn open(finder: &Finder, kind: Kind, found: &Found, choice: &PluginChoice) -> Result<Self> {
+        let path = &found.path;
         let inspected = inspect::inspect(path)?;
+        if found.sha256.as_ref().is_some_and(|vouched| *vouched != inspected.sha256) {
+            return Err(Error::new("plugin/untrusted", format!("{} was changed just now", path.display()))
+                .hint("run the same command again"));
+        }
         let id = inspected.metadata.choose(kind, choice).map_err(|e| e.at(path.display()))?;
         let record = PluginRecord {
             kind,
@@ -104,6 +113,7 @@ impl Plugin {
             version: inspected.metadata.version.clone(),
             sha256: inspected.sha256.clone(),
             options: choice.options.clone().into(),
+            origin: found.origin.clone(),
         };
         probe::probe(finder, path, &record)?;
         call::watch();

@@ -1,13 +1,12 @@
 //! The report of a run: one HTML file with inline SVG, for a person to look at. No script, nothing fetched.
 //!
-//! [`run`] reads the directory, [`stats`] summarises, [`watch`] judges, [`sections`] and [`rounds`] say it, [`html`] and [`plot`] draw it.
+//! [`run`] reads the directory, [`watch`] judges, [`sections`] and [`rounds`] say it, [`html`] and [`plot`] draw it.
 
 mod html;
 mod plot;
 mod rounds;
 mod run;
 mod sections;
-mod stats;
 mod watch;
 
 use crate::{Result, files};

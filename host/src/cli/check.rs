@@ -77,7 +77,7 @@ impl Findings {
             format!("train    {:.1} M parameters", memory.trained as f64 / 1e6),
             format!("memory   {memory}"),
         ];
-        lines.extend(self.plugins.iter().map(|p| format!("plugin   {p}")));
+        lines.extend(self.plugins.iter().map(|p| format!("plugin   {p}, {}", p.origin)));
         lines.join("\n")
     }
 }

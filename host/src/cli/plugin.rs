@@ -3,7 +3,17 @@
 mod bench;
 mod check;
 mod info;
+mod install;
+mod keygen;
+mod list;
 mod new;
+mod pack;
+mod publish;
+mod remove;
+mod search;
+mod sign;
+mod trust;
+mod verify;
 mod why_not;
 
 use clap::Subcommand;
@@ -23,6 +33,28 @@ pub enum Plugin {
     Info(info::Info),
     /// Says step by step whether a plugin would be refused and why, without running any of it
     WhyNot(why_not::WhyNot),
+    /// Lists every plugin that a config can name, and who vouches for it
+    List(list::List),
+    /// Searches the trusted registries
+    Search(search::Search),
+    /// Installs plugins from trusted registries and pins them in the lock file
+    Install(install::Install),
+    /// Installs the highest versions that the lock file's requirements allow
+    Update(install::Update),
+    /// Takes a plugin out of the lock file and of what is installed
+    Remove(remove::Remove),
+    /// Checks that installed plugins and package files are what was signed
+    Verify(verify::Verify),
+    /// Trusts a registry with its key, and lists what is trusted
+    Trust(trust::TrustArgs),
+    /// Makes a package of a library
+    Pack(pack::Pack),
+    /// Makes a key pair for signing
+    Keygen(keygen::Keygen),
+    /// Signs a package
+    Sign(sign::Sign),
+    /// Adds a signed package to a registry
+    Publish(publish::Publish),
 }
 
 impl Plugin {
@@ -34,6 +66,17 @@ impl Plugin {
             Plugin::Check(args) => args.run(),
             Plugin::Info(args) => args.run(),
             Plugin::WhyNot(args) => args.run(),
+            Plugin::List(args) => args.run(),
+            Plugin::Search(args) => args.run(),
+            Plugin::Install(args) => args.run(),
+            Plugin::Update(args) => args.run(),
+            Plugin::Remove(args) => args.run(),
+            Plugin::Verify(args) => args.run(),
+            Plugin::Trust(args) => args.run(),
+            Plugin::Pack(args) => args.run(),
+            Plugin::Keygen(args) => args.run(),
+            Plugin::Sign(args) => args.run(),
+            Plugin::Publish(args) => args.run(),
         }
     }
 }

@@ -4,10 +4,11 @@ use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, gpu, suggest};
 use crate::{
     data::FIELDS,
     hub::{self, HubId},
+    share::lock,
 };
 use std::path::Path;
 
-/// Adds the contradictions of a config to `faults` and makes the paths of plugin libraries absolute.
+/// Adds the contradictions of a config to `faults`, makes the paths of plugin libraries absolute and finds the lock file.
 pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     let mut fault = |key: &str, message: String, hint: Option<&str>| {
         // One fault per key: a placeholder for a faulty value must not be faulted again.
@@ -28,6 +29,9 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     }
     for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule] {
         library_path(choice, base);
+    }
+    if config.plugin_lock.is_none() {
+        config.plugin_lock = std::path::absolute(base.join(lock::FILE)).ok().filter(|path| path.is_file());
     }
 }
 

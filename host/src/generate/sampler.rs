@@ -81,39 +81,53 @@ impl Sampler {
 
 /// Index of the largest logit, the first among equals.
 fn likeliest(logits: &[f32]) -> Result<usize> {
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if logit.is_nan() || *logit == f32::INFINITY {
-            let message = format!("the model's logit of token {id} is {logit}");
-            return Err(Error::new("generate/logits", message).hint("the model's weights are damaged or diverged"));
-        }
-        if *logit > logits[best] {
-            best = id;
-        }
+    let max = ops::max(logits);
+    if max == f32::INFINITY || logits.iter().any(|logit| logit.is_nan()) {
+        let wrong = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+        let (id, logit) = logits.iter().enumerate().find(|(_, logit)| wrong(logit)).expect("one is wrong");
+        let message = format!("the model's logit of token {id} is {logit}");
+        return Err(Error::new("generate/logits", message).hint("the model's weights are damaged or diverged"));
     }
-    if logits.get(best).is_none_or(|logit| *logit == f32::NEG_INFINITY) {
-        return Err(Error::new("generate/logits", "the model gives no token a probability"));
+    match logits.iter().position(|logit| *logit == max) {
+        Some(best) if max > f32::NEG_INFINITY => Ok(best),
+        _ => Err(Error::new("generate/logits", "the model gives no token a probability")),
     }
-    Ok(best)
 }
+
+/// Weights that are summed up at once in [`pick`].
+const BLOCK: usize = 1024;
 
 /// The token in whose share of the total `uniform` (in [0, 1)) falls.
 fn pick(weights: &[f32], uniform: f64) -> usize {
-    let target = uniform * sum(weights);
-    let mut sum = 0.0;
-    let mut last = 0;
-    for (id, weight) in weights.iter().enumerate().filter(|(_, w)| **w > 0.0) {
-        last = id;
-        sum += f64::from(*weight);
-        if sum > target {
-            break;
+    let sums: Vec<f64> = weights.chunks(BLOCK).map(sum).collect();
+    let mut left = uniform * sums.iter().sum::<f64>();
+    for (block, sum) in sums.iter().enumerate() {
+        if left >= *sum {
+            left -= sum;
+            continue;
+        }
+        let first = block * BLOCK;
+        for (id, weight) in weights.iter().enumerate().skip(first).take(BLOCK).filter(|(_, w)| **w > 0.0) {
+            left -= f64::from(*weight);
+            if left < 0.0 {
+                return id;
+            }
         }
     }
-    last
+    // Only rounding leads here.
+    weights.iter().rposition(|w| *w > 0.0).unwrap_or(0)
 }
 
+/// In sixteen interleaved sums, so that additions overlap.
 fn sum(weights: &[f32]) -> f64 {
-    weights.iter().map(|w| f64::from(*w)).sum()
+    let mut sums = [0.0; 16];
+    let (chunks, rest) = weights.as_chunks::<16>();
+    for chunk in chunks {
+        for (sum, w) in sums.iter_mut().zip(chunk) {
+            *sum += f64::from(*w);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|w| f64::from(*w)).sum::<f64>()
 }
 
 #[cfg(test)]

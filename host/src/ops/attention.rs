@@ -10,6 +10,7 @@ mod decode;
 pub(super) mod flash;
 mod packed;
 pub(super) mod plain;
+mod tiles;
 
 use super::has_kernels;
 use candle_core::{Result, Tensor, bail};

@@ -89,67 +89,6 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// A matrix that lies in a slice.
-#[derive(Clone, Copy)]
-pub struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// `rows` x `cols`, rows `stride` apart.
-    pub fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(rows == 0 || cols == 0 || (rows - 1) * stride + cols <= data.len(), "matrix lies inside the slice");
-        Self { data, rows, cols, row_stride: stride, col_stride: 1 }
-    }
-    /// Its transpose.
-    pub fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-}
-
-/// `out = a b`, or `out += a b`; the rows of `out` lie `stride` apart.
-pub fn gemm(out: &mut [f32], stride: usize, a: Matrix, b: Matrix, add: bool, parallel: bool) {
-    let (m, n, k) = (a.rows, b.cols, a.cols);
-    if m == 0 || n == 0 {
-        return;
-    }
-    assert!(k == b.rows && (m - 1) * stride + n <= out.len(), "shapes fit");
-    let threads = match parallel {
-        true => gemm::Parallelism::Rayon(rayon::current_num_threads()),
-        false => gemm::Parallelism::None,
-    };
-    let s = |stride: usize| stride as isize;
-    // SAFETY: `a`, `b` and `out` lie inside their slices by the assertions here and in `Matrix::new`, and `out` is
-    // borrowed mutably, so it overlaps neither.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            s(stride),
-            add,
-            a.data.as_ptr(),
-            s(a.col_stride),
-            s(a.row_stride),
-            b.data.as_ptr(),
-            s(b.col_stride),
-            s(b.row_stride),
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            threads,
-        )
-    }
-}
-
 /// Changes the numbers of a contiguous f32 CPU tensor in place, under every name it has.
 pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
     check_kernels(tensor)?;

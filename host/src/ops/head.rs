@@ -43,10 +43,10 @@ enum Kept {
 /// Logits that may be kept: few in the tests, so that there are cases of both kinds.
 const LOGITS: usize = if cfg!(test) { 1 << 12 } else { 1 << 25 };
 
-/// Rows whose logits are held at a time.
+/// Rows whose logits are held at a time: whole panels of the widest product.
 pub fn logit_rows(vocab: usize, wanted: Wanted) -> usize {
     let logits = if wanted == Wanted::Both { LOGITS } else { LOGITS / 8 };
-    (logits / vocab).max(48)
+    (logits / vocab).max(1).next_multiple_of(48)
 }
 
 fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
@@ -101,6 +101,11 @@ fn log_softmax(logits: &Tensor, tokens: &[u32]) -> Result<(Vec<f32>, Vec<f32>)> 
         };
         Ok(logits.par_chunks(vocab).zip(tokens).map(row).unzip())
     })
+}
+
+/// The largest number; NaN counts for nothing.
+pub fn max(x: &[f32]) -> f32 {
+    simd::max(Level::best(), x)
 }
 
 /// `exp((x - shift) * scale)` of each number.

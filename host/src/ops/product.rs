@@ -19,8 +19,8 @@
 
 mod multiply;
 mod narrow;
-mod pack;
-mod tile;
+pub mod pack;
+pub mod tile;
 pub mod vector;
 
 use super::{buffer::Shared, simd::Level};

@@ -50,6 +50,14 @@ impl Level {
     }
 }
 
+/// Softmax of `x * scale` in its place; returns the log of the sum of exponentials.
+pub fn softmax(level: Level, x: &mut [f32], scale: f32) -> f32 {
+    let max = scale_max(level, x, scale);
+    let sum = max + exp_sum(level, x, max).ln();
+    exp_scale(level, x, 1.0, sum, 1.0);
+    sum
+}
+
 /// Compiles a body once for each level, and picks by the level at run time.
 macro_rules! kernels {
     ($($(#[$doc:meta])* fn $name:ident $(<$g:ident: $bound:path>)? ($($arg:ident: $t:ty),*) $(-> $ret:ty)?
@@ -92,8 +100,13 @@ kernels! {
     /// `x = exp(x * scale - shift) * factor`
     fn exp_scale(x: &mut [f32], scale: f32, shift: f32, factor: f32)
         { exp_scale_body::<true>, exp_scale_body::<true>, exp_scale_body::<false> }
-    /// `p *= (dp - d) * scale`: the backward pass of softmax from its result.
-    fn softmax_backward(p: &mut [f32], dp: &[f32], d: f32, scale: f32)
+    /// The largest of each column of rows as long as `out`, and of what is in `out`.
+    fn column_max(x: &[f32], out: &mut [f32]) { column_max_body, column_max_body, column_max_body }
+    /// `x = exp(x * scale - shift)` of rows as long as `shift`, and `sums +=` each column.
+    fn column_exp(x: &mut [f32], scale: f32, shift: &[f32], sums: &mut [f32])
+        { column_exp_body::<true>, column_exp_body::<true>, column_exp_body::<false> }
+    /// `p *= (dp - d) * scale` of rows as long as `d`: the backward pass of softmax from its result.
+    fn softmax_backward(p: &mut [f32], dp: &[f32], d: &[f32], scale: f32)
         { softmax_backward_body, softmax_backward_body, softmax_backward_body }
     /// `out = silu(gate) * up`
     fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32])

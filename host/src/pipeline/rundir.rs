@@ -191,8 +191,9 @@ pub fn hash_path(path: &Path) -> Result<String> {
 
 /// Keys whose values differ, as `config.train.beta was 0.1, is 0.2`. Where the model or data lies may change; its bytes may not.
 fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
-    use serde_json::Value::{Null, Object};
+    use serde_json::Value::{Array, Null, Object};
     match (old, new) {
+        _ if old == new || may_change(key) => {}
         (Object(a), Object(b)) => {
             let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
             for k in keys {
@@ -200,9 +201,15 @@ fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out:
                 differences(&path, a.get(k).unwrap_or(&Null), b.get(k).unwrap_or(&Null), out);
             }
         }
-        _ if old == new || MAY_CHANGE.contains(&key) => {}
+        (Array(a), Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().for_each(|(i, (a, b))| differences(&format!("{key}[{i}]"), a, b, out));
+        }
         _ => out.push(format!("{key} was {old}, is {new}")),
     }
+}
+
+fn may_change(key: &str) -> bool {
+    MAY_CHANGE.contains(&key) || key.starts_with("plugins[") && key.ends_with("].origin")
 }
 
 /// What does not change a run's numbers: places (contents are hashed) and how often checkpoints are kept.
@@ -212,6 +219,8 @@ const MAY_CHANGE: &[&str] = &[
     "config.data.path",
     "config.eval.data.path",
     "config.plugin_path",
+    "config.plugin_lock",
+    "config.allow_plugins",
     "config.encoder.plugin",
     "config.distance.plugin",
     "config.schedule.plugin",
@@ -234,6 +243,11 @@ mod tests {
         let mut out = vec![];
         differences("", &a, &b, &mut out);
         assert_eq!(out, ["config.train.beta was 0.1, is 0.2", "config.train.x was null, is 1"]);
+        // The same library may come from elsewhere.
+        let plugin = |sha, origin| serde_json::json!({"plugins": [{"sha256": sha, "origin": {"state": origin}}]});
+        let mut out = vec![];
+        differences("", &plugin("a", "local"), &plugin("b", "signed"), &mut out);
+        assert_eq!(out, [r#"plugins[0].sha256 was "a", is "b""#]);
     }
 
     #[test]

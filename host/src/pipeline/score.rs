@@ -4,7 +4,7 @@ use super::{Run, SharedPolicy};
 use crate::{
     Error, Result,
     data::{Dataset, tokens::TokenStore},
-    files, interrupt,
+    diagnose, files, interrupt,
     plugin::{CorpusSource, Encoder, OwnedSample},
     progress::Progress,
     text::TextCodec,
@@ -58,9 +58,12 @@ impl Run {
         let rows: Vec<usize> = files::read_json(&dir.join("rows.json"))?;
         let mut outputs = Vec::new();
         let measured = self.measures();
+        let mut latents = None;
         let distances = if measured {
             let policy = self.policy(round)?;
-            self.distances(round, policy, &pairs, &rows, &mut outputs)?
+            let (distances, about) = self.distances(round, policy, &pairs, &rows, &mut outputs)?;
+            latents = Some(about);
+            distances
         } else if self.data.has_weights() {
             rows.iter().map(|&r| Ok(self.data.row(r)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
         } else {
@@ -72,7 +75,7 @@ impl Run {
         let weights = weigher.weights(start, &distances)?;
         let path = dir.join("scores.jsonl");
         let corpus = Samples { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
-        let mut failed = None;
+        let (mut failed, mut facts) = (None, diagnose::Pairs::default());
         let written = files::write_with(&path, |out| {
             for index in 0..pairs.len() {
                 let line =
@@ -80,6 +83,8 @@ impl Run {
                         failed = Some(e);
                         std::io::Error::other("a row cannot be read")
                     })?;
+                let tokens = [line.chosen_tokens, line.rejected_tokens];
+                facts.add(&line.prompt, line.chosen == line.rejected, line.distance, line.weight, tokens);
                 serde_json::to_writer(&mut *out, &line)?;
                 out.write_all(b"\n")?;
             }
@@ -87,7 +92,11 @@ impl Run {
         });
         failed.map_or(written, Err)?;
         weigher.close()?;
-        outputs.push(path);
+        let diagnoses = diagnose::scored(&facts, latents.as_ref(), &self.config.diagnostics);
+        diagnose::warn(round, &diagnoses);
+        let signs = dir.join("diagnostics.json");
+        files::write_json(&signs, &diagnoses)?;
+        outputs.extend([path, signs]);
         Ok(outputs)
     }
 
@@ -99,7 +108,7 @@ impl Run {
         pairs: &TokenStore,
         rows: &[usize],
         outputs: &mut Vec<PathBuf>,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<(Vec<f32>, diagnose::Latents)> {
         let dir = self.dir.round(round);
         let mut encoder = self.encoder.encoder(self.services(Some(policy), &self.encoder))?;
         self.restore(round, "encoder.state", |state| encoder.load(state))?;
@@ -115,6 +124,7 @@ impl Run {
         files::write_json(&about, &line)?;
         let golden = encode(&encoder, &corpus, 0, &format!("round {round} encode golden"))?;
         let losing = encode(&encoder, &corpus, 1, &format!("round {round} encode losing"))?;
+        let rank = diagnose::effective_rank(&[golden.as_slice(), &losing].concat(), shape.len())?;
         let latents = dir.join("latents.safetensors");
         write_latents(&latents, &golden, &losing, [pairs.len(), shape.slots, shape.dim])?;
         let state = dir.join("encoder.state");
@@ -129,7 +139,7 @@ impl Run {
         files::write(&metric_state, &distance.save()?)?;
         distance.close()?;
         outputs.extend([about, latents, state, metric_state]);
-        Ok(distances)
+        Ok((distances, diagnose::Latents { fit: line.fit, rank }))
     }
 
     /// Warm start: what a plugin learned in the round before.

@@ -4,7 +4,7 @@ use super::{Run, ScoreLine};
 use crate::{
     Error, Result,
     data::tokens::TokenStore,
-    files, interrupt,
+    diagnose, files, interrupt,
     progress::Progress,
     train::{self, DpoData},
 };
@@ -18,12 +18,24 @@ struct Reference {
     logps: Vec<[f32; 2]>,
 }
 
+/// What is read of a line of metrics.jsonl.
+#[derive(Deserialize)]
+struct MetricsLine {
+    #[serde(rename = "rewards/chosen")]
+    chosen_reward: Option<f64>,
+}
+
 impl Run {
     pub(super) fn train(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
         let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
+        let mut golden_tokens = 0;
         let basis = files::read_lines(&dir.join("scores.jsonl"))?
-            .map(|line| line.map(|score: ScoreLine| self.basis(&score)))
+            .map(|line| {
+                let score: ScoreLine = line?;
+                golden_tokens += score.chosen_tokens;
+                Ok(self.basis(&score))
+            })
             .collect::<Result<Vec<_>>>()?;
         if basis.len() != pairs.len() {
             return Err(Error::new(
@@ -73,10 +85,19 @@ impl Run {
         let work = dir.join("train");
         train::dpo(&mut policy, &data, &self.config.train, seed, &work)?;
         weigher.close()?;
+        let metrics = work.join("metrics.jsonl");
+        let rewards = files::read_lines::<MetricsLine>(&metrics)?
+            .filter_map(|line| line.map(|line| line.chosen_reward).transpose())
+            .collect::<Result<Vec<f64>>>()?;
+        let tokens = golden_tokens as f64 / pairs.len() as f64;
+        let diagnoses = [diagnose::trained(&rewards, tokens, &self.config.train, &self.config.diagnostics)];
+        diagnose::warn(round, &diagnoses);
+        let signs = work.join("diagnostics.json");
+        files::write_json(&signs, &diagnoses)?;
         let model = self.dir.model(round);
         policy.save(&model)?;
         drop(policy);
         self.policy = Some((round + 1, shared));
-        Ok(vec![path, work.join("metrics.jsonl"), model])
+        Ok(vec![path, metrics, signs, model])
     }
 }

@@ -1,9 +1,21 @@
-//! From the name in a config to a library file.
+//! From the name in a config to a library file, and who vouches for it.
 
 use super::{Kind, Plugin};
-use crate::{Error, Result, config::PluginChoice};
+use crate::{
+    Error, Result,
+    config::{PluginChoice, RunConfig},
+    files,
+    share::{
+        Origin, State,
+        lock::Lock,
+        store::{Entry, Store},
+        target,
+        trust::Trust,
+    },
+};
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,26 +28,59 @@ pub const BUNDLED_ENV: &str = "LDALIGN_PLUGINS";
 pub struct Finder {
     /// Directories for names; the bundled directories are searched after them.
     pub search_path: Vec<PathBuf>,
+    /// The lock file, whose names come before all others.
+    pub lock: Option<PathBuf>,
+    /// Names of installed plugins that will do although they are unsigned or modified.
+    pub allowed: Vec<String>,
     /// Program that runs [`super::probe_main`] when called with [`super::PROBE_COMMAND`]: this one, unless told otherwise.
     pub probe_program: PathBuf,
     /// Time a plugin has for loading, building and dropping an instance in the probe.
     pub probe_limit: Duration,
 }
 
+/// A library file for a choice.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// In canonical form.
+    pub path: PathBuf,
+    /// Who vouches for it.
+    pub origin: Origin,
+    /// SHA-256 of the bytes that are vouched for.
+    pub sha256: Option<String>,
+}
+
+impl Found {
+    fn file(path: &Path, state: State) -> io::Result<Self> {
+        Ok(Self { path: path.canonicalize()?, origin: state.into(), sha256: None })
+    }
+}
+
 impl Finder {
-    /// Looks in `search_path`, then among the bundled plugins.
+    /// Looks in `search_path`, then among the bundled and the installed plugins.
     pub fn new(search_path: &[PathBuf]) -> Self {
         Self {
             search_path: search_path.to_vec(),
+            lock: None,
+            allowed: Vec::new(),
             // Still this program after its file was replaced, unlike `current_exe`.
             probe_program: "/proc/self/exe".into(),
             probe_limit: Duration::from_secs(10),
         }
     }
 
+    /// Looks where a config says.
+    pub fn of(config: &RunConfig) -> Self {
+        Self {
+            lock: config.plugin_lock.clone(),
+            allowed: config.allow_plugins.clone(),
+            ..Self::new(&config.plugin_path)
+        }
+    }
+
     /// Finds, inspects, probes and loads the plugin of a choice, and validates its options.
     ///
-    /// `choice.plugin` is a path if it contains `/` or ends in `.so`, else the name of a library in the search path or of a bundled plugin.
+    /// `choice.plugin` is a path if it contains `/` or ends in `.so`, else a name: of the lock file, of a library in the search path, of a
+    /// bundled plugin, or of an installed one, in this order.
     ///
     /// # Errors
     /// One for each way a plugin can be refused, naming the file and what to do.
@@ -43,25 +88,37 @@ impl Finder {
         Plugin::open(self, kind, &self.find(kind, &choice.plugin)?, choice)
     }
 
-    /// The library file for a name or path, in canonical form.
-    pub(super) fn find(&self, kind: Kind, plugin: &str) -> Result<PathBuf> {
+    /// The library file for a name or path.
+    pub(super) fn find(&self, kind: Kind, plugin: &str) -> Result<Found> {
         if plugin.contains('/') || plugin.ends_with(".so") {
-            let path = Path::new(plugin);
-            return path.canonicalize().map_err(|e| {
+            return Found::file(Path::new(plugin), State::Local).map_err(|e| {
                 Error::new("plugin/find", format!("{kind}: cannot open the plugin library {plugin}"))
                     .hint("relative paths start at the directory of the config file")
                     .caused_by(e)
             });
         }
+        let lock = self.lock.as_deref().map(Lock::read).transpose()?;
+        if let Some(entry) = lock.as_ref().map(|lock| locked(lock, plugin)).transpose()?.flatten() {
+            return self.installed(kind, &entry);
+        }
         let stem = plugin.replace('-', "_");
         let names = [format!("libldalign_{kind}_{stem}.so"), format!("lib{stem}.so")];
         let directories = self.directories();
-        let found = directories.iter().flat_map(|d| names.iter().map(move |n| d.join(n))).find(|p| p.is_file());
-        if let Some(path) = found {
-            return path.canonicalize().map_err(|e| crate::files::io_error(&path, "open", e));
+        for (i, directory) in directories.iter().enumerate() {
+            let state = if i < self.search_path.len() { State::Local } else { State::Bundled };
+            if let Some(path) = names.iter().map(|n| directory.join(n)).find(|p| p.is_file()) {
+                return Found::file(&path, state).map_err(|e| files::io_error(&path, "open", e));
+            }
+        }
+        let stored = Store::open().map(|store| store.entries()).unwrap_or_default();
+        // Sorted by version: the last is the highest.
+        if let Some(entry) = stored.iter().rfind(|e| e.id().name == plugin && e.id().target == target()) {
+            return self.installed(kind, entry);
         }
         let searched: Vec<String> = directories.iter().map(|d| d.display().to_string()).collect();
-        let known = known(kind, &directories);
+        let mut known = known(kind, &directories);
+        known.extend(lock.into_iter().flat_map(|lock| lock.plugins.into_keys()));
+        known.extend(stored.iter().map(|e| e.id().name.clone()));
         let like = known
             .iter()
             .map(|id| (strsim::jaro_winkler(plugin, id), id))
@@ -79,6 +136,30 @@ impl Finder {
         Err(Error::new("plugin/find", message).hint(hint))
     }
 
+    /// The library of an installed plugin, if it is one that a run may use.
+    fn installed(&self, kind: Kind, entry: &Entry) -> Result<Found> {
+        let checked = entry.check(&Trust::load()?);
+        let (name, state, why) = (&entry.id().name, checked.origin.state, checked.why.unwrap_or_default());
+        let found = |sha256| {
+            let file =
+                Found::file(&entry.library(), state).map_err(|e| files::io_error(&entry.library(), "open", e))?;
+            Ok(Found { origin: checked.origin, sha256, ..file })
+        };
+        if state == State::Signed {
+            return found(checked.library_sha256);
+        }
+        if self.allowed.contains(name) {
+            tracing::warn!("{} is {state}, and the config allows it: {why}", entry.id());
+            return found(None);
+        }
+        let again = match state {
+            State::Modified => "`ldalign plugin install` puts it back as it was published",
+            _ => "install it from a registry that you trust",
+        };
+        Err(Error::new("plugin/untrusted", format!("{kind}: the installed {} is {state}: {why}", entry.id()))
+            .hint(format!("{again}; or say in the config that it will do: allow_plugins: [{name}]")))
+    }
+
     /// Where names are looked for, in order.
     pub fn directories(&self) -> Vec<PathBuf> {
         let mut all = self.search_path.clone();
@@ -93,16 +174,37 @@ impl Finder {
     }
 }
 
+/// The installed package that a lock file pins for a name; None where it has no such name.
+fn locked(lock: &Lock, name: &str) -> Result<Option<Entry>> {
+    let Some(pinned) = lock.plugins.get(name) else { return Ok(None) };
+    lock.check_not_downgraded()?;
+    let (at, version, target) = (lock.path().display(), &pinned.version, target());
+    let sha256 = pinned.sha256.get(&target).ok_or_else(|| {
+        Error::new("plugin/find", format!("{at} has {name} {version}, but not for {target}")).hint(
+            "ask its authors for a package of this target, then `ldalign plugin install` it and commit the lock file",
+        )
+    })?;
+    let entry = Store::open()?.get(sha256)?.ok_or_else(|| {
+        Error::new("plugin/find", format!("{name} {version} of {at} is not installed"))
+            .hint("in that directory: ldalign plugin install --locked")
+    })?;
+    Ok(Some(entry))
+}
+
 /// Ids by the file names of libraries of a kind.
 fn known(kind: Kind, directories: &[PathBuf]) -> BTreeSet<String> {
     let prefix = format!("libldalign_{kind}_");
     let entries = directories.iter().filter_map(|d| d.read_dir().ok()).flatten().flatten();
-    entries
-        .filter_map(|e| {
-            let name = e.file_name().into_string().ok()?;
-            Some(name.strip_prefix(&prefix)?.strip_suffix(".so")?.replace('_', "-"))
-        })
-        .collect()
+    let of_kind =
+        entries.map(|e| e.path()).filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)));
+    of_kind.filter_map(|path| name_of(&path)).collect()
+}
+
+/// The name by which a config finds a library file in a directory of plugins; None for a file that it does not find.
+pub fn name_of(library: &Path) -> Option<String> {
+    let stem = library.file_name()?.to_str()?.strip_prefix("lib")?.strip_suffix(".so")?;
+    let id = ["encoder", "distance", "schedule"].iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
+    Some(id.unwrap_or(stem).replace('_', "-"))
 }
 
 #[cfg(test)]
@@ -117,12 +219,14 @@ mod tests {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let finder = Finder::new(&[dir.path().to_owned()]);
-        let find = |name| finder.find(Kind::Distance, name);
+        let find = |name| finder.find(Kind::Distance, name).map(|found| found.path);
         let root = dir.path().canonicalize().unwrap();
         assert_eq!(find("chord-length").unwrap(), root.join("libldalign_distance_chord_length.so"));
         assert_eq!(find("mine").unwrap(), root.join("libmine.so"));
         let path = root.join("libmine.so").display().to_string();
         assert_eq!(find(&path).unwrap(), root.join("libmine.so"));
+        assert_eq!(name_of(&find("mine").unwrap()).as_deref(), Some("mine"));
+        assert_eq!(name_of(&find("chord-length").unwrap()).as_deref(), Some("chord-length"));
         let e = find("chord-lenght").unwrap_err();
         let start = "no distance called `chord-lenght`: looked for libldalign_distance_chord_lenght.so and libchord_lenght.so in ";
         assert!(e.message().starts_with(&format!("{start}{}, ", dir.path().display())), "{e}");

@@ -19,12 +19,12 @@ pub fn why_not(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
 
 fn find(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Result<BTreeSet<PathBuf>> {
     if let Some(kind) = kind {
-        return finder.find(kind, plugin).map(|path| [path].into());
+        return finder.find(kind, plugin).map(|found| [found.path].into());
     }
     let (mut found, mut hints) = (BTreeSet::new(), Vec::new());
     for kind in Kind::ALL {
         match finder.find(kind, plugin) {
-            Ok(path) => drop(found.insert(path)),
+            Ok(one) => drop(found.insert(one.path)),
             Err(e) => hints.push(format!("{kind}: {}", e.hint_text().unwrap_or_default())),
         }
     }

@@ -4,6 +4,9 @@ use super::{
     html::{Page, esc, text},
     plot::{Plot, histogram, number},
     run::{Pair, Round, Run, Scores},
+};
+use crate::{
+    diagnose::Verdict,
     stats::{effective_size, mean},
 };
 
@@ -20,6 +23,8 @@ pub fn section(page: &mut Page, run: &Run) {
             training(page, round);
             page.heading(3, "Distances and weights");
             scores(page, round);
+            page.heading(3, "Diagnostics");
+            diagnostics(page, round);
         });
     }
 }
@@ -141,14 +146,38 @@ fn scores(page: &mut Page, round: &Round) {
     pairs(page, "Nearest pairs that differ", &scores.nearest);
 }
 
+fn diagnostics(page: &mut Page, round: &Round) {
+    if round.diagnoses.is_empty() {
+        return page.absent("This round has not been diagnosed yet.");
+    }
+    let figure = |x: Option<f64>| x.map_or("–".into(), number);
+    let rows: Vec<_> = round
+        .diagnoses
+        .iter()
+        .map(|d| {
+            let (verdict, advice) = match d.verdict {
+                Verdict::Healthy => ("healthy", String::new()),
+                Verdict::Warning => ("<strong>warning</strong>", format!(" {}.", capital(&d.advice))),
+                Verdict::Unknown => ("unknown", format!(" {}.", capital(&d.advice))),
+            };
+            let says = format!("{}.{advice}", capital(&d.finding));
+            vec![esc(d.sign.name()), verdict.into(), figure(d.figure), figure(d.limit), esc(&says)]
+        })
+        .collect();
+    page.table(&["Sign", "Verdict", "Figure", "Limit", "What it says"], &rows, true);
+}
+
+/// With a capital at the start, as a sentence has.
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
 fn summary(round: &Round, scores: &Scores) -> String {
     let (rows, equal) = (scores.distances.len(), scores.equal_count());
     let size = effective_size(&scores.weights);
     let generated = round.generated.map_or(String::new(), |(stopped, cut)| {
         format!(" {stopped} responses ended by themselves, {cut} were cut at the limit.")
-    });
-    let length = scores.length_correlation().map_or(String::new(), |rho| {
-        format!(" Rank correlation of distance with difference in length, where they differ: {rho:.2} (1 would be length alone).")
     });
     let distance = match scores.measured() {
         true => format!("mean distance {}", number(mean(&scores.distances))),
@@ -156,7 +185,7 @@ fn summary(round: &Round, scores: &Scores) -> String {
     };
     format!(
         "{rows} pairs, {distance}; {equal} responses equal the golden ones and teach nothing.{generated} The weights count like {} equal \
-         ones (effective sample size).{length}",
+         ones (effective sample size).",
         number(size)
     )
 }

@@ -1,7 +1,6 @@
 //! What a run directory holds, read leniently: a part that is missing is None, a line that cannot be read is counted.
 
-use super::stats::rank_correlation;
-use crate::{Error, Result, files};
+use crate::{Error, Result, diagnose::Diagnosis, files};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{
@@ -51,6 +50,8 @@ pub struct Round {
     pub generated: Option<(u64, u64)>,
     pub encoder: Option<Value>,
     pub scores: Option<Scores>,
+    /// Signs looked for, before and after training.
+    pub diagnoses: Vec<Diagnosis>,
     /// Column name -> one value per line of the metrics file, NaN where the line has none.
     pub metrics: BTreeMap<String, Vec<f64>>,
 }
@@ -140,6 +141,14 @@ impl Run {
             Ok(())
         })?;
         round.scores = found.then_some(scores);
+        for name in ["diagnostics.json", "train/diagnostics.json"] {
+            if let Some(value) = self.json(&dir.join(name))? {
+                match serde_json::from_value::<Vec<Diagnosis>>(value) {
+                    Ok(found) => round.diagnoses.extend(found),
+                    Err(e) => self.problems.push(format!("{} cannot be read: {e}", place(&dir.join(name)))),
+                }
+            }
+        }
         let (mut columns, mut count) = (BTreeMap::<String, Vec<f64>>::new(), 0);
         self.lines(&dir.join("train/metrics.jsonl"), |line: &str| {
             let line: BTreeMap<String, Value> = serde_json::from_str(line)?;
@@ -209,16 +218,6 @@ impl Eval {
 }
 
 impl Scores {
-    /// The values of pairs that differ: equal ones have distance 0 and length difference 0, and would make any encoder look as
-    /// if it measured length and any schedule as if it served few.
-    pub fn differing(&self, values: &[f64]) -> Vec<f64> {
-        values.iter().zip(&self.equal).filter(|(_, equal)| !**equal).map(|(v, _)| *v).collect()
-    }
-    /// Rank correlation, over pairs that differ, of distance with the size of the difference in length.
-    pub fn length_correlation(&self) -> Option<f64> {
-        let lengths: Vec<f64> = self.differing(&self.length_differences).into_iter().map(f64::abs).collect();
-        rank_correlation(&self.differing(&self.distances), &lengths)
-    }
     /// Whether any pair's distance is known.
     pub fn measured(&self) -> bool {
         self.distances.iter().any(|d| d.is_finite())

@@ -215,6 +215,14 @@ pub fn samples(page: &mut Page, run: &Run) {
     page.paragraph("Sampled responses to the first held-out rows, in the file's order: not a selection.");
 }
 
+/// Who vouches for a plugin, as words after its version.
+fn origin(origin: &Value) -> String {
+    let text = |key: &str| origin[key].as_str().map(esc);
+    let state = text("state").map(|state| format!(", {state}")).unwrap_or_default();
+    let key = text("key_id").map(|key| format!(" by <code>{key}</code>")).unwrap_or_default();
+    state + &key
+}
+
 /// Model, data, plugins, config.
 pub fn what_was_run(page: &mut Page, run: &Run) {
     page.heading(2, "What was run");
@@ -241,7 +249,7 @@ pub fn what_was_run(page: &mut Page, run: &Run) {
         rows.push(vec![
             string(&plugin["kind"]),
             named,
-            format!("version {}", string(&plugin["version"])),
+            format!("version {}{}", string(&plugin["version"]), origin(&plugin["origin"])),
             hash(&plugin["sha256"]),
         ]);
     }

@@ -59,6 +59,12 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
         )
         .unwrap();
         fs::write(round.join("train/metrics.jsonl"), metrics).unwrap();
+        let healthy = json!({"sign": "length", "verdict": "healthy", "figure": 0.31, "limit": 0.7, "advice": "use another encoder",
+            "finding": "the rank correlation of distance with difference in length is 0.31 (1: length alone)"});
+        fs::write(round.join("diagnostics.json"), json!([healthy]).to_string()).unwrap();
+        let drop = json!({"sign": "displacement", "verdict": "unknown", "figure": null, "limit": null, "advice": "raise max_steps",
+            "finding": "training wrote no rewards"});
+        fs::write(round.join("train/diagnostics.json"), json!([drop]).to_string()).unwrap();
     }
 }
 
@@ -187,7 +193,7 @@ fn known_failure_signs_are_found_and_healthy_runs_are_not_accused() {
         writeln!(
             metrics,
             "{}",
-            json!({"step": i, "rewards/chosen": -0.9, "rewards/rejected": -1.0, "rewards/margins": 0.1})
+            json!({"step": i, "rewards/chosen": -1.1, "rewards/rejected": -1.0, "rewards/margins": -0.1})
         )
         .unwrap();
         writeln!(generations, "{}", json!({"stop": if i % 4 == 0 { "length" } else { "stop" }})).unwrap();
@@ -195,13 +201,15 @@ fn known_failure_signs_are_found_and_healthy_runs_are_not_accused() {
     fs::write(dir.path().join("round-1/scores.jsonl"), scores).unwrap();
     fs::write(dir.path().join("round-1/train/metrics.jsonl"), metrics).unwrap();
     fs::write(dir.path().join("round-1/generations.jsonl"), generations).unwrap();
+    let warning = json!({"sign": "outliers", "verdict": "warning", "figure": 0.1, "limit": 0.25, "advice": "clip the schedule",
+        "finding": "the weights count like 6 equal ones"});
+    fs::write(dir.path().join("round-1/diagnostics.json"), json!([warning]).to_string()).unwrap();
     let found = findings().join("\n");
     for sign in [
         "25 % of the responses were cut",
-        "count like only 1.232 of the 67 pairs",
+        "count like 6 equal ones. To do: clip the schedule.",
         "responses equal the golden",
-        "difference in length",
-        "lost likelihood",
+        "did not grow",
     ] {
         assert!(found.contains(sign), "{sign} in\n{found}");
     }

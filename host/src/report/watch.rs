@@ -2,10 +2,9 @@
 
 use super::{
     html::Page,
-    plot::number,
     run::{Round, Run},
-    stats::{effective_size, mean},
 };
+use crate::{diagnose::Verdict, stats::mean};
 
 /// Adds the findings, or says that there are none.
 pub fn section(page: &mut Page, run: &Run) {
@@ -27,7 +26,9 @@ pub fn section(page: &mut Page, run: &Run) {
 pub fn findings(run: &Run) -> Vec<String> {
     let mut found = run.problems.clone();
     for (n, round) in &run.rounds {
-        found.extend(pairs(round).into_iter().chain(curves(round)).map(|f| format!("Round {n}: {f}")));
+        let warnings = round.diagnoses.iter().filter(|d| d.verdict == Verdict::Warning);
+        let warnings = warnings.map(|d| format!("{}. To do: {}.", d.finding, d.advice));
+        found.extend(warnings.chain(pairs(round)).chain(curves(round)).map(|f| format!("Round {n}: {f}")));
     }
     found.extend(accuracy(run));
     found
@@ -46,27 +47,9 @@ fn pairs(round: &Round) -> Vec<String> {
     }
     let Some(scores) = &round.scores else { return found };
     let (rows, equal) = (scores.weights.len(), scores.equal_count());
-    let weights = scores.differing(&scores.weights);
-    let (size, largest) = (effective_size(&weights), weights.iter().fold(0.0, |m: f64, w| m.max(*w)));
-    if !weights.is_empty() && size < 0.25 * weights.len() as f64 {
-        found.push(format!(
-            "the weights count like only {} of the {} pairs that differ (the largest has {:.1} % of all weight). \
-             Clip the schedule or use rank weights.",
-            number(size),
-            weights.len(),
-            100.0 * largest / weights.iter().sum::<f64>()
-        ));
-    }
     if equal * 2 > rows {
         found.push(format!(
             "{equal} of {rows} responses equal the golden ones: there is little left to learn from these rows."
-        ));
-    }
-    if let Some(rho) = scores.length_correlation()
-        && rho > 0.7
-    {
-        found.push(format!(
-            "distance mostly follows the difference in length (rank correlation {rho:.2}). Try another encoder or layer."
         ));
     }
     found
@@ -82,18 +65,10 @@ fn curves(round: &Round) -> Vec<String> {
     }
     // The last quarter, so that one odd batch does not decide.
     let late = |name: &str| round.metrics.get(name).map_or(f64::NAN, |v| mean(&v[v.len() - v.len().div_ceil(4)..]));
-    let (chosen, rejected, margin) = (late("rewards/chosen"), late("rewards/rejected"), late("rewards/margins"));
-    if margin <= 0.0 {
+    if late("rewards/margins") <= 0.0 {
         found.push(
             "the margin between golden and own responses did not grow. Raise the learning rate or train longer.".into(),
         );
-    } else if chosen < 0.0 && rejected < 0.0 && chosen < 0.5 * rejected {
-        found.push(format!(
-            "golden responses lost likelihood more than half as much as the model's own (rewards {} and {}). \
-             Lower learning_rate, raise beta, or set sft_weight.",
-            number(chosen),
-            number(rejected)
-        ));
     }
     found
 }

@@ -32,7 +32,7 @@ pub use report::{Checked, Report, Verdict};
 pub use runner::{Plan, run};
 pub use serde_json;
 pub use subject::{Case, Library};
-pub use suite::{Job, Said, answer, catalogue};
+pub use suite::{Job, Said, answer};
 
 /// Makes a test, `conforms`, that runs every check on the plugins that this crate exports.
 ///

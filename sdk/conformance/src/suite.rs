@@ -57,11 +57,6 @@ pub fn all() -> impl Iterator<Item = &'static Check> {
     .flatten()
 }
 
-/// Id and sentence of every check.
-pub fn catalogue() -> impl Iterator<Item = (&'static str, &'static str)> {
-    all().map(|check| (check.id, check.sentence))
-}
-
 /// One check to be run, as it travels to a child process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {

@@ -66,7 +66,8 @@ impl Check {
         match report.failed() {
             0 => Ok(()),
             failed => Err(Error::new("plugin/check", format!("{failed} of {} checks failed", report.checks.len()))
-                .at(self.library.display())),
+                .at(self.library.display())
+                .hint("--filter ID runs one again, with --in-process under a debugger; what is merely slow needs a larger --time-limit or options that make it quick")),
         }
     }
 }

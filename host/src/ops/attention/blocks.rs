@@ -36,6 +36,11 @@ impl Sizes {
         Ok(Self { window, dim, queries, keys, heads, group: heads / kv_heads, width, kv_width })
     }
 
+    /// Heads of k and v.
+    pub fn kv_heads(&self) -> usize {
+        self.heads / self.group
+    }
+
     /// The span's queries, up to `size` in a block.
     pub fn blocks(&self, span: &Span, size: usize) -> impl Iterator<Item = Block> {
         span.queries.clone().step_by(size).map(move |start| {
@@ -45,12 +50,6 @@ impl Sizes {
             let seen = visible(first, self.window).start..last + 1;
             Block { keys: span.rows(seen.clone()), rows, first, seen }
         })
-    }
-
-    /// The part of a block's scores that row `i` sees.
-    pub fn visible(&self, block: &Block, i: usize) -> Range<usize> {
-        let v = visible(block.first + i, self.window);
-        v.start - block.seen.start..v.end - block.seen.start
     }
 }
 
@@ -64,4 +63,18 @@ pub struct Block {
     pub seen: Range<usize>,
     /// Rows of k and v.
     pub keys: [Range<usize>; 2],
+}
+
+impl Block {
+    /// Writes `value` where a query (a column of `p` [seen, width]) does not see a key (a row).
+    pub fn fill_unseen(&self, p: &mut [f32], width: usize, s: &Sizes, value: f32) {
+        let queries = self.rows.len();
+        for (key, p) in self.seen.clone().zip(p.chunks_exact_mut(width)) {
+            // The first query that is not before the key, and the first whose window has left it behind.
+            let first = key.saturating_sub(self.first).min(queries);
+            let end = s.window.map_or(queries, |w| (key + w).saturating_sub(self.first).min(queries));
+            p[..first].fill(value);
+            p[end..queries].fill(value);
+        }
+    }
 }

@@ -3,49 +3,14 @@
 use super::{
     Attention, LogSums,
     blocks::{Block, Sizes},
-    decode,
+    decode, tiles,
 };
 use crate::ops::{
-    buffer::{Matrix, Shared, gemm, uninit, with},
+    buffer::{Shared, uninit, with},
     simd::{self, Level},
 };
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
-use std::ops::Range;
-
-/// Queries of one block: scores of a block stay in the cache.
-const BLOCK: usize = 64;
-
-impl Block {
-    /// out [rows, seen] = a [rows, dim] times the transpose of the keys' rows of one head.
-    fn scores(&self, a: Matrix, keys: &[f32], s: &Sizes, offset: usize, out: &mut [f32]) {
-        let mut col = 0;
-        for range in self.keys.iter().filter(|r| !r.is_empty()) {
-            let k = Matrix::new(&keys[range.start * s.kv_width + offset..], range.len(), s.dim, s.kv_width);
-            gemm(&mut out[col..], self.seen.len(), a, k.t(), false, false);
-            col += range.len();
-        }
-    }
-    /// out [rows, dim] = p [rows, seen] times the rows of one head of v (or k).
-    fn product(&self, p: &[f32], v: &[f32], s: &Sizes, offset: usize, out: &mut [f32]) {
-        let mut col = 0;
-        for range in self.keys.iter().filter(|r| !r.is_empty()) {
-            let v = Matrix::new(&v[range.start * s.kv_width + offset..], range.len(), s.dim, s.kv_width);
-            gemm(out, s.dim, Matrix::new(&p[col..], self.rows.len(), range.len(), self.seen.len()), v, col > 0, false);
-            col += range.len();
-        }
-    }
-    /// Adds p [rows, seen] transposed times a [rows, dim] to the keys' rows of `out` [keys, dim].
-    fn add_to_keys(&self, p: &[f32], a: Matrix, dim: usize, out: Shared) {
-        let mut col = 0;
-        for range in self.keys.iter().filter(|r| !r.is_empty()) {
-            // SAFETY: the caller is the only task that writes the keys of this block's group and head.
-            let out = unsafe { out.part(range.start * dim..range.end * dim) };
-            gemm(out, dim, Matrix::new(&p[col..], self.rows.len(), range.len(), self.seen.len()).t(), a, true, false);
-            col += range.len();
-        }
-    }
-}
 
 /// See [`Attention::forward`].
 pub fn forward(
@@ -61,48 +26,43 @@ pub fn forward(
     let (mut out, mut lse) = unsafe { (uninit(s.queries * s.width), uninit(s.heads * s.queries)) };
     with([&q.contiguous()?, &k.contiguous()?, &v.contiguous()?], |[q, k, v]| {
         let (shared, shared_lse) = (Shared::new(&mut out), Shared::new(&mut lse));
-        let blocks: Vec<Block> = spec.spans.iter().flat_map(|span| s.blocks(span, BLOCK)).collect();
-        (0..blocks.len() * s.heads).into_par_iter().for_each(|task| {
-            let (block, head) = (&blocks[task / s.heads], task % s.heads);
-            let (rows, seen) = (block.rows.len(), block.seen.len());
-            let offset = head / s.group * dim;
-            // SAFETY: both are written by the products below before they are read.
-            let (mut p, mut o) = unsafe { (uninit(rows * seen), uninit(rows * dim)) };
-            let q = &q[block.rows.start * s.width + head * dim..];
-            if rows == 1 {
-                let mut rest = p.as_mut_slice();
-                for keys in &block.keys {
-                    let now;
-                    (now, rest) = rest.split_at_mut(keys.len());
-                    decode::scores(level, &q[..dim], tail(k, keys, &s, offset), s.kv_width, now);
+        let blocks: Vec<Block> = spec.spans.iter().flat_map(|span| s.blocks(span, tiles::queries(level))).collect();
+        // Where there are enough blocks for all threads, a task reads whole rows of keys.
+        let parts = if blocks.len() < 4 * rayon::current_num_threads() { s.kv_heads() } else { 1 };
+        (0..blocks.len() * parts).into_par_iter().for_each(|task| {
+            let (block, each) = (&blocks[task / parts], s.kv_heads() / parts);
+            let kv_heads = task % parts * each..(task % parts + 1) * each;
+            let heads = kv_heads.start * s.group..kv_heads.end * s.group;
+            // SAFETY: this task alone writes these rows of these heads.
+            let lse = |head: usize| unsafe {
+                let at = head * s.queries;
+                shared_lse.part(at + block.rows.start..at + block.rows.end)
+            };
+            if block.rows.len() == 1 {
+                let here = block.rows.start * s.width + heads.start * dim..block.rows.start * s.width + heads.end * dim;
+                // SAFETY: as above.
+                let out = unsafe { shared.part(here.clone()) };
+                let sums = decode::attend(block, &s, scale, kv_heads, [&q[here], k, v], out);
+                return heads.zip(sums).for_each(|(head, sum)| lse(head)[0] = sum);
+            }
+            for head in heads {
+                let mut p = block.scores(level, &block.lanes(level, q, head, &s), k, head, &s);
+                let width = p.width(level);
+                block.fill_unseen(p.numbers_mut(), width, &s, f32::NEG_INFINITY);
+                let (mut shift, mut sums) = (vec![f32::NEG_INFINITY; width], vec![0.0; width]);
+                simd::column_max(level, p.numbers(), &mut shift);
+                shift.iter_mut().for_each(|max| *max *= scale);
+                simd::column_exp(level, p.numbers_mut(), scale, &shift, &mut sums);
+                block.fill_unseen(p.numbers_mut(), width, &s, 0.0);
+                // SAFETY: this task alone writes these rows of this head.
+                unsafe { block.mix(level, &p, v, head, &s, shared) };
+                for ((i, lse), (shift, sum)) in lse(head).iter_mut().enumerate().zip(shift.iter().zip(&sums)) {
+                    *lse = shift + sum.ln();
+                    let at = (block.rows.start + i) * s.width + head * dim;
+                    // SAFETY: as above; the product is done.
+                    unsafe { shared.part(at..at + dim) }.iter_mut().for_each(|out| *out /= sum);
                 }
-            } else {
-                block.scores(Matrix::new(q, rows, dim, s.width), k, &s, offset, &mut p);
             }
-            let at = head * s.queries;
-            // SAFETY: this task alone writes these rows of this head.
-            let lse = unsafe { shared_lse.part(at + block.rows.start..at + block.rows.end) };
-            for (i, (p, lse)) in p.chunks_exact_mut(seen).zip(lse).enumerate() {
-                let visible = s.visible(block, i);
-                p[..visible.start].fill(0.0);
-                p[visible.end..].fill(0.0);
-                let p = &mut p[visible];
-                let max = simd::scale_max(level, p, scale);
-                *lse = max + simd::exp_sum(level, p, max).ln();
-                simd::exp_scale(level, p, 1.0, *lse, 1.0);
-            }
-            if rows == 1 {
-                o.fill(0.0);
-                let mut rest = p.as_slice();
-                for keys in &block.keys {
-                    let now;
-                    (now, rest) = rest.split_at(keys.len());
-                    decode::mix(level, now, tail(v, keys, &s, offset), s.kv_width, &mut o);
-                }
-            } else {
-                block.product(&p, v, &s, offset, &mut o);
-            }
-            scatter(&o, shared, block.rows.start, s.width, head * dim, dim);
         });
         Ok(())
     })?;
@@ -135,52 +95,32 @@ pub fn backward(
         // One task for a head and the keys that belong together: it alone adds to their gradients, in a fixed order.
         (0..groups.len() * s.heads).into_par_iter().for_each(|task| {
             let (spans, head) = (&groups[task / s.heads], task % s.heads);
-            let offset = head / s.group * dim;
-            for block in spans.iter().flat_map(|span| s.blocks(span, BLOCK)) {
-                let (rows, seen) = (block.rows.len(), block.seen.len());
-                let start = block.rows.start * s.width + head * dim;
-                // SAFETY: the products below write all three before they are read.
-                let (mut p, mut dp, mut dq) = unsafe { (uninit(rows * seen), uninit(rows * seen), uninit(rows * dim)) };
-                let rows_of = |x| Matrix::new(x, rows, dim, s.width);
-                let (q, dout) = (rows_of(&q[start..]), rows_of(&g[start..]));
-                block.scores(q, k, &s, offset, &mut p);
-                block.scores(dout, v, &s, offset, &mut dp);
-                for (i, p) in p.chunks_exact_mut(seen).enumerate() {
-                    let visible = s.visible(&block, i);
-                    p[..visible.start].fill(0.0);
-                    p[visible.end..].fill(0.0);
-                    let lse = lse[head * s.queries + block.rows.start + i];
-                    simd::exp_scale(level, &mut p[visible], scale, lse, 1.0);
+            for block in spans.iter().flat_map(|span| s.blocks(span, tiles::queries(level))) {
+                let of_queries = |x| block.lanes(level, x, head, &s);
+                let mut p = block.scores(level, &of_queries(q), k, head, &s);
+                let dp = block.scores(level, &of_queries(g), v, head, &s);
+                let width = p.width(level);
+                let (mut sums, mut d, mut unused) = (vec![0.0; width], vec![0.0; width], vec![0.0; width]);
+                for i in 0..block.rows.len() {
+                    let at = (block.rows.start + i) * s.width + head * dim;
+                    d[i] = simd::dot(level, &out[at..at + dim], &g[at..at + dim]);
+                    sums[i] = lse[head * s.queries + block.rows.start + i];
                 }
-                block.add_to_keys(&p, dout, dim, dvs[head]);
-                for (i, (p, dp)) in p.chunks_exact_mut(seen).zip(dp.chunks_exact(seen)).enumerate() {
-                    let at = start + i * s.width;
-                    let d = simd::dot(level, &out[at..at + dim], &g[at..at + dim]);
-                    simd::softmax_backward(level, p, dp, d, scale);
+                simd::column_exp(level, p.numbers_mut(), scale, &sums, &mut unused);
+                block.fill_unseen(p.numbers_mut(), width, &s, 0.0);
+                // SAFETY: this task alone writes the keys of its group for this head, and these rows of this head.
+                unsafe {
+                    block.add_to_keys(level, &p, g, head, &s, dvs[head]);
+                    simd::softmax_backward(level, p.numbers_mut(), dp.numbers(), &d, scale);
+                    block.mix(level, &p, k, head, &s, shared);
+                    block.add_to_keys(level, &p, q, head, &s, dks[head]);
                 }
-                block.product(&p, k, &s, offset, &mut dq);
-                block.add_to_keys(&p, q, dim, dks[head]);
-                scatter(&dq, shared, block.rows.start, s.width, head * dim, dim);
             }
         });
         Ok(())
     })?;
     let merged = |x: Vec<f32>| Tensor::from_vec(merge_heads(&x, &s), k.shape(), k.device());
     Ok([Tensor::from_vec(dq, q.shape(), q.device())?, merged(dk)?, merged(dv)?])
-}
-
-/// A head of k or v from the first of some rows on.
-fn tail<'a>(x: &'a [f32], rows: &Range<usize>, s: &Sizes, offset: usize) -> &'a [f32] {
-    if rows.is_empty() { &[] } else { &x[rows.start * s.kv_width + offset..] }
-}
-
-/// Copies rows of `dim` numbers to column `col` of the rows from `row` on.
-fn scatter(rows: &[f32], out: Shared, row: usize, width: usize, col: usize, dim: usize) {
-    for (i, src) in rows.chunks_exact(dim).enumerate() {
-        let at = (row + i) * width + col;
-        // SAFETY: the caller is the only task that writes these rows of this head.
-        unsafe { out.part(at..at + dim) }.copy_from_slice(src);
-    }
 }
 
 /// [heads, keys, dim] to [keys, kv_heads * dim]: the sum over the heads of each key head.

@@ -125,6 +125,7 @@ unsafe fn tall<S: Vectors, F: Format, const V: usize>(
             let rows = Rows { start: rows.start.add(row * rows.stride), ..rows };
             let sums = sums.0.as_mut_ptr().add(row * V * S::LANES);
             row += match count - row {
+                16.. if S::ROWS == 8 && V == 1 => tile::<S, F, 16, V>(panel, rows, steps, sums, fresh),
                 8.. if S::ROWS == 8 => tile::<S, F, 8, V>(panel, rows, steps, sums, fresh),
                 4.. => tile::<S, F, 4, V>(panel, rows, steps, sums, fresh),
                 2.. => tile::<S, F, 2, V>(panel, rows, steps, sums, fresh),
@@ -150,7 +151,7 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
     const LINE: usize = 16;
     // SAFETY: the caller's promises; `panel` advances over the steps it holds, and prefetching reads nothing.
     unsafe {
-        let row: [*const f32; R] = std::array::from_fn(|r| rows.start.add(r * rows.stride));
+        let row = |r: usize| rows.start.add(r * rows.stride);
         let mut acc = [[S::zero(); V]; R];
         if !fresh {
             for r in 0..R {
@@ -164,8 +165,8 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
             // A constant length lets the compiler count down one register.
             let line = LINE.min(steps - s);
             if rows.step == 1 {
-                for row in row {
-                    S::prefetch_far(row.wrapping_add(ROWS_AHEAD * rows.stride + s));
+                for r in 0..R {
+                    S::prefetch_far(row(r).wrapping_add(ROWS_AHEAD * rows.stride + s));
                 }
             }
             for _ in 0..line {
@@ -175,7 +176,7 @@ unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
                     a[v] = S::load(panel.add(v * S::LANES));
                 }
                 for r in 0..R {
-                    let b = S::splat(row[r].add(s * rows.step).read_unaligned());
+                    let b = S::splat(row(r).add(s * rows.step).read_unaligned());
                     for v in 0..V {
                         acc[r][v] = F::add::<S>(acc[r][v], a[v], b);
                     }

@@ -130,9 +130,30 @@ pub fn exp_scale_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: f32, 
 }
 
 #[inline(always)]
-pub fn softmax_backward_body(p: &mut [f32], dp: &[f32], d: f32, scale: f32) {
-    for (p, dp) in p.iter_mut().zip(dp) {
-        *p *= (*dp - d) * scale;
+pub fn column_max_body(x: &[f32], out: &mut [f32]) {
+    for row in x.chunks_exact(out.len()) {
+        for (max, v) in out.iter_mut().zip(row) {
+            *max = if *v > *max { *v } else { *max };
+        }
+    }
+}
+
+#[inline(always)]
+pub fn column_exp_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: &[f32], sums: &mut [f32]) {
+    for row in x.chunks_exact_mut(shift.len()) {
+        for ((v, shift), sum) in row.iter_mut().zip(shift).zip(sums.iter_mut()) {
+            *v = exp::<FUSED>(*v * scale - *shift);
+            *sum += *v;
+        }
+    }
+}
+
+#[inline(always)]
+pub fn softmax_backward_body(p: &mut [f32], dp: &[f32], d: &[f32], scale: f32) {
+    for (p, dp) in p.chunks_exact_mut(d.len()).zip(dp.chunks_exact(d.len())) {
+        for ((p, dp), d) in p.iter_mut().zip(dp).zip(d) {
+            *p *= (*dp - *d) * scale;
+        }
     }
 }
 

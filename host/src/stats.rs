@@ -1,4 +1,4 @@
-//! Summaries of a round's distances and weights.
+//! Statistics of a round's distances, weights and latents.
 
 /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
 pub fn effective_size(weights: &[f64]) -> f64 {
