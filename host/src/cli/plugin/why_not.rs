@@ -53,8 +53,9 @@ impl WhyNot {
             for Line { step, ok, said, hint } in &lines {
                 let mark = if *ok { "ok".into() } else { paint.style(Style::Bad, "no") };
                 print(&format!("{mark}  {step:<11} {said}"))?;
-                hint.iter()
-                    .try_for_each(|hint| print(&format!("    {:<11} {}", "", paint.style(Style::Note, hint))))?;
+                for hint in hint.iter().flat_map(|hint| hint.lines()) {
+                    print(&format!("    {:<11} {}", "", paint.style(Style::Note, hint)))?;
+                }
             }
         }
         match lines.iter().filter(|line| !line.ok).count() {
