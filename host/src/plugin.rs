@@ -12,14 +12,16 @@ mod instance;
 mod load;
 mod probe;
 mod services;
+mod why_not;
 
 pub use find::{Finder, name_of};
-pub use inspect::{Inspected, Metadata, Provides, abi_major, inspect, inspect_bytes};
+pub use inspect::{Inspected, Metadata, Provides, Step, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_abi::VERSION as ABI_VERSION;
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
-pub use probe::{COMMAND as PROBE_COMMAND, probe_main};
+pub use probe::{COMMAND as PROBE_COMMAND, options_schema, probe_main};
 pub use services::{CorpusSource, Services};
+pub use why_not::why_not;
 
 use crate::{Error, Result, config::PluginChoice, share::Origin};
 use call::{Call, Who};
@@ -29,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
 
 /// The three kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// Prompt and response to latent.
@@ -41,6 +43,8 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::Encoder, Kind::Distance, Kind::Schedule];
     /// Its name in configs, metadata and file names.
     pub fn name(self) -> &'static str {
         match self {

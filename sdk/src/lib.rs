@@ -46,6 +46,7 @@ mod latent;
 #[doc(hidden)]
 pub mod metadata;
 mod options;
+mod per_round;
 mod schedule;
 
 pub use corpus::{Corpus, CorpusSource, OwnedSample, lend};
@@ -56,4 +57,5 @@ pub use host::{Host, Level, ModelFacts, Pooling, Services, serve};
 pub use latent::{Latent, LatentShape, Latents};
 pub use ldalign_abi as abi;
 pub use options::{NoOptions, PluginOptions};
+pub use per_round::{PerRound, RoundSchedule};
 pub use schedule::{StepContext, WeightSchedule};

@@ -1,5 +1,6 @@
 //! Support of the end-to-end tests: what they build, and stand-ins.
 
+pub mod frozen;
 pub mod outside;
 pub mod runs;
 

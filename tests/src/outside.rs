@@ -8,12 +8,29 @@ use std::{
 };
 
 /// Where crates outside the workspace are built; one directory, so that what they depend on is compiled once.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     workspace_root().join("target/outside")
 }
 
 /// Builds the crate in a directory and returns its library. `profile` is `dev` or `release`.
 pub fn build(crate_dir: &Path, profile: &str) -> PathBuf {
+    let library = |artifact: &serde_json::Value| {
+        let files = artifact["filenames"].as_array()?;
+        files.iter().find_map(|f| f.as_str().filter(|f| f.ends_with(".so"))).map(PathBuf::from)
+    };
+    built(crate_dir, profile, library).unwrap_or_else(|| panic!("{} makes no shared library", crate_dir.display()))
+}
+
+/// Builds the crate in a directory as [`build`] does and returns its library and its only program.
+pub fn build_with_program(crate_dir: &Path) -> (PathBuf, PathBuf) {
+    let program = |artifact: &serde_json::Value| artifact["executable"].as_str().map(PathBuf::from);
+    let library = build(crate_dir, "dev");
+    let program = built(crate_dir, "dev", program);
+    (library, program.unwrap_or_else(|| panic!("{} makes no program", crate_dir.display())))
+}
+
+/// Runs cargo and returns what `select` finds in the last of the crate's artifacts that has it.
+fn built(crate_dir: &Path, profile: &str, select: impl Fn(&serde_json::Value) -> Option<PathBuf>) -> Option<PathBuf> {
     // The workspace's versions: nothing to download, and no drift from what was tested.
     let lock = crate_dir.join("Cargo.lock");
     if !lock.exists() {
@@ -32,13 +49,8 @@ pub fn build(crate_dir: &Path, profile: &str) -> PathBuf {
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|m| m["reason"] == "compiler-artifact" && m["manifest_path"].as_str().map(Path::new) == Some(&manifest))
-        .filter_map(|m| {
-            Some(PathBuf::from(
-                m["filenames"].as_array()?.iter().find_map(|f| f.as_str().filter(|f| f.ends_with(".so")))?,
-            ))
-        })
+        .filter_map(|m| select(&m))
         .next_back()
-        .unwrap_or_else(|| panic!("{} makes no shared library", manifest.display()))
 }
 
 /// The zoo of misbehaving plugins.
@@ -76,7 +88,7 @@ pub fn zoo_with_changed_sdk(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf
 }
 
 /// A fresh time stamp would make cargo build it all again.
-fn write_if_changed(path: &Path, text: &str) {
+pub(crate) fn write_if_changed(path: &Path, text: &str) {
     if fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;
     }
@@ -84,7 +96,7 @@ fn write_if_changed(path: &Path, text: &str) {
     fs::write(path, text).expect("the copy can be written");
 }
 
-fn files(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
     }

@@ -42,6 +42,9 @@ impl DistanceMetric for Minkowski {
 
     fn distance(&self, a: Latent<'_>, b: Latent<'_>) -> Result<f32, Error> {
         let differences = || a.values().iter().zip(b.values()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs());
+        if !differences().all(f64::is_finite) {
+            return Err(Error::input("a latent holds a NaN or an infinity"));
+        }
         // Relative to the largest, no power overflows.
         let largest = differences().fold(0.0, f64::max);
         if largest == 0.0 {
@@ -53,6 +56,10 @@ impl DistanceMetric for Minkowski {
 }
 
 export_plugin! { distances: [Minkowski] }
+
+// Everything that `ldalign plugin check` does, as a test.
+#[cfg(test)]
+ldalign_conformance::conforms!();
 
 #[cfg(test)]
 mod tests {

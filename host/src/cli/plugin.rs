@@ -6,6 +6,7 @@ mod info;
 mod install;
 mod keygen;
 mod list;
+mod new;
 mod pack;
 mod publish;
 mod remove;
@@ -13,6 +14,7 @@ mod search;
 mod sign;
 mod trust;
 mod verify;
+mod why_not;
 
 use clap::Subcommand;
 use ldalign::{Result, plugin::Kind};
@@ -21,12 +23,16 @@ use serde_json::{Map, Value};
 /// Verbs of `plugin`.
 #[derive(Subcommand)]
 pub enum Plugin {
+    /// Makes a crate to begin a plugin with
+    New(new::New),
     /// Measures how fast a plugin works, beside the bundled baseline of its kind
     Bench(bench::Bench),
     /// Runs the conformance suite on a library, each check in a process of its own
     Check(check::Check),
     /// Prints what a library says about itself, without running any of it
     Info(info::Info),
+    /// Says step by step whether a plugin would be refused and why, without running any of it
+    WhyNot(why_not::WhyNot),
     /// Lists every plugin that a config can name, and who vouches for it
     List(list::List),
     /// Searches the trusted registries
@@ -55,9 +61,11 @@ impl Plugin {
     /// Does what the verb says.
     pub fn run(&self) -> Result<()> {
         match self {
+            Plugin::New(args) => args.run(),
             Plugin::Bench(args) => args.run(),
             Plugin::Check(args) => args.run(),
             Plugin::Info(args) => args.run(),
+            Plugin::WhyNot(args) => args.run(),
             Plugin::List(args) => args.run(),
             Plugin::Search(args) => args.run(),
             Plugin::Install(args) => args.run(),

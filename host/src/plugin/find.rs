@@ -89,7 +89,7 @@ impl Finder {
     }
 
     /// The library file for a name or path.
-    fn find(&self, kind: Kind, plugin: &str) -> Result<Found> {
+    pub(super) fn find(&self, kind: Kind, plugin: &str) -> Result<Found> {
         if plugin.contains('/') || plugin.ends_with(".so") {
             return Found::file(Path::new(plugin), State::Local).map_err(|e| {
                 Error::new("plugin/find", format!("{kind}: cannot open the plugin library {plugin}"))

@@ -104,23 +104,74 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
     Ok(Inspected { sha256: files::sha256(&bytes), metadata })
 }
 
+/// As [`inspect`], for a library in memory; the errors do not name it.
+pub fn inspect_bytes(bytes: &[u8]) -> Result<Metadata> {
+    let (steps, metadata) = steps(bytes);
+    steps.into_iter().try_for_each(|step| step.outcome.map(drop))?;
+    Ok(metadata.expect("metadata was read, as no step failed"))
+}
+
+/// One thing that is looked at before a library is loaded.
+#[derive(Debug)]
+pub struct Step {
+    /// A word for it.
+    pub name: &'static str,
+    /// What was found, or why a library is refused.
+    pub outcome: Result<String>,
+}
+
+/// Every step of the inspection, also those after one that failed where they can be taken, and the metadata if there is any.
+pub(super) fn steps(bytes: &[u8]) -> (Vec<Step>, Option<Metadata>) {
+    let mut steps = Vec::new();
+    let mut step = |name, outcome| steps.push(Step { name, outcome });
+    let file = match library(bytes) {
+        Ok(file) => file,
+        Err(e) => {
+            step("file", Err(e));
+            return (steps, None);
+        }
+    };
+    step("file", Ok(format!("whole, {} bytes", bytes.len())));
+    step("machine", machine(&file));
+    step("entry", entry(&file));
+    let metadata = match metadata(&file) {
+        Ok(metadata) => metadata,
+        Err(e) => {
+            step("metadata", Err(e));
+            return (steps, None);
+        }
+    };
+    step("metadata", Ok(format!("{} {} ({})", metadata.name, metadata.version, metadata.license)));
+    step("abi", abi(&metadata));
+    step("target", target(&metadata));
+    step("processor", processor(&metadata));
+    (steps, Some(metadata))
+}
+
+type Elf<'a> = object::read::elf::ElfFile64<'a, Endianness>;
+
 fn refuse(what: impl Into<String>) -> Error {
     Error::new("plugin/file", what).hint("expected the .so file that `cargo build` makes of a plugin crate")
 }
 
-/// As [`inspect`], for a library in memory; the errors do not name it.
-pub fn inspect_bytes(bytes: &[u8]) -> Result<Metadata> {
+fn library(bytes: &[u8]) -> Result<Elf<'_>> {
     if !bytes.starts_with(b"\x7fELF") {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
         return Err(refuse(format!("no shared library: the file begins with {start:?}")));
     }
     whole(bytes)?;
-    let damaged = |e: object::Error| refuse("damaged").caused_by(e);
-    let file = object::read::elf::ElfFile64::<Endianness>::parse(bytes).map_err(damaged)?;
+    Elf::parse(bytes).map_err(|e| refuse("damaged").caused_by(e))
+}
+
+fn machine(file: &Elf<'_>) -> Result<String> {
     let (built, ours) = (file.architecture(), std::env::consts::ARCH);
     if !format!("{built:?}").eq_ignore_ascii_case(ours) {
         return Err(refuse(format!("built for {built:?}, this program runs on {ours}")));
     }
+    Ok(ours.into())
+}
+
+fn entry(file: &Elf<'_>) -> Result<String> {
     if file.kind() != object::ObjectKind::Dynamic {
         return Err(refuse(format!("no shared library but an ELF file of kind {:?}", file.kind())));
     }
@@ -128,22 +179,21 @@ pub fn inspect_bytes(bytes: &[u8]) -> Result<Metadata> {
         return Err(refuse("a shared library, but no plugin: it has no entry symbol")
             .hint("does the crate call `ldalign_sdk::export_plugin!`?"));
     }
-    let section = section_of(&file)?;
-    let metadata: Metadata =
-        serde_json::from_slice(section).map_err(|e| refuse("its metadata cannot be read").caused_by(e))?;
-    compatible(&metadata)?;
-    Ok(metadata)
+    Ok("a plugin's entry symbol".into())
+}
+
+fn metadata(file: &Elf<'_>) -> Result<Metadata> {
+    serde_json::from_slice(section_of(file)?).map_err(|e| refuse("its metadata cannot be read").caused_by(e))
 }
 
 /// The metadata section of a library that [`inspect`] has taken.
 pub(super) fn section(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path)?;
-    let file = object::read::elf::ElfFile64::<Endianness>::parse(bytes.as_slice())
-        .map_err(|e| refuse("damaged").caused_by(e).at(path.display()))?;
+    let file = Elf::parse(bytes.as_slice()).map_err(|e| refuse("damaged").caused_by(e).at(path.display()))?;
     Ok(section_of(&file)?.to_vec())
 }
 
-fn section_of<'a>(file: &object::read::elf::ElfFile64<'a, Endianness>) -> Result<&'a [u8]> {
+fn section_of<'a>(file: &Elf<'a>) -> Result<&'a [u8]> {
     let section = file
         .section_by_name(METADATA_SECTION)
         .ok_or_else(|| refuse(format!("a plugin without metadata: it has no section {METADATA_SECTION}")))?;
@@ -190,22 +240,30 @@ pub fn abi_major(version: &str) -> &str {
     version.split('.').next().unwrap_or_default()
 }
 
-/// Refuses what was built for another boundary or another machine.
-fn compatible(metadata: &Metadata) -> Result<()> {
-    let refuse = |what| Error::new("plugin/file", what);
-    if metadata.schema != METADATA_SCHEMA || abi_major(&metadata.abi) != abi_major(VERSION) {
-        return Err(refuse(format!("built for plugin ABI {}, this program has {VERSION}", metadata.abi))
+fn abi(Metadata { schema, abi, sdk, .. }: &Metadata) -> Result<String> {
+    if *schema != METADATA_SCHEMA || abi_major(abi) != abi_major(VERSION) {
+        return Err(Error::new("plugin/file", format!("built for plugin ABI {abi}, this program has {VERSION}"))
             .hint("rebuild the plugin with this program's SDK"));
     }
+    Ok(format!("{abi}, SDK {sdk}; this program has {VERSION}"))
+}
+
+fn target(Metadata { target, .. }: &Metadata) -> Result<String> {
     let ours = ldalign_sdk::metadata::TARGET.join("");
-    if metadata.target != ours {
-        return Err(refuse(format!("built for {}, this program for {ours}", metadata.target)));
+    if *target != ours {
+        return Err(Error::new("plugin/file", format!("built for {target}, this program for {ours}")));
     }
-    match metadata.cpu_features.iter().find(|f| !processor_has(f)) {
-        Some(feature) => Err(refuse(format!("built for processors with {feature}, which this one lacks"))
-            .hint("rebuild the plugin without `-C target-cpu=native`")),
-        None => Ok(()),
+    Ok(ours)
+}
+
+fn processor(Metadata { cpu_features, .. }: &Metadata) -> Result<String> {
+    let missing: Vec<&str> = cpu_features.iter().map(String::as_str).filter(|f| !processor_has(f)).collect();
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        return Err(Error::new("plugin/file", format!("built for processors with {missing}, which this one lacks"))
+            .hint("rebuild the plugin without `-C target-cpu=native`"));
     }
+    Ok(if cpu_features.is_empty() { "any".into() } else { format!("one with {}", cpu_features.join(", ")) })
 }
 
 /// Whether the processor has a feature; true for one we know nothing about, as the probe will tell.
@@ -267,7 +325,7 @@ mod tests {
         let refused = |change: fn(&mut Metadata)| {
             let mut metadata = library();
             change(&mut metadata);
-            compatible(&metadata).map_err(|e| e.to_string())
+            [abi, target, processor].iter().try_for_each(|check| check(&metadata).map(drop)).map_err(|e| e.to_string())
         };
         assert_eq!(refused(|_| ()), Ok(()));
         let e = refused(|m| m.abi = "2.0.0".into()).unwrap_err();

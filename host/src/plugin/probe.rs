@@ -2,7 +2,7 @@
 //!
 //! The child loads the library, validates the options, and builds and drops an instance with a host that has no model, telling each step.
 
-use super::{Finder, Kind, Plugin, PluginRecord, Services, call::Call, conformance};
+use super::{Finder, Kind, Plugin, PluginRecord, Services, call::Call, conformance, load};
 use crate::{Error, Result};
 use ldalign_conformance::{
     Job,
@@ -12,6 +12,7 @@ use ldalign_sdk::Sample;
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
+    fmt,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::Arc,
@@ -25,6 +26,8 @@ pub const COMMAND: &str = "__probe";
 pub(super) enum Question {
     /// Load a plugin and build an instance.
     Try { path: PathBuf, record: PluginRecord },
+    /// Load a library and ask it for the schema of a plugin's options.
+    Schema { path: PathBuf, kind: String, id: String },
     /// Run one check of the conformance suite on a library.
     Check { path: PathBuf, job: Job },
 }
@@ -34,6 +37,7 @@ pub(super) enum Question {
 enum Step {
     Begins(Call),
     Refused { code: String, message: String, hint: Option<String> },
+    Schema(serde_json::Value),
     Done,
 }
 
@@ -44,25 +48,46 @@ const CODES: [&str; 7] =
 /// Runs the probe for a plugin; an error says in which step it failed and how.
 pub(super) fn probe(finder: &Finder, path: &Path, record: &PluginRecord) -> Result<()> {
     let question = Question::Try { path: path.to_owned(), record: record.clone() };
-    let answer = child::ask(&question, finder.probe_limit, |text| command(finder, text))
+    asked(finder, &question, record).map(drop)
+}
+
+/// JSON schema of the options of (kind, id) in a library that [`super::inspect`] has taken, asked in a child process.
+///
+/// # Errors
+/// The library cannot be loaded, knows no such plugin, or ends the child.
+pub fn options_schema(finder: &Finder, path: &Path, kind: &str, id: &str) -> Result<serde_json::Value> {
+    // Also for dlopen, which searches system directories for a bare name.
+    let path = path.canonicalize().map_err(|e| crate::files::io_error(path, "open", e))?;
+    let who = format!("{}: {kind} `{id}`", path.display());
+    let question = Question::Schema { path, kind: kind.into(), id: id.into() };
+    match asked(finder, &question, &who)?.pop() {
+        Some(Step::Schema(schema)) => Ok(schema),
+        _ => Err(Error::new("plugin/probe", format!("{who}: its options' schema was not told"))),
+    }
+}
+
+/// Asks a child and returns the steps it told, the last of them before `Done`.
+fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result<Vec<Step>> {
+    let mut answer = child::ask(question, finder.probe_limit, |text| command(finder, text))
         .map_err(|e| Error::new("plugin/probe", "cannot start a child process to try the plugin out").caused_by(e))?;
-    let how = match answer.said.last() {
-        Some(Step::Done) => return Ok(()),
+    let how = match answer.said.pop() {
+        Some(Step::Done) => return Ok(answer.said),
         Some(Step::Refused { code, message, hint }) => {
-            let code = CODES.into_iter().find(|c| c == code).unwrap_or("plugin/probe");
-            let refused = Error::new(code, message.clone());
+            let code = CODES.into_iter().find(|c| *c == code).unwrap_or("plugin/probe");
+            let refused = Error::new(code, message);
             return Err(match hint {
-                Some(hint) => refused.hint(hint.clone()),
+                Some(hint) => refused.hint(hint),
                 None => refused,
             });
         }
         Some(Step::Begins(call)) => answer.how_it_ended(&call.to_string(), finder.probe_limit),
+        Some(Step::Schema(_)) => answer.how_it_ended(&Call::Options.to_string(), finder.probe_limit),
         None => {
             let (program, err) = (finder.probe_program.display(), &answer.stderr);
             return Err(Error::new("plugin/probe", format!("{program} does not try plugins out when asked to: {err}")));
         }
     };
-    Err(Error::new("plugin/probe", format!("{record} {how}{}", answer.complaint()))
+    Err(Error::new("plugin/probe", format!("{who} {how}{}", answer.complaint()))
         .hint("a fault of the plugin, seen in a child process: tell its author, or choose another"))
 }
 
@@ -79,18 +104,32 @@ pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("{COMMAND} is for the program's own use");
         return ExitCode::from(2);
     };
-    match question {
-        Question::Try { path, record } => match try_out(&path, record, &|step| voice.say(&step)) {
-            Ok(()) => voice.say(&Step::Done),
-            Err(e) => voice.say(&Step::Refused {
-                code: e.code().into(),
-                message: e.to_string(),
-                hint: e.hint_text().map(str::to_owned),
-            }),
-        },
-        Question::Check { path, job } => conformance::answer(&path, &job, &voice),
+    let say = |step| voice.say(&step);
+    let done = match question {
+        Question::Try { path, record } => try_out(&path, record, &say),
+        Question::Schema { path, kind, id } => schema(&path, &kind, &id, &say),
+        Question::Check { path, job } => {
+            conformance::answer(&path, &job, &voice);
+            voice.end()
+        }
+    };
+    match done {
+        Ok(()) => say(Step::Done),
+        Err(e) => {
+            say(Step::Refused { code: e.code().into(), message: e.to_string(), hint: e.hint_text().map(str::to_owned) })
+        }
     }
     voice.end()
+}
+
+fn schema(path: &Path, kind: &str, id: &str, say: &impl Fn(Step)) -> Result<()> {
+    say(Step::Begins(Call::Loading));
+    let module = load::open(path).map_err(|e| e.at(path.display()))?;
+    say(Step::Begins(Call::Options));
+    let failed = |why: String| Error::new("plugin/failed", format!("{}: {kind} `{id}`: {why}", path.display()));
+    let text = module.options_schema()(kind.into(), id.into()).into_result().map_err(|e| failed(e.message.into()))?;
+    say(Step::Schema(serde_json::from_str(&text).map_err(|e| failed(format!("its options' schema is no JSON: {e}")))?));
+    Ok(())
 }
 
 fn try_out(path: &Path, record: PluginRecord, say: &impl Fn(Step)) -> Result<()> {

@@ -11,6 +11,7 @@ use ldalign_sdk::{DistanceMetric, Error, Host, Latent, Latents, Level, MetricPro
 pub struct Options {
     /// Share of the scaled identity in the covariance, in 0..=1: 0 takes the sample covariance as it is, 1 is a scaled
     /// Euclidean distance. By default estimated from the latents (Ledoit and Wolf 2004).
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub shrinkage: Option<f64>,
 }
 

@@ -22,22 +22,30 @@ use vocabulary::Vocabulary;
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Width of the transformers and numbers per latent slot; even, and a multiple of `heads`.
+    #[schemars(range(min = 1))]
     pub dim: usize,
     /// Layers of the encoder, and of the decoder.
+    #[schemars(range(min = 1))]
     pub layers: usize,
     /// Attention heads.
+    #[schemars(range(min = 1))]
     pub heads: usize,
     /// Vectors per latent.
+    #[schemars(range(min = 1))]
     pub slots: usize,
     /// Token ids with an embedding of their own: the most frequent of the first fit; the others share one.
+    #[schemars(range(min = 1))]
     pub vocabulary: usize,
     /// Tokens kept of a prompt (its end) and of a response (its beginning).
+    #[schemars(range(min = 1))]
     pub max_tokens: usize,
     /// Training steps a round; 0 leaves the guiding model untrained.
     pub steps: usize,
     /// Samples in a training step.
+    #[schemars(range(min = 1))]
     pub batch_size: usize,
     /// Peak learning rate of AdamW, after a warm-up of a tenth of the steps; then it falls to 0 in a line.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
 }
 

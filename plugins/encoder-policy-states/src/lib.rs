@@ -4,7 +4,7 @@
 
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Pooling, Sample};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which states become the latent.
 #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
@@ -20,8 +20,8 @@ pub struct Options {
 
 impl PluginOptions for Options {}
 
-/// A layer by name or by number.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+/// A layer by name or by number. Serialized for the schema, which shows defaults.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged, expecting = "layer must be \"middle\", \"last\" or a number")]
 pub enum Layer {
     /// By name.
@@ -31,7 +31,7 @@ pub enum Layer {
 }
 
 /// Layers that every model has.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NamedLayer {
     /// Half of the layers, rounded up.
@@ -66,7 +66,7 @@ impl Layer {
 }
 
 /// See [`Pooling`].
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// Mean over the response's tokens.

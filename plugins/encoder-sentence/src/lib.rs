@@ -7,7 +7,7 @@ use bert::SentenceModel;
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
 use rayon::prelude::*;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Which model reads what.
@@ -18,6 +18,7 @@ pub struct Options {
     pub model_dir: PathBuf,
     /// Tokens read of a text, its beginning; the special tokens count.
     #[serde(default = "max_tokens")]
+    #[schemars(range(min = 4))]
     pub max_tokens: usize,
     /// What is read of a sample.
     #[serde(default)]
@@ -38,7 +39,7 @@ impl PluginOptions for Options {
 }
 
 /// The text or texts of a sample that the model sees.
-#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Input {
     /// The response alone: the two responses of a pair share their prompt.

@@ -1,14 +1,16 @@
 //! A curriculum: training begins with equal weights and ends with weights proportional to distance.
 
-use ldalign_sdk::{Error, Host, Level, PluginOptions, StepContext, WeightSchedule};
+use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule, StepContext};
 
 /// When the move from uniform to proportional happens, as shares of the whole run (all rounds).
 #[derive(Debug, Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Weights are uniform up to here; in 0..=1.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub start: f32,
     /// Weights are proportional from here on; in 0..=1, above `start`.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub end: f32,
 }
 
@@ -38,54 +40,27 @@ impl Options {
 }
 
 /// `w = (1 - m) + m d / mean(d)`, where m goes from 0 to 1 between `start` and `end`.
-pub struct Curriculum {
-    options: Options,
-    host: Host,
-    /// Mean distance of the round.
-    mean: Option<f64>,
-}
+pub struct Curriculum(Options);
 
-impl WeightSchedule for Curriculum {
+impl RoundSchedule for Curriculum {
     const ID: &'static str = "curriculum";
     const SUMMARY: &'static str = "weights that move from uniform to proportional to distance over training, mean 1";
     type Options = Options;
 
-    fn new(options: Options, host: Host) -> Result<Self, Error> {
-        Ok(Self { options, host, mean: None })
+    fn begin(options: &Options, _distances: &[f32]) -> Result<Self, Error> {
+        Ok(Self(*options))
     }
 
-    fn begin_round(&mut self, distances: &[f32]) -> Result<(), Error> {
-        let mean = mean(distances)?;
-        if mean == 0.0 && !distances.is_empty() {
-            self.host.log(Level::Warn, "every distance of the round is 0: weights fall towards 0 for all pairs");
-        }
-        self.mean = Some(mean);
-        Ok(())
+    fn share(&self, distance: f32) -> f64 {
+        distance.into()
     }
 
-    fn weights(&self, at: StepContext, distances: &[f32], out: &mut [f32]) -> Result<(), Error> {
-        let mean = self.mean.ok_or_else(|| Error::input("curriculum needs begin_round before weights"))?;
-        let mix = self.options.mix(at.progress());
-        for (out, &d) in out.iter_mut().zip(distances) {
-            *out = weight(mix, mean, d);
-        }
-        Ok(())
+    fn mix(&self, at: StepContext) -> f64 {
+        self.0.mix(at.progress()).into()
     }
 }
 
-fn mean(distances: &[f32]) -> Result<f64, Error> {
-    let mean = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / distances.len().max(1) as f64;
-    if mean.is_finite() { Ok(mean) } else { Err(Error::input("a distance of the round is not finite")) }
-}
-
-/// Exactly 1 where `mix` is 0.
-fn weight(mix: f32, mean: f64, d: f32) -> f32 {
-    let ratio = if d == 0.0 { 0.0 } else { f64::from(d) / mean };
-    let mix = f64::from(mix);
-    ((1.0 - mix) + mix * ratio) as f32
-}
-
-ldalign_sdk::export_plugin! { schedules: [Curriculum] }
+ldalign_sdk::export_plugin! { schedules: [PerRound<Curriculum>] }
 
 #[cfg(test)]
 ldalign_conformance::conforms!();
@@ -94,12 +69,18 @@ ldalign_conformance::conforms!();
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ldalign_sdk::{Host, WeightSchedule};
 
     const DISTANCES: [f32; 4] = [1.0, 3.0, 0.0, 4.0];
 
+    /// Weights at a share of the way, of a curriculum that begins at once and ends with the run.
     fn weights(mix: f32, distances: &[f32]) -> Vec<f32> {
-        let mean = mean(distances).unwrap();
-        distances.iter().map(|&d| weight(mix, mean, d)).collect()
+        let mut schedule = PerRound::<Curriculum>::new(Options::default(), Host::stand_in()).unwrap();
+        schedule.begin_round(distances).unwrap();
+        let mut out = vec![f32::NAN; distances.len()];
+        let at = StepContext { round: 0, rounds: 1, step: (mix * 1000.0) as u64, total_steps: 1001 };
+        schedule.weights(at, distances, &mut out).unwrap();
+        out
     }
 
     #[test]
@@ -126,9 +107,8 @@ mod tests {
     #[test]
     fn the_run_begins_uniform_and_ends_proportional() {
         let at = |round, step| StepContext { round, rounds: 2, step, total_steps: 10 };
-        let mut schedule = Curriculum::new(Options::default(), Host::stand_in()).unwrap();
+        let mut schedule = PerRound::<Curriculum>::new(Options::default(), Host::stand_in()).unwrap();
         let mut out = [f32::NAN; 4];
-        assert!(schedule.weights(at(0, 0), &DISTANCES, &mut out).is_err(), "before begin_round");
         schedule.begin_round(&DISTANCES).unwrap();
         for (at, expected) in [
             (at(0, 0), [1.0; 4]),
@@ -144,7 +124,6 @@ mod tests {
     fn zero_distances() {
         assert_eq!(weights(1.0, &[0.0; 2]), [0.0; 2]);
         assert_eq!(weights(0.0, &[0.0; 2]), [1.0; 2]);
-        assert!(mean(&[f32::INFINITY]).is_err());
     }
 
     #[test]

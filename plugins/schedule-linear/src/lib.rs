@@ -1,14 +1,16 @@
 //! Weights proportional to distance: a pair twice as far apart counts twice as much.
 
-use ldalign_sdk::{Error, Host, Level, PluginOptions, StepContext, WeightSchedule};
+use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 
 /// Bounds of the weights.
 #[derive(Debug, Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Least d / mean(d) of a pair whose distance is above 0; at least 0.
+    #[schemars(range(min = 0.0))]
     pub min: f64,
     /// Greatest d / mean(d), against outliers; no bound by default.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub max: Option<f64>,
 }
 
@@ -34,73 +36,26 @@ impl PluginOptions for Options {
 /// `w = clip(d / mean(d), min, max)`, scaled to mean 1 over the round; a distance of exactly 0 weighs 0.
 pub struct Linear {
     options: Options,
-    host: Host,
-    round: Option<Round>,
+    /// Mean distance of the round.
+    mean: f64,
 }
 
-impl WeightSchedule for Linear {
+impl RoundSchedule for Linear {
     const ID: &'static str = "linear";
     const SUMMARY: &'static str = "weights proportional to distance, with optional bounds, mean 1";
     type Options = Options;
 
-    fn new(options: Options, host: Host) -> Result<Self, Error> {
-        Ok(Self { options, host, round: None })
+    fn begin(options: &Options, distances: &[f32]) -> Result<Self, Error> {
+        let sum: f64 = distances.iter().map(|&d| f64::from(d)).sum();
+        Ok(Self { options: *options, mean: sum / distances.len().max(1) as f64 })
     }
 
-    fn begin_round(&mut self, distances: &[f32]) -> Result<(), Error> {
-        if !distances.is_empty() && distances.iter().all(|&d| d == 0.0) {
-            self.host.log(Level::Warn, "every distance of the round is 0: no pair gets any weight");
-        }
-        self.round = Some(Round::new(self.options, distances)?);
-        Ok(())
-    }
-
-    fn weights(&self, _at: StepContext, distances: &[f32], out: &mut [f32]) -> Result<(), Error> {
-        let round = self.round.as_ref().ok_or_else(|| Error::input("linear needs begin_round before weights"))?;
-        for (out, &d) in out.iter_mut().zip(distances) {
-            *out = round.weight(d);
-        }
-        Ok(())
+    fn share(&self, distance: f32) -> f64 {
+        (f64::from(distance) / self.mean).clamp(self.options.min, self.options.max.unwrap_or(f64::INFINITY))
     }
 }
 
-/// What one round's distances fix.
-struct Round {
-    options: Options,
-    /// Mean distance.
-    mean: f64,
-    /// Mean of the clipped ratios.
-    norm: f64,
-}
-
-impl Round {
-    fn new(options: Options, distances: &[f32]) -> Result<Self, Error> {
-        let n = distances.len().max(1) as f64;
-        let mean = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / n;
-        if !mean.is_finite() {
-            return Err(Error::input("a distance of the round is not finite"));
-        }
-        let mut round = Self { options, mean, norm: 1.0 };
-        round.norm = distances.iter().map(|&d| round.ratio(d)).sum::<f64>() / n;
-        Ok(round)
-    }
-
-    fn ratio(&self, d: f32) -> f64 {
-        if d == 0.0 {
-            return 0.0;
-        }
-        (f64::from(d) / self.mean).clamp(self.options.min, self.options.max.unwrap_or(f64::INFINITY))
-    }
-
-    fn weight(&self, d: f32) -> f32 {
-        match self.ratio(d) {
-            0.0 => 0.0,
-            ratio => (ratio / self.norm) as f32,
-        }
-    }
-}
-
-ldalign_sdk::export_plugin! { schedules: [Linear] }
+ldalign_sdk::export_plugin! { schedules: [PerRound<Linear>] }
 
 #[cfg(test)]
 ldalign_conformance::conforms!();
@@ -109,12 +64,12 @@ ldalign_conformance::conforms!();
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ldalign_sdk::{Host, StepContext, WeightSchedule};
 
     fn weights(options: Options, distances: &[f32]) -> Vec<f32> {
         options.validate().unwrap();
         let at = StepContext { round: 0, rounds: 1, step: 0, total_steps: 1 };
-        let mut schedule = Linear::new(options, Host::stand_in()).unwrap();
-        assert!(schedule.weights(at, &[], &mut []).is_err(), "before begin_round");
+        let mut schedule = PerRound::<Linear>::new(options, Host::stand_in()).unwrap();
         schedule.begin_round(distances).unwrap();
         let mut out = vec![f32::NAN; distances.len()];
         schedule.weights(at, distances, &mut out).unwrap();
@@ -158,7 +113,6 @@ mod tests {
         for d in [1e-45f32, 1e-38, 1e38] {
             assert_eq!(weights(Options::default(), &[d, d]), [1.0, 1.0]);
         }
-        assert!(Round::new(Options::default(), &[1.0, f32::NAN]).is_err());
     }
 
     #[test]

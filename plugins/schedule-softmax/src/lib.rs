@@ -1,6 +1,6 @@
 //! Weights by a softmax over standardised distances: a temperature decides how much the far pairs count.
 
-use ldalign_sdk::{Error, Host, Level, PluginOptions, StepContext, WeightSchedule};
+use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 
 /// How sharp the softmax is.
 #[derive(Debug, Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
@@ -8,6 +8,7 @@ use ldalign_sdk::{Error, Host, Level, PluginOptions, StepContext, WeightSchedule
 pub struct Options {
     /// In standard deviations, above 0: a pair this much farther than another counts e times as much.
     /// Towards 0 only the farthest pair counts, towards infinity all pairs count alike.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub temperature: f64,
 }
 
@@ -28,79 +29,35 @@ impl PluginOptions for Options {
 
 /// `w = n softmax(z / temperature)`, z the standardised distances; a distance of exactly 0 takes no part and weighs 0.
 pub struct Softmax {
-    options: Options,
-    host: Host,
-    round: Option<Round>,
+    /// Largest distance of the round: the exponent is never positive for its pairs, so nothing overflows.
+    largest: f64,
+    /// Temperature times standard deviation.
+    width: f64,
 }
 
-impl WeightSchedule for Softmax {
+impl RoundSchedule for Softmax {
     const ID: &'static str = "softmax";
     const SUMMARY: &'static str = "weights by a softmax with temperature over standardised distances, mean 1";
     type Options = Options;
 
-    fn new(options: Options, host: Host) -> Result<Self, Error> {
-        Ok(Self { options, host, round: None })
-    }
-
-    fn begin_round(&mut self, distances: &[f32]) -> Result<(), Error> {
-        if !distances.is_empty() && distances.iter().all(|&d| d == 0.0) {
-            self.host.log(Level::Warn, "every distance of the round is 0: no pair gets any weight");
-        }
-        self.round = Some(Round::new(self.options, distances)?);
-        Ok(())
-    }
-
-    fn weights(&self, _at: StepContext, distances: &[f32], out: &mut [f32]) -> Result<(), Error> {
-        let round = self.round.as_ref().ok_or_else(|| Error::input("softmax needs begin_round before weights"))?;
-        for (out, &d) in out.iter_mut().zip(distances) {
-            *out = round.weight(d);
-        }
-        Ok(())
-    }
-}
-
-/// What one round's distances fix: `w(d) = scale exp((d - largest) / width)`.
-struct Round {
-    /// Largest distance: the exponent is never positive, so nothing overflows.
-    largest: f64,
-    /// Temperature times standard deviation.
-    width: f64,
-    /// Weight of the largest distance.
-    scale: f64,
-}
-
-impl Round {
-    fn new(options: Options, distances: &[f32]) -> Result<Self, Error> {
+    fn begin(options: &Options, distances: &[f32]) -> Result<Self, Error> {
         let taking_part = || distances.iter().map(|&d| f64::from(d)).filter(|&d| d != 0.0);
-        let n = taking_part().count() as f64;
-        if n == 0.0 {
-            return Ok(Self { largest: 0.0, width: 0.0, scale: 0.0 });
-        }
+        let n = taking_part().count().max(1) as f64;
         let mean = taking_part().sum::<f64>() / n;
         let deviation = (taking_part().map(|d| (d - mean).powi(2)).sum::<f64>() / n).sqrt();
-        if !deviation.is_finite() {
-            return Err(Error::input("a distance of the round is not finite"));
-        }
-        let largest = taking_part().fold(0.0, f64::max);
-        let mut round = Self { largest, width: options.temperature * deviation, scale: 1.0 };
-        round.scale = distances.len() as f64 / taking_part().map(|d| round.share(d)).sum::<f64>();
-        Ok(round)
+        Ok(Self { largest: taking_part().fold(0.0, f64::max), width: options.temperature * deviation })
     }
 
-    /// Weight of a distance above 0, relative to that of the largest; 1 for all where they do not differ.
-    fn share(&self, d: f64) -> f64 {
-        match self.largest - d {
+    /// Relative to the largest; 1 for all where distances do not differ.
+    fn share(&self, distance: f32) -> f64 {
+        match self.largest - f64::from(distance) {
             gap if gap <= 0.0 => 1.0,
             gap => (-gap / self.width).exp(),
         }
     }
-
-    fn weight(&self, d: f32) -> f32 {
-        if d == 0.0 { 0.0 } else { (self.scale * self.share(f64::from(d))) as f32 }
-    }
 }
 
-ldalign_sdk::export_plugin! { schedules: [Softmax] }
+ldalign_sdk::export_plugin! { schedules: [PerRound<Softmax>] }
 
 #[cfg(test)]
 ldalign_conformance::conforms!();
@@ -109,11 +66,11 @@ ldalign_conformance::conforms!();
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ldalign_sdk::{Host, StepContext, WeightSchedule};
 
     fn weights(temperature: f64, distances: &[f32]) -> Vec<f32> {
         let at = StepContext { round: 0, rounds: 1, step: 0, total_steps: 1 };
-        let mut schedule = Softmax::new(Options { temperature }, Host::stand_in()).unwrap();
-        assert!(schedule.weights(at, &[], &mut []).is_err(), "before begin_round");
+        let mut schedule = PerRound::<Softmax>::new(Options { temperature }, Host::stand_in()).unwrap();
         schedule.begin_round(distances).unwrap();
         let mut out = vec![f32::NAN; distances.len()];
         schedule.weights(at, distances, &mut out).unwrap();
@@ -161,7 +118,6 @@ mod tests {
             let w = weights(0.01, &[scale, 2.0 * scale, 9.0 * scale]);
             assert!(w.iter().all(|w| w.is_finite()) && w.is_sorted(), "{w:?}");
         }
-        assert!(Round::new(Options::default(), &[1.0, f32::INFINITY]).is_err());
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //! [`PluginModule::options_schema`], which the host asks in a child process.
 //!
 //! # How the boundary grows
-//! A plugin built against any 1.x loads in a host of any other 1.y. For that:
+//! A plugin built against any 1.x loads in a host of any other 1.y. For that (`docs/plugin-abi.md` of the repository says why, and what to do):
 //! 1. Methods of the objects and fields of [`PluginModule`] are only ever **appended after `last_prefix_field`**, which never moves. A method
 //!    needs a default body (what happens with an older peer); a field reads as `None` in an older plugin.
 //! 2. Nothing is renamed, reordered, removed or retyped, not even an argument: layouts are compared by name.

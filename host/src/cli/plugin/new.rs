@@ -1,0 +1,193 @@
+//! `plugin new`: a crate to begin with, from templates that are part of the program.
+
+use crate::cli::print;
+use ldalign::{Error, Result, files, plugin::Kind};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `plugin new`.
+#[derive(clap::Args)]
+pub struct New {
+    /// Name of the crate and id of the plugin: a-z, 0-9 and single `-`, beginning with a letter
+    name: String,
+    /// What it is to be
+    #[arg(long, value_enum)]
+    kind: Kind,
+    /// Directory to make [default: NAME]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Directory of the SDK's source [default: that of the source this program was built from, if it is there]
+    #[arg(long, value_name = "PATH")]
+    sdk: Option<PathBuf>,
+    /// License of the plugin
+    #[arg(long, value_enum, default_value_t = License::Mit)]
+    license: License,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum License {
+    Mit,
+    #[value(name = "apache-2.0")]
+    Apache,
+    #[value(name = "mit-or-apache-2.0")]
+    MitOrApache,
+}
+
+impl License {
+    /// As Cargo.toml names it, and the files it takes.
+    fn parts(self, name: &str) -> (&'static str, Vec<(&'static str, String)>) {
+        let mit = include_str!("../../../../LICENSE-MIT")
+            .replace("2026 The LD-Align authors", &format!("The {name} authors"));
+        let apache = include_str!("../../../../LICENSE-APACHE").to_owned();
+        match self {
+            Self::Mit => ("MIT", vec![("LICENSE", mit)]),
+            Self::Apache => ("Apache-2.0", vec![("LICENSE", apache)]),
+            Self::MitOrApache => ("MIT OR Apache-2.0", vec![("LICENSE-MIT", mit), ("LICENSE-APACHE", apache)]),
+        }
+    }
+}
+
+/// Where the generated crate takes the SDK from.
+enum Sdk {
+    /// A source tree, in canonical form.
+    Source(PathBuf),
+    /// A registry, in this version.
+    Version(&'static str),
+}
+
+impl Sdk {
+    fn choose(given: Option<&Path>) -> Result<Self> {
+        let built_from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk"));
+        match given.or(Some(built_from).filter(|p| p.join("Cargo.toml").is_file())) {
+            None => Ok(Self::Version(env!("CARGO_PKG_VERSION"))),
+            Some(path) => {
+                let manifest = files::read_text(&path.join("Cargo.toml"))?;
+                if !manifest.lines().any(|l| l == "name = \"ldalign-sdk\"") {
+                    return Err(Error::new("plugin/new", format!("{} is not the SDK's source", path.display()))
+                        .hint("give the directory `sdk` of LD-Align's repository"));
+                }
+                Ok(Self::Source(path.canonicalize().map_err(|e| files::io_error(path, "open", e))?))
+            }
+        }
+    }
+    /// The dependency on the crate in `folder` of the SDK, as a value of TOML.
+    fn dependency(&self, folder: &str) -> String {
+        match self {
+            Self::Version(version) => format!("\"{version}\""),
+            // JSON's strings are TOML's.
+            Self::Source(path) => {
+                format!(
+                    "{{ path = {} }}",
+                    serde_json::Value::from(path.join(folder).to_string_lossy().trim_end_matches('/'))
+                )
+            }
+        }
+    }
+}
+
+impl New {
+    /// Writes the crate and says what to do next.
+    pub fn run(&self) -> Result<()> {
+        let Self { name, kind, license, .. } = self;
+        check_name(name)?;
+        let dir = self.dir.clone().unwrap_or_else(|| name.into());
+        if dir.symlink_metadata().is_ok() {
+            return Err(Error::new("plugin/new", format!("{} is there already", dir.display()))
+                .hint("choose another name, or another directory with --dir"));
+        }
+        let sdk = Sdk::choose(self.sdk.as_deref())?;
+        let lib = name.replace('-', "_");
+        let (spdx, licenses) = license.parts(name);
+        let source = match kind {
+            Kind::Encoder => include_str!("new/encoder.rs"),
+            Kind::Distance => include_str!("new/distance.rs"),
+            Kind::Schedule => include_str!("new/schedule.rs"),
+        };
+        let dev_dependencies =
+            format!("\n[dev-dependencies]\nldalign-conformance = {}\n", sdk.dependency("conformance"));
+        let fill = |template: &str| {
+            let values = [
+                ("__NAME__", name.as_str()),
+                ("__LIB__", &lib),
+                ("__KIND__", kind.name()),
+                ("__LICENSE__", spdx),
+                ("__SDK__", &sdk.dependency("")),
+                ("__DEV_DEPENDENCIES__", &dev_dependencies),
+                ("__CONFORMS__", "\n#[cfg(test)]\nldalign_conformance::conforms!();\n"),
+            ];
+            values.iter().fold(template.to_owned(), |text, (key, value)| text.replace(key, value))
+        };
+        files::write_dir(&dir, |dir| {
+            let write = |file: &str, text: &str| files::write(&dir.join(file), fill(text).as_bytes());
+            files::make_dir(&dir.join("src"))?;
+            write("Cargo.toml", include_str!("new/Cargo.toml.txt"))?;
+            write("README.md", include_str!("new/README.md.txt"))?;
+            write(".gitignore", "/target\n")?;
+            write("src/lib.rs", source)?;
+            licenses.iter().try_for_each(|(file, text)| write(file, text))
+        })?;
+        let dir = dir.display();
+        print(&format!(
+            "{dir}: a {kind} plugin that works; make it yours in {dir}/src/lib.rs. Then\n\n    cd {dir}\n    cargo test\n    cargo build --release\n    \
+             ldalign plugin check target/release/lib{lib}.so\n\nand in a run's config\n\n    {kind}: {dir}/target/release/lib{lib}.so"
+        ))
+    }
+}
+
+/// Names that a crate cannot bear: Rust's keywords, crates that a plugin depends on or that come with the compiler, and directories of `target`.
+const TAKEN: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else enum examples extern false \
+    final fn for gen if impl in incremental ldalign-abi ldalign-conformance ldalign-sdk let loop macro match mod move mut override priv \
+    proc-macro pub ref return schemars self serde static std struct super test trait true try type typeof unsafe unsized use virtual where while \
+    yield";
+
+fn check_name(name: &str) -> Result<()> {
+    let refuse = |why: &str| {
+        Err(Error::new("plugin/new", format!("`{name}` is no name for a plugin: {why}"))
+            .hint("a name is made of a-z, 0-9 and single `-`, begins with a letter, and has at most 64 characters"))
+    };
+    if TAKEN.split_whitespace().any(|taken| taken == name) {
+        return refuse("the name is taken by Rust or by what a plugin is built with");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return refuse("it must begin with a letter from a to z");
+    }
+    if let Some(c) = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
+        return refuse(&format!("it holds {c:?}"));
+    }
+    if name.ends_with('-') || name.contains("--") {
+        return refuse("a `-` must stand between two letters or digits");
+    }
+    if name.len() > 64 {
+        return refuse("it is too long");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_ids_and_crates() {
+        for good in ["a", "chord", "chord-length2", "l1"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for (bad, why) in [
+            ("", "must begin with a letter"),
+            ("2d", "must begin with a letter"),
+            ("-a", "must begin with a letter"),
+            ("Chord", "must begin with a letter"),
+            ("../up", "must begin with a letter"),
+            ("a_b", "holds '_'"),
+            ("a/b", "holds '/'"),
+            ("chörd", "holds 'ö'"),
+            ("a-", "must stand between"),
+            ("a--b", "must stand between"),
+            ("match", "taken by Rust"),
+            ("serde", "taken by Rust"),
+            (&"a".repeat(65), "too long"),
+        ] {
+            let e = check_name(bad).expect_err(bad);
+            assert!(e.message().contains(why), "{e}");
+        }
+    }
+}

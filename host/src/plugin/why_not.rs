@@ -1,0 +1,92 @@
+//! Why a plugin would be refused: each step from a name to a library that may be tried out, without running any of it.
+
+use super::{Finder, Kind, Metadata, Provides, Step, inspect};
+use crate::{Error, Result, config::PluginChoice, files};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+/// Takes a name or path through all steps; those after one that failed too, where they can be taken. A name without a kind may stand for
+/// several libraries, whose steps come one after the other.
+pub fn why_not(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
+    let paths = match find(finder, plugin, kind) {
+        Ok(paths) => paths,
+        Err(e) => return vec![Step { name: "found", outcome: Err(e) }],
+    };
+    paths.iter().flat_map(|path| library(path, plugin, kind)).collect()
+}
+
+fn find(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Result<BTreeSet<PathBuf>> {
+    if let Some(kind) = kind {
+        return finder.find(kind, plugin).map(|found| [found.path].into());
+    }
+    let (mut found, mut hints) = (BTreeSet::new(), Vec::new());
+    for kind in Kind::ALL {
+        match finder.find(kind, plugin) {
+            Ok(one) => drop(found.insert(one.path)),
+            Err(e) => hints.push(format!("{kind}: {}", e.hint_text().unwrap_or_default())),
+        }
+    }
+    if found.is_empty() {
+        let message = format!("no encoder, distance or schedule called `{plugin}`, and no library of that path");
+        return Err(Error::new("plugin/find", message).hint(hints.join("\n")));
+    }
+    Ok(found)
+}
+
+fn library(path: &Path, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
+    let mut steps = vec![Step { name: "found", outcome: Ok(path.display().to_string()) }];
+    let bytes = match files::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) => {
+            steps.push(Step { name: "file", outcome: Err(e) });
+            return steps;
+        }
+    };
+    let (inspected, metadata) = inspect::steps(&bytes);
+    steps.extend(inspected);
+    if let Some(metadata) = metadata {
+        steps.push(Step { name: "kind", outcome: kinds(&metadata, plugin, kind) });
+        let of = |p: &Provides| Step { name: "properties", outcome: Ok(properties(p)) };
+        steps.extend(metadata.provides.iter().filter(|p| known(p)).map(of));
+    }
+    steps
+}
+
+fn known(provides: &Provides) -> bool {
+    Kind::ALL.iter().any(|k| k.name() == provides.kind)
+}
+
+/// What a config of this kind would get, or of all kinds.
+fn kinds(metadata: &Metadata, plugin: &str, kind: Option<Kind>) -> Result<String> {
+    if let Some(kind) = kind {
+        let choice = PluginChoice { plugin: plugin.into(), id: None, options: Default::default() };
+        return metadata.choose(kind, &choice).map(|id| format!("{kind} `{id}`"));
+    }
+    let all = |wanted: bool| {
+        let some = metadata.provides.iter().filter(|p| known(p) == wanted).map(|p| format!("{} `{}`", p.kind, p.id));
+        some.collect::<Vec<_>>().join(", ")
+    };
+    match (all(true), all(false)) {
+        (ours, others) if ours.is_empty() => {
+            Err(Error::new("plugin/find", format!("provides nothing that this program knows, but: {others}")))
+        }
+        (ours, others) if others.is_empty() => Ok(ours),
+        (ours, others) => Ok(format!("{ours}; and, unknown to this program, {others}")),
+    }
+}
+
+/// What a plugin promises and what it does not.
+fn properties(Provides { kind, id, properties, .. }: &Provides) -> String {
+    let said: Vec<String> = properties
+        .iter()
+        .map(|(name, value)| match value.as_bool() {
+            Some(true) => name.clone(),
+            Some(false) => format!("not {name}"),
+            None => format!("{name} = {value}"),
+        })
+        .collect();
+    let said = if said.is_empty() { "none declared".into() } else { said.join(", ") };
+    format!("{kind} `{id}`: {said}")
+}
