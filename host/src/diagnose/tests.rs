@@ -94,13 +94,13 @@ fn effective_rank_counts_directions() {
     // Points of a square in two of five dimensions, however many; on a line; all the same.
     let square =
         |n: usize| -> Vec<f32> { (0..n).flat_map(|i| [(i % 2) as f32, 7.0, (i / 2 % 2) as f32, 0.0, -3.0]).collect() };
-    assert!((effective_rank(&square(400), 5).unwrap() - 2.0).abs() < 1e-5);
-    assert!((effective_rank(&square(4), 5).unwrap() - 2.0).abs() < 1e-5);
-    assert!((effective_rank(&square(10_000), 5).unwrap() - 2.0).abs() < 1e-3);
+    assert!((effective_rank(&[&square(400)], 5).unwrap() - 2.0).abs() < 1e-5);
+    assert!((effective_rank(&[&square(4)], 5).unwrap() - 2.0).abs() < 1e-5);
+    assert!((effective_rank(&[&square(10_000)], 5).unwrap() - 2.0).abs() < 1e-3);
     let line: Vec<f32> = (0..50).flat_map(|i| [i as f32, -2.0 * i as f32, 1.0]).collect();
-    assert!((effective_rank(&line, 3).unwrap() - 1.0).abs() < 1e-4);
-    assert_eq!(effective_rank(&[0.5; 30], 3).unwrap(), 0.0);
-    assert_eq!(effective_rank(&[], 3).unwrap(), 0.0);
+    assert!((effective_rank(&[&line[..75], &line[75..]], 3).unwrap() - 1.0).abs() < 1e-4);
+    assert_eq!(effective_rank(&[&[0.5; 30]], 3).unwrap(), 0.0);
+    assert_eq!(effective_rank(&[&[], &[]], 3).unwrap(), 0.0);
 }
 
 #[test]

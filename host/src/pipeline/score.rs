@@ -124,7 +124,7 @@ impl Run {
         files::write_json(&about, &line)?;
         let golden = encode(&encoder, &corpus, 0, &format!("round {round} encode golden"))?;
         let losing = encode(&encoder, &corpus, 1, &format!("round {round} encode losing"))?;
-        let rank = diagnose::effective_rank(&[golden.as_slice(), &losing].concat(), shape.len())?;
+        let rank = diagnose::effective_rank(&[&golden, &losing], shape.len())?;
         let latents = dir.join("latents.safetensors");
         write_latents(&latents, &golden, &losing, [pairs.len(), shape.slots, shape.dim])?;
         let state = dir.join("encoder.state");
