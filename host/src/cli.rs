@@ -157,15 +157,17 @@ fn log(verbose: bool) {
         .with_ansi(ansi)
         .with_target(verbose)
         .without_time()
+        // Said on stderr too, where it would panic once nobody reads that.
+        .log_internal_errors(false)
         .init();
 }
 
 fn complain(e: &Error) {
     let paint = Paint::stderr();
-    eprintln!("{} {e}", paint.style(Style::Bad, &format!("error[{}]:", e.code())));
+    ldalign::progress::say(format_args!("{} {e}", paint.style(Style::Bad, &format!("error[{}]:", e.code()))));
     if let Some(hint) = e.hint_text() {
         for line in hint.lines() {
-            eprintln!("{} {line}", paint.style(Style::Note, "hint:"));
+            ldalign::progress::say(format_args!("{} {line}", paint.style(Style::Note, "hint:")));
         }
     }
 }

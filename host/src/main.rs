@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         return plugin::probe_main(args);
     }
     if let Err(e) = interrupt::install() {
-        eprintln!("cannot handle signals: {e}");
+        ldalign::progress::say(format_args!("cannot handle signals: {e}"));
         return ExitCode::FAILURE;
     }
     cli::main()

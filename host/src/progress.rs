@@ -2,12 +2,18 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
-    io::IsTerminal,
+    fmt,
+    io::{self, IsTerminal, Write},
     time::{Duration, Instant},
 };
 
 /// How often a line is printed where there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// A line on stderr. Where nobody reads it any more work goes on, which `eprintln!` would end in a panic.
+pub fn say(line: fmt::Arguments) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// One piece of work with a known number of parts.
 pub struct Progress {
@@ -23,7 +29,7 @@ impl Progress {
     /// Starts reporting `name` at `done` of `total` parts (`done` > 0 after a resume).
     pub fn new(name: impl Into<String>, done: u64, total: u64) -> Self {
         let name = name.into();
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix:<24} {bar:28} {pos}/{len} {elapsed}<{eta} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
@@ -44,7 +50,7 @@ impl Progress {
             self.last = Instant::now();
             let rate = (self.done - self.start.1) as f64 / self.start.0.elapsed().as_secs_f64();
             let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
-            eprintln!("{}: {}/{} ({left:.0} s left) {note}", self.name, self.done, self.total);
+            say(format_args!("{}: {}/{} ({left:.0} s left) {note}", self.name, self.done, self.total));
         }
     }
     /// Parts done.
@@ -56,12 +62,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!(
-            "{}: {}/{} in {:.1} s {note}",
-            self.name,
-            self.done,
-            self.total,
-            self.start.0.elapsed().as_secs_f64()
-        );
+        let seconds = self.start.0.elapsed().as_secs_f64();
+        say(format_args!("{}: {}/{} in {seconds:.1} s {note}", self.name, self.done, self.total));
     }
 }

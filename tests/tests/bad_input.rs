@@ -3,7 +3,7 @@
 //! Each case spoils a directory that is good as it stands (`the_good_input_passes`) in one way.
 #![allow(clippy::unwrap_used)]
 
-use ldalign_tests::{built, host_binary, workspace_root};
+use ldalign_tests::{built, host_binary, runs, workspace_root};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -346,4 +346,15 @@ fn plugins() {
         ("no plugin directory", |_| {}, &["check", "run.yaml", "--set", "plugin_path=[plugins]"]),
     ];
     insta::assert_snapshot!(messages(cases));
+}
+
+#[test]
+fn a_run_whose_messages_nobody_reads_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = runs::config(dir.path(), "generate: { max_new_tokens: 8 }\ntrain: { max_steps: 1 }");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = runs::command("run", &config, &[]).stdout(Stdio::null()).stderr(writer).status().unwrap();
+    assert!(status.success(), "{status}");
+    assert!(dir.path().join("run/report.html").exists());
 }

@@ -62,7 +62,7 @@ pub fn measure(bench: &Bench<'_>) -> Result<Lengths> {
 }
 
 fn cost(bench: &Bench<'_>, length: usize, sequences: usize) -> Result<Cost> {
-    eprintln!("lengths: {sequences} x {length} tokens");
+    crate::progress::say(format_args!("lengths: {sequences} x {length} tokens"));
     let dir = bench.scratch.path().join(format!("{sequences}x{length}"));
     crate::files::make_dir(&dir)?;
     let rows = [length / 2, length.div_ceil(2)];

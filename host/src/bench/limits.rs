@@ -61,7 +61,7 @@ const CHUNK: usize = 1 << 16;
 
 /// Measures all of them: some seconds, and 400 MB.
 pub fn measure() -> Result<Limits> {
-    eprintln!("limits: matrix products and memory, {} threads", rayon::current_num_threads());
+    crate::progress::say(format_args!("limits: matrix products and memory, {} threads", rayon::current_num_threads()));
     Ok(Limits {
         f32: product(yardstick)?,
         own_f32: product(|shape| own(shape, Precision::F32))?,

@@ -86,7 +86,7 @@ fn numbers(rows: usize, width: usize) -> Result<Tensor> {
 
 /// Measures the operations of a pass over the first step's rows.
 pub fn measure(bench: &Bench<'_>) -> Result<Operations> {
-    eprintln!("ops: one training pass, operation by operation");
+    crate::progress::say(format_args!("ops: one training pass, operation by operation"));
     let (mut pack, mut targets) = (Pack::default(), vec![]);
     for row in 0..bench.options.batch.min(bench.pairs.len()) {
         let prompt = pack.push_prompt(bench.pairs.get(row, 0));

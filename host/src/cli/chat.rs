@@ -59,7 +59,10 @@ impl Chat {
         let mut history = opening.clone();
         let (terminal, paint) = (io::stdin().is_terminal(), Paint::stderr());
         if terminal {
-            eprintln!("{}", paint.style(Style::Note, "an empty line starts a new conversation; Ctrl-D ends"));
+            ldalign::progress::say(format_args!(
+                "{}",
+                paint.style(Style::Note, "an empty line starts a new conversation; Ctrl-D ends")
+            ));
         }
         let mut turn = 0;
         loop {
@@ -88,7 +91,10 @@ impl Chat {
             let text = codec.decode(&answer.ids)?;
             print("")?;
             if answer.stop == StopReason::Length {
-                eprintln!("{}", paint.style(Style::Note, "(cut: --max-new-tokens raises the limit)"));
+                ldalign::progress::say(format_args!(
+                    "{}",
+                    paint.style(Style::Note, "(cut: --max-new-tokens raises the limit)")
+                ));
             }
             history.push(message("assistant", &text));
         }

@@ -101,7 +101,7 @@ pub(super) fn command(finder: &Finder, question: &str) -> Command {
 /// The child's main, given the arguments after [`COMMAND`]. For the program's `main`, before anything else.
 pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some((question, voice)) = args.next().and_then(|a| Voice::hear(a.to_str()?)) else {
-        eprintln!("{COMMAND} is for the program's own use");
+        crate::progress::say(format_args!("{COMMAND} is for the program's own use"));
         return ExitCode::from(2);
     };
     let say = |step| voice.say(&step);
