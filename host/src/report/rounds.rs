@@ -150,7 +150,7 @@ fn diagnostics(page: &mut Page, round: &Round) {
     if round.diagnoses.is_empty() {
         return page.absent("This round has not been diagnosed yet.");
     }
-    let figure = |x: Option<f64>| x.map_or("–".into(), number);
+    let figure = |x: Option<f64>| x.map_or("–".into(), |x| format!("{x:.3}"));
     let rows: Vec<_> = round
         .diagnoses
         .iter()
