@@ -13,7 +13,7 @@ use crate::report::{
 pub fn html(v: &Validation) -> String {
     let mut page = Page::new("LD-Align validation");
     page.raw(&format!("<header><h1>Does nearer mean better?</h1><p>{}</p></header>", esc(&basis(v))));
-    page.paragraph(&legend(v));
+    page.paragraph(&legend(v).join(" "));
     let head: Vec<&str> = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]).collect();
     let rows: Vec<Vec<String>> = v
         .lines

@@ -33,7 +33,7 @@ pub fn verdict(line: &Line) -> &'static str {
 pub fn basis(v: &Validation) -> String {
     let mut text = format!("{} responses to {} prompts", v.responses, v.prompts);
     if v.one_label > 0 {
-        text += &format!("; {} rows left out, whose responses all have one label", v.one_label);
+        text += &format!("; rows left out because all their responses have one label: {}", v.one_label);
     }
     let cut = v.fitted;
     if cut.cut_prompts + cut.cut_completions + cut.dropped > 0 {
@@ -42,15 +42,16 @@ pub fn basis(v: &Validation) -> String {
     text
 }
 
-/// How to read the columns.
-pub fn legend(v: &Validation) -> String {
-    format!(
-        "pairwise accuracy: share of a prompt's pairs in which the better response is nearer to the golden one, mean over prompts (chance: \
-         0.5). AUC: the same share over the pairs of all prompts. rank corr.: Spearman's, of distance with the label (the lower, the better) \
-         and with the difference in length. In brackets: {:.0} % bootstrap intervals, {} resamples of the prompts.",
-        100.0 * v.level,
-        v.draws
-    )
+/// How to read the columns, a sentence each.
+pub fn legend(v: &Validation) -> [String; 4] {
+    [
+        "Pairwise accuracy: share of a prompt's pairs in which the better response is nearer to the golden one, mean over prompts; 0.5 by \
+         chance."
+            .into(),
+        "AUC: the same share over the pairs of all prompts.".into(),
+        "Rank correlations: Spearman's, of distance with the label (the lower, the better) and with the difference in length.".into(),
+        format!("In brackets: {:.0} % bootstrap intervals, {} resamples of the prompts.", 100.0 * v.level, v.draws),
+    ]
 }
 
 /// The whole as plain text.
@@ -71,5 +72,5 @@ pub fn text(v: &Validation) -> String {
         out += cells.join("  ").trim_end();
         out.push('\n');
     }
-    out + "\n" + &legend(v)
+    out + "\n" + &legend(v).join("\n")
 }
