@@ -14,18 +14,6 @@ pub fn html(v: &Validation) -> String {
     let mut page = Page::new("LD-Align validation");
     page.raw(&format!("<header><h1>Does nearer mean better?</h1><p>{}</p></header>", esc(&basis(v))));
     page.paragraph(&legend(v).join(" "));
-    let head: Vec<&str> = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]).collect();
-    let rows: Vec<Vec<String>> = v
-        .lines
-        .iter()
-        .map(|line| {
-            let mut row = vec![esc(line.encoder.as_deref().unwrap_or("-")), esc(&line.distance)];
-            row.extend(figures(line).iter().map(show));
-            row.push(verdict(line).into());
-            row
-        })
-        .collect();
-    page.table(&head, &rows, true);
     page.raw("<div class=\"figures\">");
     figure(
         &mut page,
@@ -44,6 +32,21 @@ pub fn html(v: &Validation) -> String {
         "Far from the line: the distance follows the difference in length.",
     );
     page.raw("</div>");
+    let head: Vec<&str> = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]).collect();
+    let rows: Vec<Vec<String>> = v
+        .lines
+        .iter()
+        .map(|line| {
+            let mut row = vec![esc(line.encoder.as_deref().unwrap_or("-")), esc(&line.distance)];
+            row.extend(figures(line).iter().map(|f| {
+                let [value, interval] = show(f);
+                format!("{value}<br><small>{interval}</small>")
+            }));
+            row.push(verdict(line).into());
+            row
+        })
+        .collect();
+    page.table(&head, &rows, false);
     if !v.fits.is_empty() {
         page.heading(2, "What the encoders reported of their fit");
         let figures = |fit: &std::collections::BTreeMap<String, f64>| {

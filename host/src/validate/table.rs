@@ -11,13 +11,10 @@ pub fn figures(line: &Line) -> [Figure; 4] {
     [m.accuracy, m.auc, m.label_correlation, m.length_correlation]
 }
 
-/// A figure with its interval, `-` where it is not defined.
-pub fn show(figure: &Figure) -> String {
-    match (figure.value, figure.interval) {
-        (Some(value), Some([low, high])) => format!("{value:.3} [{low:.3}, {high:.3}]"),
-        (Some(value), None) => format!("{value:.3}"),
-        _ => "-".into(),
-    }
+/// A figure, `-` where it is not defined, and its interval.
+pub fn show(figure: &Figure) -> [String; 2] {
+    let value = figure.value.map_or("-".into(), |value| format!("{value:.3}"));
+    [value, figure.interval.map_or(String::new(), |[low, high]| format!("[{low:.3}, {high:.3}]"))]
 }
 
 /// What the accuracy of a distance says.
@@ -60,7 +57,7 @@ pub fn text(v: &Validation) -> String {
     let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
     for line in &v.lines {
         let mut row = vec![line.encoder.clone().unwrap_or("-".into()), line.distance.clone()];
-        row.extend(figures(line).iter().map(show));
+        row.extend(figures(line).iter().map(|f| show(f).join(" ")));
         row.push(verdict(line).into());
         rows.push(row);
     }

@@ -44,7 +44,7 @@ pub fn intervals(title: &str, rows: &[Interval], reference: f64, id: &str) -> St
         let [low, high] = row.ends.map(|end| x.at(end));
         let _ = write!(
             out,
-            "<text x=\"{MARGIN}\" y=\"{:.1}\">{}</text><path class=\"l s1\" d=\"M{low:.1} {y:.1}H{high:.1}\"/>\
+            "<text class=\"n\" x=\"{MARGIN}\" y=\"{:.1}\">{}</text><path class=\"l s1\" d=\"M{low:.1} {y:.1}H{high:.1}\"/>\
              <path class=\"d s1\" d=\"M{:.1} {y:.1}h0\"/>",
             top + 14.0,
             esc(&row.name),
