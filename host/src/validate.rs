@@ -129,9 +129,9 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
             fits.insert(name(encoder.record()), latents.fit);
         }
     }
-    let random = statistics::random_distances(truth.labels.len(), seed);
-    for (baseline, values) in [("length difference", &truth.length_differences), ("random", &random)] {
-        lines.push(Line { encoder: None, distance: baseline.into(), measures: Measures::of(truth, values, seed) });
+    let by_length = Measures::of(truth, &truth.length_differences, seed);
+    for (baseline, measures) in [("length difference", by_length), ("random", Measures::by_chance(truth, seed))] {
+        lines.push(Line { encoder: None, distance: baseline.into(), measures });
     }
 
     let records = |plugins: &[Plugin]| plugins.iter().map(|p| p.record().clone()).collect();

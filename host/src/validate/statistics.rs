@@ -53,29 +53,65 @@ pub struct Measures {
 impl Measures {
     /// Measures distances, one for each response. The resamples are a pure function of `seed`, the same for all distances.
     pub fn of(truth: &Truth, distances: &[f64], seed: u64) -> Self {
-        let shares: Vec<f64> =
-            truth.prompts.iter().map(|p| share_in_order(&truth.labels[p.clone()], &distances[p.clone()])).collect();
-        let [by_distance, by_label, by_length] = [distances, &truth.labels, &truth.length_differences].map(Ranking::of);
-        let measure = |counts: &[u32]| -> [Option<f64>; 4] {
-            let mut weights = vec![0.0; distances.len()];
-            for (prompt, count) in truth.prompts.iter().zip(counts) {
-                weights[prompt.clone()].fill(f64::from(*count));
-            }
-            let ranks = by_distance.ranks(&weights);
-            let rho = |other: &Ranking| correlation(&ranks, &other.ranks(&weights), &weights);
-            let accuracy = shares.iter().zip(counts).map(|(s, c)| s * f64::from(*c)).sum::<f64>() / shares.len() as f64;
-            [Some(accuracy), concordance(&by_label, &by_distance, &weights), rho(&by_label), rho(&by_length)]
-        };
-        let prompts = truth.prompts.len();
-        let whole = measure(&vec![1; prompts]);
-        let drawn: Vec<_> = (0..DRAWS).into_par_iter().map(|draw| measure(&resample(prompts, seed, draw))).collect();
+        let (scorer, prompts) = (Scorer::new(truth, distances), truth.prompts.len());
+        let drawn = (0..DRAWS).into_par_iter().map(|draw| scorer.score(&resample(prompts, seed, draw))).collect();
+        Self::from(scorer.score(&vec![1; prompts]), drawn)
+    }
+
+    /// What distances that know nothing come to on these prompts: the mean of [`DRAWS`] random ones, and where they lie. One alone would
+    /// pass for a good or a bad distance in one case of twenty.
+    pub fn by_chance(truth: &Truth, seed: u64) -> Self {
+        let once = vec![1; truth.prompts.len()];
+        let random = |draw| Scorer::new(truth, &random_distances(truth.labels.len(), seed, draw)).score(&once);
+        let drawn: Vec<_> = (0..DRAWS).into_par_iter().map(random).collect();
+        let mean =
+            std::array::from_fn(|i| drawn.iter().map(|d| d[i]).sum::<Option<f64>>().map(|sum| sum / DRAWS as f64));
+        Self::from(mean, drawn)
+    }
+
+    fn from(values: Statistics, drawn: Vec<Statistics>) -> Self {
         let [accuracy, auc, label_correlation, length_correlation] = std::array::from_fn(|i| {
-            let mut values: Vec<f64> = drawn.iter().filter_map(|d| d[i]).collect();
-            values.sort_by(f64::total_cmp);
-            let interval = whole[i].and(percentiles(&values));
-            Figure { value: whole[i], interval }
+            let mut sorted: Vec<f64> = drawn.iter().filter_map(|d| d[i]).collect();
+            sorted.sort_by(f64::total_cmp);
+            Figure { value: values[i], interval: values[i].and(percentiles(&sorted)) }
         });
         Self { accuracy, auc, label_correlation, length_correlation }
+    }
+}
+
+/// The fields of [`Measures`] in their order.
+type Statistics = [Option<f64>; 4];
+
+/// Distances, sorted once for all resamples.
+struct Scorer<'a> {
+    truth: &'a Truth,
+    /// Each prompt's pairwise accuracy, which no resample changes.
+    shares: Vec<f64>,
+    by_distance: Ranking,
+    by_label: Ranking,
+    by_length: Ranking,
+}
+
+impl<'a> Scorer<'a> {
+    fn new(truth: &'a Truth, distances: &[f64]) -> Self {
+        let share = |p: &Range<usize>| share_in_order(&truth.labels[p.clone()], &distances[p.clone()]);
+        let shares = truth.prompts.iter().map(share).collect();
+        let [by_distance, by_label, by_length] = [distances, &truth.labels, &truth.length_differences].map(Ranking::of);
+        Self { truth, shares, by_distance, by_label, by_length }
+    }
+
+    /// The statistics where each prompt counts as often as given; the counts' sum is the number of prompts.
+    fn score(&self, counts: &[u32]) -> Statistics {
+        let mut weights = vec![0.0; self.truth.labels.len()];
+        for (prompt, count) in self.truth.prompts.iter().zip(counts) {
+            weights[prompt.clone()].fill(f64::from(*count));
+        }
+        let ranks = self.by_distance.ranks(&weights);
+        let rho = |other: &Ranking| correlation(&ranks, &other.ranks(&weights), &weights);
+        let in_order = self.shares.iter().zip(counts).map(|(share, count)| share * f64::from(*count)).sum::<f64>();
+        let accuracy = in_order / counts.len() as f64;
+        let auc = concordance(&self.by_label, &self.by_distance, &weights);
+        [Some(accuracy), auc, rho(&self.by_label), rho(&self.by_length)]
     }
 }
 
@@ -92,11 +128,11 @@ fn resample(n: usize, seed: u64, draw: u64) -> Vec<u32> {
     counts
 }
 
-/// One number in 0..1 for each response: the distance that knows nothing.
-pub fn random_distances(n: usize, seed: u64) -> Vec<f64> {
+/// One number in 0..1 for each response.
+fn random_distances(n: usize, seed: u64, draw: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Beyond the streams of the resamples.
-    rng.set_stream(DRAWS);
+    rng.set_stream(DRAWS + draw);
     (0..n).map(|_| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64).collect()
 }
 

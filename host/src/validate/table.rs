@@ -40,7 +40,7 @@ pub fn basis(v: &Validation) -> String {
 }
 
 /// How to read the columns, a sentence each.
-pub fn legend(v: &Validation) -> [String; 4] {
+pub fn legend(v: &Validation) -> [String; 5] {
     [
         "Pairwise accuracy: share of a prompt's pairs in which the better response is nearer to the golden one, mean over prompts; 0.5 by \
          chance."
@@ -48,6 +48,7 @@ pub fn legend(v: &Validation) -> [String; 4] {
         "AUC: the same share over the pairs of all prompts.".into(),
         "Rank correlations: Spearman's, of distance with the label (the lower, the better) and with the difference in length.".into(),
         format!("In brackets: {:.0} % bootstrap intervals, {} resamples of the prompts.", 100.0 * v.level, v.draws),
+        format!("Of random, what {} random distances come to: their mean, and where {:.0} % lie.", v.draws, 100.0 * v.level),
     ]
 }
 

@@ -79,20 +79,21 @@ fn a_constant_distance_is_chance_and_correlates_with_nothing() {
 }
 
 #[test]
-fn random_distances_are_not_told_from_chance_and_an_interval_has_the_width_of_theory() {
+fn chance_is_one_half_and_intervals_have_the_width_of_theory() {
     let labels: Vec<f64> = (0..800).map(|i| f64::from(i % 2)).collect();
     let truth = truth(&labels, 2, &labels);
-    let random = random_distances(800, 5);
-    let m = Measures::of(&truth, &random, 5);
-    for figure in [m.accuracy, m.auc] {
-        let [low, high] = figure.interval.unwrap();
-        assert!(low < 0.5 && 0.5 < high, "{figure:?}");
+    let chance = Measures::by_chance(&truth, 5);
+    for figure in [chance.accuracy, chance.auc] {
+        assert!((figure.value.unwrap() - 0.5).abs() < 0.005, "{figure:?}");
+        assert!(figure.interval.is_some_and(|[low, high]| low < 0.5 && 0.5 < high), "{figure:?}");
     }
-    // 400 prompts of one pair: a proportion p of standard error sqrt(p (1 - p) / 400).
-    let p = m.accuracy.value.unwrap();
-    let [low, high] = m.accuracy.interval.unwrap();
-    let theory = 2.0 * 1.96 * (p * (1.0 - p) / 400.0f64).sqrt();
-    assert!(((high - low) / theory - 1.0).abs() < 0.1, "{} against {theory}", high - low);
+    let once = Measures::of(&truth, &random_distances(800, 5, 0), 5);
+    for figure in [chance.accuracy, once.accuracy] {
+        // 400 prompts of one pair: a proportion p of standard error sqrt(p (1 - p) / 400).
+        let (p, [low, high]) = (figure.value.unwrap(), figure.interval.unwrap());
+        let theory = 2.0 * 1.96 * (p * (1.0 - p) / 400.0f64).sqrt();
+        assert!(((high - low) / theory - 1.0).abs() < 0.1, "{} against {theory}", high - low);
+    }
 }
 
 #[test]
@@ -104,5 +105,6 @@ fn resamples_are_a_function_of_the_seed() {
     assert_ne!(resample(50, 3, 0), resample(50, 4, 0));
     assert_ne!(resample(50, 3, 0), resample(50, 3, 1));
     assert_eq!(resample(50, 3, 7).iter().sum::<u32>(), 50);
-    assert_ne!(random_distances(4, 1), random_distances(4, 2));
+    assert_ne!(random_distances(4, 1, 0), random_distances(4, 2, 0));
+    assert_ne!(random_distances(4, 1, 0), random_distances(4, 1, 1));
 }
