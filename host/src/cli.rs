@@ -15,6 +15,7 @@ mod quickstart;
 mod report;
 mod run;
 mod sft;
+mod validate;
 
 use clap::{Args, Parser, Subcommand};
 use ldalign::{
@@ -58,6 +59,8 @@ enum Command {
     Train(ConfigArgs),
     /// Measures a model on the config's held-out rows
     Eval(eval::Eval),
+    /// Measures on annotated rows whether nearer to the golden response means better
+    Validate(validate::Validate),
     /// Talks with a model
     Chat(chat::Chat),
     /// Turns a GGUF file into a model directory
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Sft(args) => sft::run(&args),
         Command::Eval(args) => args.run(),
+        Command::Validate(args) => args.run(),
         Command::Chat(args) => args.run(),
         Command::Import(args) => args.run(),
         Command::Merge(args) => args.run(),

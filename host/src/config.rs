@@ -65,6 +65,9 @@ pub struct RunConfig {
     /// Held-out evaluation before the first and after every round.
     #[serde(default)]
     pub eval: Option<EvalConfig>,
+    /// Annotated rows for `ldalign validate`; a run does not use them.
+    #[serde(default)]
+    pub validate: Option<ValidateConfig>,
     /// From where on a round's figures are warned about.
     #[serde(default)]
     pub diagnostics: Limits,
@@ -361,6 +364,22 @@ pub struct EvalConfig {
     /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
     #[serde(default)]
     pub generate: Option<GenerateConfig>,
+}
+
+/// Annotated rows on which distances are held against judgements, and what is held against them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateConfig {
+    /// Rows of `prompt`, `golden` and either `better` and `worse`, or `responses`, each a `text` with a `label` (true or false, or a
+    /// number: the higher, the better). `fields` maps these names; that of `responses` may be several keys with commas between, each
+    /// a response or a list of them. `turns` does not apply.
+    pub data: DataConfig,
+    /// Encoders; the config's `encoder` where there is none.
+    #[serde(default)]
+    pub encoders: Vec<PluginChoice>,
+    /// Distances, each tried with every encoder; the config's `distance` where there is none.
+    #[serde(default)]
+    pub distances: Vec<PluginChoice>,
 }
 
 /// Limits of the signs that training is going wrong ([`crate::diagnose`]).

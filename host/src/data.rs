@@ -3,7 +3,7 @@
 //! A file is scanned once: every row is checked and its place noted, nothing else is kept. Rows are then read at random.
 
 mod budget;
-mod messages;
+pub(crate) mod messages;
 mod parquet;
 mod shape;
 pub mod tokens;
@@ -18,12 +18,12 @@ use crate::{
     text::Message,
 };
 use sha2::{Digest, Sha256};
-use shape::{Conversation, Format};
+use shape::{Conversation, Format, Json};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// One prompt with its golden response.
@@ -75,40 +75,19 @@ impl Dataset {
     ///
     /// Fails at the first row that is no JSON object, lacks a field, or is of another shape than the first row.
     pub fn open(config: &DataConfig) -> Result<Self> {
-        let path = &config.path;
-        let fail = |e| io_error(path, "read", e);
-        let mut file = File::open(path).map_err(fail)?;
-        let is_parquet = parquet::is_parquet(&file).map_err(fail)?;
-        let parquet_hash = is_parquet.then(|| files::sha256_file(path)).transpose()?;
-        if is_parquet {
-            file = parquet::as_json_lines(path, file)?;
-        }
-        let mut scan = Scan { config, unit: if is_parquet { "row" } else { "line" }, format: None, index: Vec::new() };
-        let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
-        let mut reader = BufReader::with_capacity(1 << 20, &file);
-        let (mut offset, mut line, mut rows) = (0u64, 0u32, 0);
-        loop {
-            bytes.clear();
-            let n = reader.read_until(b'\n', &mut bytes).map_err(fail)? as u64;
-            if n == 0 {
-                break;
-            }
-            hash.update(&bytes);
-            line += 1;
-            let wanted = config.max_rows == 0 || rows < config.max_rows;
-            if wanted && !content(&bytes, offset).is_empty() {
-                rows += 1;
-                scan.row(content(&bytes, offset), offset, line)?;
-            }
-            offset += n;
-        }
-        let Scan { format, index, .. } = scan;
-        let format = format.ok_or_else(|| {
-            Error::new("data/empty", format!("{} has no rows", path.display()))
-                .hint("one JSON object a line is expected")
+        let lines = Lines::open(config)?;
+        let (mut format, mut index) = (None, Vec::new());
+        let hash = lines.scan(|row, offset, line| {
+            let format = match &format {
+                Some(format) => format,
+                None => format.insert(Format::detect(&row, config)?),
+            };
+            let targets = format.parse(&row)?.targets;
+            index.extend(targets.iter().map(|&t| Entry { offset, line, target: t as u32 }));
+            Ok(())
         })?;
-        let hash = parquet_hash.unwrap_or_else(|| files::hex(&hash.finalize()));
-        Ok(Self { path: path.clone(), file, format, index, hash })
+        let format = format.ok_or_else(|| no_rows(&config.path))?;
+        Ok(Self { path: config.path.clone(), file: lines.file, format, index, hash })
     }
 
     /// SHA-256 of the file.
@@ -155,25 +134,68 @@ impl Dataset {
     }
 }
 
-/// The state of the first pass over a file.
-struct Scan<'a> {
-    config: &'a DataConfig,
-    unit: &'a str,
-    format: Option<Format>,
-    index: Vec<Entry>,
+/// Reads the rows of a file once, as JSON objects with the numbers of their lines, for shapes other than a [`Dataset`]'s. Errors of
+/// `each` get the place. Returns the file's SHA-256.
+pub(crate) fn scan(config: &DataConfig, mut each: impl FnMut(Json, u32) -> Result<()>) -> Result<String> {
+    let mut rows = 0;
+    let hash = Lines::open(config)?.scan(|row, _, line| {
+        rows += 1;
+        each(row, line)
+    })?;
+    if rows == 0 { Err(no_rows(&config.path)) } else { Ok(hash) }
 }
 
-impl Scan<'_> {
-    fn row(&mut self, json: &[u8], offset: u64, line: u32) -> Result<()> {
-        let place = || format!("{}, {} {line}", self.config.path.display(), self.unit);
-        let row = serde_json::from_slice(json).map_err(|e| not_json(&place(), json, &e))?;
-        let format = match &self.format {
-            Some(format) => format,
-            None => self.format.insert(Format::detect(&row, self.config).map_err(|e| e.at(place()))?),
-        };
-        let conversation = format.parse(&row).map_err(|e| e.at(place()))?;
-        self.index.extend(conversation.targets.iter().map(|&t| Entry { offset, line, target: t as u32 }));
-        Ok(())
+fn no_rows(path: &Path) -> Error {
+    Error::new("data/empty", format!("{} has no rows", path.display())).hint("one JSON object a line is expected")
+}
+
+/// A file's rows, one JSON object a line.
+struct Lines<'a> {
+    config: &'a DataConfig,
+    /// The file itself, or a Parquet file's rows as JSON lines.
+    file: File,
+    /// What a row is called: a line, or a row of Parquet.
+    unit: &'static str,
+    /// Of a Parquet file.
+    hash: Option<String>,
+}
+
+impl<'a> Lines<'a> {
+    fn open(config: &'a DataConfig) -> Result<Self> {
+        let path = &config.path;
+        let fail = |e| io_error(path, "read", e);
+        let file = File::open(path).map_err(fail)?;
+        if !parquet::is_parquet(&file).map_err(fail)? {
+            return Ok(Self { config, file, unit: "line", hash: None });
+        }
+        let hash = Some(files::sha256_file(path)?);
+        Ok(Self { config, file: parquet::as_json_lines(path, file)?, unit: "row", hash })
+    }
+
+    /// Hands each wanted row to `each`, with the byte at which its line begins and the line's number. Returns the file's SHA-256.
+    fn scan(&self, mut each: impl FnMut(Json, u64, u32) -> Result<()>) -> Result<String> {
+        let path = &self.config.path;
+        let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
+        let mut reader = BufReader::with_capacity(1 << 20, &self.file);
+        let (mut offset, mut line, mut rows) = (0u64, 0u32, 0);
+        loop {
+            bytes.clear();
+            let n = reader.read_until(b'\n', &mut bytes).map_err(|e| io_error(path, "read", e))? as u64;
+            if n == 0 {
+                break;
+            }
+            hash.update(&bytes);
+            line += 1;
+            let json = content(&bytes, offset);
+            if (self.config.max_rows == 0 || rows < self.config.max_rows) && !json.is_empty() {
+                rows += 1;
+                let place = || format!("{}, {} {line}", path.display(), self.unit);
+                let row = serde_json::from_slice(json).map_err(|e| not_json(&place(), json, &e))?;
+                each(row, offset, line).map_err(|e| e.at(place()))?;
+            }
+            offset += n;
+        }
+        Ok(self.hash.clone().unwrap_or_else(|| files::hex(&hash.finalize())))
     }
 }
 

@@ -119,7 +119,7 @@ pub fn scored(pairs: &Pairs, latents: Option<&Latents>, limits: &Limits) -> Vec<
         all.push(unknown(
             Sign::Preference,
             "whether nearer means better needs rows on which people (or a checker) have said which response is better",
-            "compare distances with such judgements before trusting them",
+            "name such rows in the config and run `ldalign validate` before trusting distances",
         ));
         let rank = latents.rank;
         all.push(Diagnosis {

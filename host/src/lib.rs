@@ -25,5 +25,6 @@ pub mod share;
 mod stats;
 pub mod text;
 pub mod train;
+pub mod validate;
 
 pub use error::{Error, Result};

@@ -15,9 +15,11 @@ mod train;
 mod weights;
 
 pub use evaluate::{Evaluation, evaluate};
+pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
 pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
+pub(crate) use score::{encode, write_latents};
 pub use services::{PolicyServices, SharedPolicy};
 pub use sft::sft;
 
@@ -28,7 +30,7 @@ use crate::{
     estimate::Estimate,
     interrupt,
     model::{ModelConfig, Policy},
-    plugin::{Finder, Kind, Plugin, PluginRecord},
+    plugin::{Finder, Kind, Plugin},
     report,
     text::TextCodec,
 };
@@ -169,10 +171,7 @@ impl Run {
 
     /// What the host does for one of the run's plugins.
     fn services(&self, policy: Option<SharedPolicy>, plugin: &Plugin) -> Arc<PolicyServices> {
-        let PluginRecord { kind, id, .. } = plugin.record();
-        // Each plugin's own stream: two plugins with one seed would draw the same numbers.
-        let salt = id.bytes().fold(*kind as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Arc::new(PolicyServices::new(policy, self.codec.end_ids(), self.config.seed ^ salt, id))
+        Arc::new(PolicyServices::new(policy, self.codec.end_ids(), self.config.seed, plugin.record()))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! [`run`] reads the directory, [`watch`] judges, [`sections`] and [`rounds`] say it, [`html`] and [`plot`] draw it.
 
-mod html;
-mod plot;
+pub(crate) mod html;
+pub(crate) mod plot;
 mod rounds;
 mod run;
 mod sections;

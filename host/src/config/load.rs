@@ -1,7 +1,7 @@
 //! From a file and overrides to a checked config, with every fault reported at once.
 
 use super::{DataConfig, Fault, RunConfig, rules, schema, source::Source};
-use crate::{Error, Result, files, hub};
+use crate::{Error, Result, data::FIELDS, files, hub, validate};
 use std::{collections::BTreeMap, path::Path};
 
 impl RunConfig {
@@ -29,15 +29,19 @@ impl RunConfig {
         serde_saphyr::to_string(self).map_err(|e| Error::new("config/write", "cannot write the config").caused_by(e))
     }
 
-    /// The sections that name data files, by key.
-    pub(super) fn data_sections(&self) -> impl Iterator<Item = (&'static str, &DataConfig)> {
-        std::iter::once(("data", &self.data)).chain(self.eval.iter().map(|e| ("eval.data", &e.data)))
+    /// The sections that name data files, by key, with the fields that their rows may have.
+    pub(super) fn data_sections(&self) -> impl Iterator<Item = (&'static str, &DataConfig, &'static [&'static str])> {
+        std::iter::once(("data", &self.data, FIELDS.as_slice()))
+            .chain(self.eval.iter().map(|e| ("eval.data", &e.data, FIELDS.as_slice())))
+            .chain(self.validate.iter().map(|v| ("validate.data", &v.data, validate::FIELDS.as_slice())))
     }
 
     /// Downloads what the config names on the Hub and puts the local paths in its place. Returns the commit of each, by key.
     pub fn fetch(&mut self) -> Result<BTreeMap<String, String>> {
         let eval = self.eval.iter_mut().map(|e| ("eval.data.path", &mut e.data.path));
-        let paths = [("model", &mut self.model), ("data.path", &mut self.data.path)].into_iter().chain(eval);
+        let validate = self.validate.iter_mut().map(|v| ("validate.data.path", &mut v.data.path));
+        let paths =
+            [("model", &mut self.model), ("data.path", &mut self.data.path)].into_iter().chain(eval).chain(validate);
         let mut commits = BTreeMap::new();
         for (key, path) in paths {
             let text = path.to_string_lossy().into_owned();

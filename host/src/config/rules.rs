@@ -2,7 +2,6 @@
 
 use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, gpu, suggest};
 use crate::{
-    data::FIELDS,
     hub::{self, HubId},
     share::lock,
 };
@@ -24,10 +23,11 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
         fault("train.label_smoothing", "applies to loss_type: sigmoid alone".into(), Some(hint));
     }
     on_hub(&config.model.to_string_lossy(), "model", false, &mut fault);
-    for (section, data) in config.data_sections() {
-        rows(section, data, &mut fault);
+    for (section, data, fields) in config.data_sections() {
+        rows(section, data, fields, &mut fault);
     }
-    for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule] {
+    let validated = config.validate.iter_mut().flat_map(|v| v.encoders.iter_mut().chain(&mut v.distances));
+    for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule].into_iter().chain(validated) {
         library_path(choice, base);
     }
     if config.plugin_lock.is_none() {
@@ -52,7 +52,7 @@ fn on_hub(text: &str, key: &str, file: bool, fault: &mut impl FnMut(&str, String
     }
 }
 
-fn rows(section: &str, data: &DataConfig, fault: &mut impl FnMut(&str, String, Option<&str>)) {
+fn rows(section: &str, data: &DataConfig, fields: &[&str], fault: &mut impl FnMut(&str, String, Option<&str>)) {
     on_hub(&data.path.to_string_lossy(), &format!("{section}.path"), true, fault);
     if data.max_prompt_length >= data.max_length {
         fault(
@@ -61,9 +61,9 @@ fn rows(section: &str, data: &DataConfig, fault: &mut impl FnMut(&str, String, O
             Some("make max_prompt_length smaller than max_length, or 0"),
         );
     }
-    for name in data.fields.keys().filter(|n| !FIELDS.contains(&n.as_str())) {
-        let near = suggest(name, FIELDS).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-        let hint = format!("data.fields maps our fields to the file's; ours: {}", FIELDS.join(", "));
+    for name in data.fields.keys().filter(|n| !fields.contains(&n.as_str())) {
+        let near = suggest(name, fields.iter().copied()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        let hint = format!("{section}.fields maps our fields to the file's; ours: {}", fields.join(", "));
         fault(&format!("{section}.fields.{name}"), format!("unknown field{near}"), Some(&hint));
     }
 }

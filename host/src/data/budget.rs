@@ -46,21 +46,17 @@ impl Budget {
 
     /// Cuts a prompt and each of its responses so that the two together have at most `max_length` tokens; None where the
     /// row is dropped. The prompt comes out the same for all its responses.
-    pub fn fit<const N: usize>(
-        &mut self,
-        prompt: Vec<u32>,
-        mut responses: [Vec<u32>; N],
-    ) -> Option<(Vec<u32>, [Vec<u32>; N])> {
+    pub fn fit<R: AsMut<[Vec<u32>]>>(&mut self, prompt: Vec<u32>, mut responses: R) -> Option<(Vec<u32>, R)> {
         let whole = prompt.len();
         let prompt = self.cut_prompt(prompt);
         self.report.rows += 1;
-        if prompt.is_empty() || prompt.len() >= self.max_length || responses.iter().any(Vec::is_empty) {
+        if prompt.is_empty() || prompt.len() >= self.max_length || responses.as_mut().iter().any(|r| r.is_empty()) {
             self.report.dropped += 1;
             return None;
         }
         self.report.cut_prompts += usize::from(prompt.len() < whole);
         let room = self.max_length - prompt.len();
-        for response in responses.iter_mut().filter(|r| r.len() > room) {
+        for response in responses.as_mut().iter_mut().filter(|r| r.len() > room) {
             self.report.cut_completions += 1;
             response.truncate(room);
         }

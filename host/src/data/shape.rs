@@ -11,7 +11,8 @@ use crate::{
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-type Json = Map<String, Value>;
+/// A row as its file has it.
+pub type Json = Map<String, Value>;
 
 /// Our names of fields, which `data.fields` can map to a file's.
 pub const FIELDS: [&str; 11] = [

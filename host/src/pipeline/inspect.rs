@@ -21,10 +21,7 @@ pub fn inspect(
     codec: &TextCodec,
     mut each: impl FnMut(usize, &Row, &[u32], &[Vec<u32>]) -> Result<()>,
 ) -> Result<(BudgetReport, Longest)> {
-    if codec.vocab_size() > model.vocab_size {
-        let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
-        return Err(Error::new("model/vocabulary", message).hint("tokenizer and weights are not of one model"));
-    }
+    check_vocabulary(codec, model)?;
     let mut budget = config.data.budget();
     let mut longest = Longest::default();
     let mut progress = Progress::new("rows", 0, data.len() as u64);
@@ -58,6 +55,15 @@ pub fn inspect(
     progress.finish(&budget.report().to_string());
     budget.report().check()?;
     Ok((*budget.report(), longest))
+}
+
+/// Fails where the tokenizer has tokens that the model does not know.
+pub fn check_vocabulary(codec: &TextCodec, model: &ModelConfig) -> Result<()> {
+    if codec.vocab_size() <= model.vocab_size {
+        return Ok(());
+    }
+    let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
+    Err(Error::new("model/vocabulary", message).hint("tokenizer and weights are not of one model"))
 }
 
 /// Ids of a prompt and of its responses.

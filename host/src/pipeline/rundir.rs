@@ -218,6 +218,7 @@ const MAY_CHANGE: &[&str] = &[
     "config.output_dir",
     "config.data.path",
     "config.eval.data.path",
+    "config.validate",
     "config.plugin_path",
     "config.plugin_lock",
     "config.allow_plugins",

@@ -10,10 +10,10 @@ use crate::{
     text::TextCodec,
     train,
 };
-use ldalign_sdk::{Sample, StepContext};
+use ldalign_sdk::{LatentShape, Sample, StepContext};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -122,11 +122,12 @@ impl Run {
             fit: fit.into_iter().collect(),
         };
         files::write_json(&about, &line)?;
-        let golden = encode(&encoder, &corpus, 0, &format!("round {round} encode golden"))?;
-        let losing = encode(&encoder, &corpus, 1, &format!("round {round} encode losing"))?;
+        let side = |side| (0..pairs.len()).map(|pair| 2 * pair + side).collect::<Vec<_>>();
+        let golden = encode(&encoder, &corpus, &side(0), &format!("round {round} encode golden"))?;
+        let losing = encode(&encoder, &corpus, &side(1), &format!("round {round} encode losing"))?;
         let rank = diagnose::effective_rank(&[&golden, &losing], shape.len())?;
         let latents = dir.join("latents.safetensors");
-        write_latents(&latents, &golden, &losing, [pairs.len(), shape.slots, shape.dim])?;
+        write_latents(&latents, [("golden", &golden), ("losing", &losing)], shape, None)?;
         let state = dir.join("encoder.state");
         files::write(&state, &encoder.save()?)?;
         encoder.close()?;
@@ -199,28 +200,33 @@ impl CorpusSource for Samples<'_> {
     }
 }
 
-/// Latents of one side (0 golden, 1 losing) of all pairs.
-fn encode(encoder: &Encoder, corpus: &Samples<'_>, side: usize, name: &str) -> Result<Vec<f32>> {
-    let pairs = corpus.pairs.len();
-    let mut latents = Vec::with_capacity(pairs * encoder.shape().len());
-    let mut progress = Progress::new(name, 0, pairs as u64);
-    for start in (0..pairs).step_by(BATCH) {
+/// Latents of the samples of these indices, one after the other.
+pub fn encode(encoder: &Encoder, corpus: &dyn CorpusSource, indices: &[usize], name: &str) -> Result<Vec<f32>> {
+    let mut latents = Vec::with_capacity(indices.len() * encoder.shape().len());
+    let mut progress = Progress::new(name, 0, indices.len() as u64);
+    for batch in indices.chunks(BATCH) {
         interrupt::check()?;
-        let indices: Vec<usize> = (start..pairs.min(start + BATCH)).map(|pair| 2 * pair + side).collect();
-        let owned = corpus.read(&indices)?;
+        let owned = corpus.read(batch)?;
         let samples: Vec<Sample<'_>> = owned.iter().map(OwnedSample::as_sample).collect();
         latents.extend(encoder.encode(&samples)?);
-        progress.advance(indices.len() as u64, "");
+        progress.advance(batch.len() as u64, "");
     }
     progress.finish("");
     Ok(latents)
 }
 
-/// `golden` and `losing`, each [pairs, slots, dim], for whoever wants to look at them.
-fn write_latents(path: &Path, golden: &[f32], losing: &[f32], shape: [usize; 3]) -> Result<()> {
+/// Two sets of latents by name, each [samples, slots, dim], for whoever wants to look at them; `about` goes into the file's head.
+pub fn write_latents(
+    path: &Path,
+    parts: [(&str, &[f32]); 2],
+    shape: LatentShape,
+    about: Option<HashMap<String, String>>,
+) -> Result<()> {
     use safetensors::{Dtype, serialize, tensor::TensorView};
     let bad = |e| Error::new("run/latents", "latents cannot be written").caused_by(format!("{e}"));
-    let view = |v| TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(v)).map_err(bad);
-    let bytes = serialize([("golden", view(golden)?), ("losing", view(losing)?)], None).map_err(bad)?;
-    files::write(path, &bytes)
+    let sizes = |v: &[f32]| vec![v.len() / shape.len(), shape.slots, shape.dim];
+    let [a, b] = parts.map(|(name, v)| {
+        TensorView::new(Dtype::F32, sizes(v), bytemuck::cast_slice(v)).map(|tensor| (name, tensor)).map_err(bad)
+    });
+    files::write(path, &serialize([a?, b?], about).map_err(bad)?)
 }

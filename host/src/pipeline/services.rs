@@ -3,7 +3,7 @@
 use crate::{
     Error, Result, interrupt,
     model::{PASS_TOKENS, Pack, Policy, cut},
-    plugin::{ModelFacts, Pooling, Services},
+    plugin::{ModelFacts, PluginRecord, Pooling, Services},
     progress::Progress,
 };
 use ldalign_sdk::Sample;
@@ -25,9 +25,12 @@ pub struct PolicyServices {
 }
 
 impl PolicyServices {
-    /// Services for the plugin of this id, whose randomness comes from `seed`.
-    pub fn new(policy: Option<SharedPolicy>, end_ids: &[u32], seed: u64, plugin: &str) -> Self {
-        Self { policy, end_ids: end_ids.to_vec(), seed, plugin: plugin.into(), fit: Mutex::default() }
+    /// Services for a plugin, whose randomness comes from `seed` and its kind and id.
+    pub fn new(policy: Option<SharedPolicy>, end_ids: &[u32], seed: u64, plugin: &PluginRecord) -> Self {
+        let PluginRecord { kind, id, .. } = plugin;
+        // Each plugin's own stream: two plugins with one seed would draw the same numbers.
+        let salt = id.bytes().fold(*kind as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        Self { policy, end_ids: end_ids.to_vec(), seed: seed ^ salt, plugin: id.clone(), fit: Mutex::default() }
     }
 
     fn with<R>(&self, work: impl FnOnce(&Policy) -> Result<R>) -> Result<R> {

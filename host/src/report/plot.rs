@@ -2,9 +2,11 @@
 //!
 //! Values that are not finite are left out (a line is broken there) and their number is said under the chart's title.
 
+mod intervals;
 mod scale;
 
 use super::html::esc;
+pub use intervals::{Interval, intervals};
 pub use scale::number;
 use scale::{Scale, nice_step};
 use std::fmt::Write;

@@ -1,0 +1,181 @@
+//! Whether nearer means better: distances to the golden response held against judgements of people or of a checker.
+//!
+//! [`rows`] reads the judgements, [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures, [`table`] and
+//! [`page`] say it. Two distances that need no latents stand in the same table: the difference in length, and chance.
+
+mod latents;
+mod page;
+mod rows;
+mod samples;
+mod statistics;
+mod table;
+
+pub use rows::FIELDS;
+pub use statistics::{Figure, Measures};
+
+use crate::{
+    Error, Result,
+    config::{PluginChoice, RunConfig},
+    data::BudgetReport,
+    files, interrupt,
+    model::ModelConfig,
+    pipeline::{PolicyServices, Source, hash_path},
+    plugin::{Finder, Kind, Plugin, PluginRecord},
+    text::TextCodec,
+};
+use latents::{Encodings, Latents};
+use rows::Annotated;
+use samples::Samples;
+use serde::Serialize;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+/// What `validate.json` says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Validation {
+    /// Version of the host.
+    pub ldalign: String,
+    /// The model whose tokenizer and hidden states were used.
+    pub model: Source,
+    /// The annotated rows.
+    pub data: Source,
+    /// Encoders tried.
+    pub encoders: Vec<PluginRecord>,
+    /// Distances tried.
+    pub distances: Vec<PluginRecord>,
+    /// Prompts measured on.
+    pub prompts: usize,
+    /// Responses measured on.
+    pub responses: usize,
+    /// Rows left out because all their responses have one label.
+    pub one_label: usize,
+    /// What the length limits have cost.
+    pub fitted: BudgetReport,
+    /// Seed of the resamples, and of all else that is random.
+    pub seed: u64,
+    /// Resamples behind each interval.
+    pub draws: u64,
+    /// Probability that an interval covers.
+    pub level: f64,
+    /// What the fits of the encoders reported, by the encoder's name in `lines`; only of those that report something.
+    pub fits: BTreeMap<String, BTreeMap<String, f64>>,
+    /// Every encoder with every distance, then the baselines.
+    pub lines: Vec<Line>,
+}
+
+/// A way of measuring distance and what it is worth.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// The encoder with its options; None for a baseline.
+    pub encoder: Option<String>,
+    /// The distance with its options, or the baseline.
+    pub distance: String,
+    /// What it is worth.
+    #[serde(flatten)]
+    pub measures: Measures,
+}
+
+impl Line {
+    fn name(&self) -> String {
+        let of = self.encoder.as_ref().map(|encoder| format!("{encoder}, ")).unwrap_or_default();
+        format!("{of}{}", self.distance)
+    }
+}
+
+impl Validation {
+    /// The figures as a table for a terminal.
+    pub fn text(&self) -> String {
+        table::text(self)
+    }
+}
+
+/// Measures the encoders and distances of the config's `validate` section on its rows. Writes `validate.json`, `validate.html` and the
+/// latents into `output`; the same inputs and seed give the same bytes.
+///
+/// # Errors
+/// Where the config has no such section; what reading rows, loading plugins or calling them can fail with.
+pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
+    let settings = config.validate.as_ref().ok_or_else(|| {
+        Error::new("config/validate", "the config has no `validate` section").hint(
+            "add validate: {data: {path: annotated.jsonl}}, whose rows have prompt, golden, and better and worse or labelled responses",
+        )
+    })?;
+    let finder = Finder::of(config);
+    let load = |kind, chosen: &[PluginChoice], default: &PluginChoice| -> Result<Vec<Plugin>> {
+        let chosen = if chosen.is_empty() { std::slice::from_ref(default) } else { chosen };
+        chosen.iter().map(|choice| finder.load(kind, choice)).collect()
+    };
+    let encoders = load(Kind::Encoder, &settings.encoders, &config.encoder)?;
+    let distances = load(Kind::Distance, &settings.distances, &config.distance)?;
+    let annotated = Annotated::read(&settings.data)?;
+    let codec = TextCodec::load(&config.model)?;
+    let samples = Samples::new(&annotated, &settings.data, &codec, &ModelConfig::of(&config.model)?)?;
+    let model = Source { path: config.model.clone(), sha256: hash_path(&config.model)? };
+
+    let (truth, seed) = (&samples.truth, config.seed);
+    let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output.join("latents"));
+    let (mut fits, mut lines) = (BTreeMap::new(), Vec::new());
+    for encoder in &encoders {
+        let latents = encodings.by(encoder)?;
+        for distance in &distances {
+            interrupt::check()?;
+            let services = PolicyServices::new(None, codec.end_ids(), seed, distance.record());
+            let values = measure(distance, services, &latents, &samples)
+                .map_err(|e| e.at(format!("latents of {}", name(encoder.record()))))?;
+            let measures = Measures::of(truth, &values, seed);
+            let encoder = Some(name(encoder.record()));
+            lines.push(Line { encoder, distance: name(distance.record()), measures });
+        }
+        if !latents.fit.is_empty() {
+            fits.insert(name(encoder.record()), latents.fit);
+        }
+    }
+    let by_length = Measures::of(truth, &truth.length_differences, seed);
+    for (baseline, measures) in [("length difference", by_length), ("random", Measures::by_chance(truth, seed))] {
+        lines.push(Line { encoder: None, distance: baseline.into(), measures });
+    }
+
+    let records = |plugins: &[Plugin]| plugins.iter().map(|p| p.record().clone()).collect();
+    let validation = Validation {
+        ldalign: env!("CARGO_PKG_VERSION").into(),
+        model,
+        data: Source { path: settings.data.path.clone(), sha256: annotated.sha256 },
+        encoders: records(&encoders),
+        distances: records(&distances),
+        prompts: truth.prompts.len(),
+        responses: truth.labels.len(),
+        one_label: annotated.one_label,
+        fitted: samples.fitted,
+        seed,
+        draws: statistics::DRAWS,
+        level: statistics::LEVEL,
+        fits,
+        lines,
+    };
+    files::make_dir(output)?;
+    files::write_json(&output.join("validate.json"), &validation)?;
+    files::write(&output.join("validate.html"), page::html(&validation).as_bytes())?;
+    Ok(validation)
+}
+
+/// The distance of each response from the golden one, after a fit on these pairs.
+fn measure(plugin: &Plugin, services: PolicyServices, latents: &Latents, samples: &Samples) -> Result<Vec<f64>> {
+    let golden = samples.beside_responses(&latents.golden, latents.shape.len());
+    let mut distance = plugin.distance(Arc::new(services))?;
+    distance.fit(&golden, &latents.responses, latents.shape)?;
+    let values = distance.distances(&golden, &latents.responses, latents.shape)?;
+    distance.close()?;
+    Ok(values.into_iter().map(f64::from).collect())
+}
+
+/// A plugin in a table: its id, and its options where it was given some.
+fn name(record: &PluginRecord) -> String {
+    let options = record.options.as_object().into_iter().flatten();
+    let options: Vec<String> = options
+        .map(|(key, value)| match value.as_str() {
+            // Of a path the end says what it is.
+            Some(text) => format!("{key}={}", text.rsplit('/').find(|part| !part.is_empty()).unwrap_or(text)),
+            None => format!("{key}={value}"),
+        })
+        .collect();
+    if options.is_empty() { record.id.clone() } else { format!("{} {}", record.id, options.join(" ")) }
+}

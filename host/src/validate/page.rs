@@ -1,0 +1,88 @@
+//! The figures as one HTML page with their plot.
+
+use super::{
+    Validation,
+    table::{COLUMNS, basis, figures, legend, show, verdict},
+};
+use crate::report::{
+    html::{Page, esc},
+    plot::{Interval, intervals},
+};
+
+/// The whole file.
+pub fn html(v: &Validation) -> String {
+    let mut page = Page::new("LD-Align validation");
+    page.raw(&format!("<header><h1>Does nearer mean better?</h1><p>{}</p></header>", esc(&basis(v))));
+    page.paragraph(&legend(v).join(" "));
+    page.raw("<div class=\"figures\">");
+    figure(
+        &mut page,
+        v,
+        0,
+        "Pairwise accuracy",
+        0.5,
+        "Right of the line: the better of a prompt's responses is nearer more often than not.",
+    );
+    figure(
+        &mut page,
+        v,
+        3,
+        "Rank correlation with length",
+        0.0,
+        "Far from the line: the distance follows the difference in length.",
+    );
+    page.raw("</div>");
+    let head: Vec<&str> = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]).collect();
+    let rows: Vec<Vec<String>> = v
+        .lines
+        .iter()
+        .map(|line| {
+            let mut row = vec![esc(line.encoder.as_deref().unwrap_or("-")), esc(&line.distance)];
+            row.extend(figures(line).iter().map(|f| {
+                let [value, interval] = show(f);
+                format!("{value}<br><small>{interval}</small>")
+            }));
+            row.push(verdict(line).into());
+            row
+        })
+        .collect();
+    page.table(&head, &rows, false);
+    if !v.fits.is_empty() {
+        page.heading(2, "What the encoders reported of their fit");
+        let figures = |fit: &std::collections::BTreeMap<String, f64>| {
+            fit.iter().map(|(name, value)| esc(&format!("{name} {value:.4}"))).collect::<Vec<_>>().join("<br>")
+        };
+        let rows: Vec<_> = v.fits.iter().map(|(encoder, fit)| vec![esc(encoder), figures(fit)]).collect();
+        page.table(&["encoder", "figures"], &rows, false);
+    }
+    page.heading(2, "What was measured");
+    let source = |what: &str, name: String, sha256: &str| {
+        vec![esc(what), esc(&name), format!("<code>{}</code>", esc(&sha256[..sha256.len().min(12)]))]
+    };
+    let mut rows = vec![
+        source("model", v.model.path.display().to_string(), &v.model.sha256),
+        source("rows", v.data.path.display().to_string(), &v.data.sha256),
+    ];
+    let plugins = v.encoders.iter().chain(&v.distances);
+    rows.extend(
+        plugins.map(|p| source(p.kind.name(), format!("{} ({} {})", super::name(p), p.name, p.version), &p.sha256)),
+    );
+    page.table(&["", "name", "SHA-256"], &rows, false);
+    page.paragraph(&format!("Seed {}, LD-Align {}.", v.seed, v.ldalign));
+    page.finish()
+}
+
+/// One column of the table as a plot.
+fn figure(page: &mut Page, v: &Validation, column: usize, title: &str, reference: f64, caption: &str) {
+    let rows: Vec<Interval> = v
+        .lines
+        .iter()
+        .filter_map(|line| {
+            let figure = figures(line)[column];
+            let value = figure.value?;
+            Some(Interval { name: line.name(), value, ends: figure.interval.unwrap_or([value; 2]) })
+        })
+        .collect();
+    let svg = intervals(title, &rows, reference, &format!("v{column}"));
+    page.raw(&format!("<figure><h4>{}</h4>{svg}<figcaption>{}</figcaption></figure>", esc(title), esc(caption)));
+}

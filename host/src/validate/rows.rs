@@ -1,0 +1,177 @@
+//! Annotated rows: a prompt, the golden response, and responses that somebody has judged.
+
+use crate::{
+    Error, Result,
+    config::DataConfig,
+    data::{
+        self,
+        messages::{Text, chat, describe, error, message, messages},
+    },
+    text::Message,
+};
+use serde_json::{Map, Value};
+use std::collections::HashSet;
+
+/// Our names of fields, which `validate.data.fields` can map to a file's.
+pub const FIELDS: [&str; 7] = ["prompt", "golden", "better", "worse", "responses", "text", "label"];
+
+/// A row that can tell something.
+#[derive(Debug, PartialEq)]
+pub struct Row {
+    /// Line of the file, from 1.
+    pub line: u32,
+    /// The conversation up to the response.
+    pub history: Vec<Message>,
+    /// The golden response.
+    pub golden: String,
+    /// Two at least, with two different labels at least.
+    pub responses: Vec<Response>,
+}
+
+/// A judged response.
+#[derive(Debug, PartialEq)]
+pub struct Response {
+    /// Its text.
+    pub text: String,
+    /// Finite; the higher, the better. False is 0, true 1.
+    pub label: f64,
+}
+
+/// The rows of a file.
+#[derive(Debug)]
+pub struct Annotated {
+    /// Those with different labels, in file order.
+    pub rows: Vec<Row>,
+    /// Rows left out because all their responses have one label.
+    pub one_label: usize,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl Annotated {
+    /// Reads a file into memory; annotations are few.
+    ///
+    /// # Errors
+    /// At the first row that is not as [`crate::config::ValidateConfig`] says, with its line; where no row has two labels.
+    pub fn read(config: &DataConfig) -> Result<Self> {
+        let format = Format(config);
+        let (mut rows, mut one_label) = (Vec::new(), 0);
+        let sha256 = data::scan(config, |row, line| {
+            let row = format.parse(&row, line)?;
+            match row.responses.iter().any(|r| r.label != row.responses[0].label) {
+                true => rows.push(row),
+                false => one_label += 1,
+            }
+            Ok(())
+        })?;
+        if rows.is_empty() {
+            let message = format!("{}: no row has responses with different labels", config.path.display());
+            return Err(Error::new("validate/labels", message).hint(
+                "distances are held against judgements within a prompt: each needs a better and a worse response",
+            ));
+        }
+        Ok(Self { rows, one_label, sha256 })
+    }
+}
+
+/// How to read the rows of a file.
+struct Format<'a>(&'a DataConfig);
+
+impl Format<'_> {
+    fn parse(&self, row: &Map<String, Value>, line: u32) -> Result<Row> {
+        let mut history = match self.get(row, "prompt") {
+            Some(Value::String(text)) => chat("user", Text::Plain(text.clone())),
+            Some(Value::Array(items)) => messages(items, self.name("prompt"))?,
+            found => return Err(wrong(self.name("prompt"), "a string or a list of messages", found)),
+        };
+        if !history.iter().any(|m| m.role != "system" && !m.content.trim().is_empty()) {
+            return Err(error(format!("`{}` is empty", self.name("prompt"))).hint("remove the row"));
+        }
+        if let Some(system) = self.0.system.as_ref().filter(|_| history[0].role != "system") {
+            history.insert(0, message("system", system.clone()));
+        }
+        let golden = text(row, self.name("golden"), self.name("golden"))?;
+        let pair = ["better", "worse"].map(|field| row.contains_key(self.name(field)));
+        let responses = match pair {
+            [false, false] => self.responses(row)?,
+            _ => {
+                let read = |field, label| {
+                    Ok::<_, Error>(Response { text: text(row, self.name(field), self.name(field))?, label })
+                };
+                vec![read("better", 1.0)?, read("worse", 0.0)?]
+            }
+        };
+        Ok(Row { line, history, golden, responses })
+    }
+
+    /// The labelled responses of all fields that stand for `responses`.
+    fn responses(&self, row: &Map<String, Value>) -> Result<Vec<Response>> {
+        let mut all = Vec::new();
+        let mut seen = HashSet::new();
+        for field in self.name("responses").split(',').map(str::trim).filter(|field| seen.insert(*field)) {
+            match row.get(field) {
+                Some(one @ Value::Object(_)) => all.push(self.response(one, field)?),
+                Some(Value::Array(list)) => {
+                    for (i, one) in list.iter().enumerate() {
+                        all.push(self.response(one, &format!("{field}[{i}]"))?);
+                    }
+                }
+                None | Some(Value::Null) => {
+                    let [better, worse] = ["better", "worse"].map(|f| self.name(f));
+                    let message = format!("there is no `{field}`, nor `{better}` and `{worse}`");
+                    let keys = row.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    return Err(error(message).hint(format!(
+                        "the row has {keys}; validate.data.fields maps our fields to the file's, as in {{responses: \"answer_a, answer_b\"}}"
+                    )));
+                }
+                found => return Err(wrong(field, "a list of responses or one response", found)),
+            }
+        }
+        if all.is_empty() {
+            return Err(error(format!("`{}` has no response", self.name("responses"))).hint("remove the row"));
+        }
+        Ok(all)
+    }
+
+    fn response(&self, value: &Value, place: &str) -> Result<Response> {
+        let (text_key, label_key) = (self.name("text"), self.name("label"));
+        let Value::Object(map) = value else {
+            return Err(wrong(place, &format!("an object with `{text_key}` and `{label_key}`"), Some(value)));
+        };
+        let label = match map.get(label_key) {
+            Some(Value::Bool(good)) => Some(f64::from(u8::from(*good))),
+            Some(Value::Number(number)) => number.as_f64().filter(|n| n.is_finite()),
+            _ => None,
+        };
+        let label = label
+            .ok_or_else(|| wrong(&format!("{place}.{label_key}"), "true, false or a number", map.get(label_key)))?;
+        Ok(Response { text: text(map, text_key, &format!("{place}.{text_key}"))?, label })
+    }
+
+    /// The file's name of a field.
+    fn name<'a>(&'a self, field: &'a str) -> &'a str {
+        self.0.fields.get(field).map_or(field, String::as_str)
+    }
+
+    fn get<'a>(&self, row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+        row.get(self.name(field))
+    }
+}
+
+/// A text that is not blank.
+fn text(map: &Map<String, Value>, key: &str, place: &str) -> Result<String> {
+    match map.get(key) {
+        Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
+        Some(Value::String(_)) => Err(error(format!("`{place}` is empty")).hint("remove the response or the row")),
+        found => Err(wrong(place, "a string", found)),
+    }
+}
+
+fn wrong(place: &str, expected: &str, found: Option<&Value>) -> Error {
+    let found = found.map_or("nothing".into(), describe);
+    error(format!("`{place}`: expected {expected}, found {found}"))
+        .hint("correct or remove the row; validate.data.fields maps our fields to the file's")
+}
+
+#[cfg(test)]
+mod tests;

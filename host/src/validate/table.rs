@@ -1,0 +1,74 @@
+//! The figures in words and as plain text.
+
+use super::{Figure, Line, Validation};
+
+/// Names of the columns after encoder and distance.
+pub const COLUMNS: [&str; 4] = ["pairwise accuracy", "AUC", "rank corr. label", "rank corr. length"];
+
+/// The figures under [`COLUMNS`].
+pub fn figures(line: &Line) -> [Figure; 4] {
+    let m = line.measures;
+    [m.accuracy, m.auc, m.label_correlation, m.length_correlation]
+}
+
+/// A figure, `-` where it is not defined, and its interval.
+pub fn show(figure: &Figure) -> [String; 2] {
+    let value = figure.value.map_or("-".into(), |value| format!("{value:.3}"));
+    [value, figure.interval.map_or(String::new(), |[low, high]| format!("[{low:.3}, {high:.3}]"))]
+}
+
+/// What the accuracy of a distance says.
+pub fn verdict(line: &Line) -> &'static str {
+    match line.measures.accuracy.interval {
+        Some([low, _]) if low > 0.5 => "nearer is better",
+        Some([_, high]) if high < 0.5 => "nearer is worse",
+        _ => "not told from chance",
+    }
+}
+
+/// What was measured on.
+pub fn basis(v: &Validation) -> String {
+    let mut text = format!("{} responses to {} prompts", v.responses, v.prompts);
+    if v.one_label > 0 {
+        text += &format!("; rows left out because all their responses have one label: {}", v.one_label);
+    }
+    let cut = v.fitted;
+    if cut.cut_prompts + cut.cut_completions + cut.dropped > 0 {
+        text += &format!("; cut to length {cut}");
+    }
+    text
+}
+
+/// How to read the columns, a sentence each.
+pub fn legend(v: &Validation) -> [String; 5] {
+    [
+        "Pairwise accuracy: share of a prompt's pairs in which the better response is nearer to the golden one, mean over prompts; 0.5 by \
+         chance."
+            .into(),
+        "AUC: the same share over the pairs of all prompts.".into(),
+        "Rank correlations: Spearman's, of distance with the label (the lower, the better) and with the difference in length.".into(),
+        format!("In brackets: {:.0} % bootstrap intervals, {} resamples of the prompts.", 100.0 * v.level, v.draws),
+        format!("Of random, what {} random distances come to: their mean, and where {:.0} % lie.", v.draws, 100.0 * v.level),
+    ]
+}
+
+/// The whole as plain text.
+pub fn text(v: &Validation) -> String {
+    let head = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]);
+    let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
+    for line in &v.lines {
+        let mut row = vec![line.encoder.clone().unwrap_or("-".into()), line.distance.clone()];
+        row.extend(figures(line).iter().map(|f| show(f).join(" ")));
+        row.push(verdict(line).into());
+        rows.push(row);
+    }
+    let widths: Vec<usize> =
+        (0..rows[0].len()).map(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0)).collect();
+    let mut out = format!("{}\n\n", basis(v));
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out += cells.join("  ").trim_end();
+        out.push('\n');
+    }
+    out + "\n" + &legend(v).join("\n")
+}

@@ -1,0 +1,124 @@
+//! `ldalign validate` through the real program: figures, files, kept latents, and input that cannot be used.
+#![allow(clippy::unwrap_used)]
+
+use ldalign_tests::runs;
+use serde_json::{Value, json};
+use std::{fs, path::Path, process::Output};
+
+const SECTION: &str = "
+encoder: { plugin: policy-states, options: { layer: 1 } }
+validate:
+  data: { path: annotated.jsonl, max_length: 96 }
+  distances: [euclidean, cosine]
+";
+
+/// Rows whose better response is the golden one, and one whose responses are both right.
+fn rows() -> Vec<Value> {
+    let words = ["loper", "bukar", "viribo", "mosuv", "rezu", "vomopo", "durono", "sipivo"];
+    let mut rows: Vec<Value> = words
+        .iter()
+        .map(|w| {
+            let turned: String = w.chars().rev().collect();
+            json!({"prompt": format!("Reverse {w}."), "golden": turned, "better": turned, "worse": format!("{w} {w}")})
+        })
+        .collect();
+    let both = json!([{"text": "a", "label": true}, {"text": "b", "label": 1}]);
+    rows.push(json!({"prompt": "Say a.", "golden": "a", "responses": both}));
+    rows
+}
+
+fn validate(dir: &Path, rows: &[Value], sets: &[&str]) -> Output {
+    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(dir.join("annotated.jsonl"), text).unwrap();
+    runs::command("validate", &runs::config(dir, SECTION), sets).arg("--json").output().unwrap()
+}
+
+fn parsed(out: &Output) -> Value {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).unwrap()
+}
+
+#[test]
+fn distances_are_measured_beside_baselines_and_latents_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = validate(dir.path(), &rows(), &["validate.distances=[euclidean]"]);
+    let first = parsed(&out);
+    assert_eq!((&first["prompts"], &first["responses"], &first["one_label"]), (&json!(8), &json!(16), &json!(1)));
+    let encoded = |out: &Output| String::from_utf8_lossy(&out.stderr).contains("policy-states responses: 16/16");
+    assert!(encoded(&out), "{}", String::from_utf8_lossy(&out.stderr));
+
+    // One more distance and other labels: the latents stay.
+    let out = validate(dir.path(), &rows(), &[]);
+    let both = parsed(&out);
+    assert!(!encoded(&out), "the latents were made again");
+    let names: Vec<[&str; 2]> = both["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| [l["encoder"].as_str().unwrap_or("-"), l["distance"].as_str().unwrap()])
+        .collect();
+    let encoder = "policy-states layer=1";
+    assert_eq!(names, [[encoder, "euclidean"], [encoder, "cosine"], ["-", "length difference"], ["-", "random"]]);
+    assert_eq!(both["lines"][0], first["lines"][0], "kept latents give other figures");
+    // The better response is the golden one: at distance 0, and as long.
+    for line in [0, 1, 2] {
+        assert_eq!(both["lines"][line]["accuracy"], json!({"value": 1.0, "interval": [1.0, 1.0]}), "line {line}");
+    }
+    let output = dir.path().join("run/validate");
+    let written: Value = serde_json::from_slice(&fs::read(output.join("validate.json")).unwrap()).unwrap();
+    assert_eq!(written, both);
+    let html = fs::read_to_string(output.join("validate.html")).unwrap();
+    assert!(html.contains("<svg") && html.contains("policy-states layer=1, cosine"));
+    assert!(!html.contains("<script") && !html.contains("//"), "{html}");
+
+    // Other responses: the latents are made again, and worse is nearer now.
+    let mut turned = rows();
+    for row in &mut turned[..8] {
+        let (better, worse) = (row["better"].take(), row["worse"].take());
+        (row["better"], row["worse"]) = (worse, better);
+    }
+    let out = validate(dir.path(), &turned, &[]);
+    assert!(encoded(&out));
+    assert_eq!(parsed(&out)["lines"][0]["accuracy"]["value"], json!(0.0));
+}
+
+#[test]
+fn the_table_is_for_people() {
+    let dir = tempfile::tempdir().unwrap();
+    validate(dir.path(), &rows(), &[]);
+    let out = runs::command("validate", &dir.path().join("config.yaml"), &[]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(
+        text.starts_with("16 responses to 8 prompts; rows left out because all their responses have one label: 1"),
+        "{text}"
+    );
+    assert!(text.contains("nearer is better") && text.contains("1.000 [1.000, 1.000]"), "{text}");
+}
+
+#[test]
+fn input_that_cannot_be_used_is_one_error_with_its_place() {
+    let refuse = |spoil: &dyn Fn(&mut Value), expected: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rows = rows();
+        spoil(&mut rows[2]);
+        let out = validate(dir.path(), &rows, &[]);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        let place = dir.path().join("annotated.jsonl");
+        let message = format!("error[data/row]: {}, line 3: {expected}\nhint: ", place.display());
+        assert!(out.status.code() == Some(1) && stderr.contains(&message), "{stderr}");
+        assert!(out.stdout.is_empty() && !dir.path().join("run").exists());
+    };
+    refuse(&|row| drop(row.as_object_mut().unwrap().remove("golden")), "`golden`: expected a string, found nothing");
+    refuse(
+        &|row| *row = json!({"prompt": "p", "golden": "g", "responses": [{"text": "t", "label": "good"}]}),
+        "`responses[0].label`: expected true, false or a number, found a string",
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let out = runs::command("validate", &runs::config(dir.path(), ""), &[]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&out.stderr).contains("error[config/validate]: the config has no `validate` section")
+    );
+    let out = validate(dir.path(), &rows(), &["validate.data.fields={goldn: x}"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("unknown field; did you mean `golden`?"));
+}
