@@ -44,6 +44,11 @@ impl PackageId {
         let refuse = |what: String| Error::new("share/package", what);
         let version = Version::parse(version)
             .map_err(|e| refuse(format!("{name}: the version {version:?} is not MAJOR.MINOR.PATCH")).caused_by(e))?;
+        if !version.build.is_empty() {
+            // Requirements cannot tell two builds of one version apart.
+            return Err(refuse(format!("{name} {version}: a version with build metadata cannot be shared"))
+                .hint("raise the version instead"));
+        }
         let id = Self { name: name.clone(), version, target: target.clone() };
         if !id.is_plain() {
             return Err(refuse(format!("{name:?} for {target:?} cannot be a package"))
@@ -71,6 +76,17 @@ impl fmt::Display for PackageId {
 pub fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=64).contains(&name.len()) && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain)
+}
+
+/// Whether no string in a document from elsewhere holds control characters, which a terminal would obey.
+pub fn is_printable(document: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match document {
+        Value::String(text) => !text.chars().any(char::is_control),
+        Value::Array(items) => items.iter().all(is_printable),
+        Value::Object(map) => map.iter().all(|(k, v)| !k.chars().any(char::is_control) && is_printable(v)),
+        _ => true,
+    }
 }
 
 /// The target of this program and of the plugins it can load.
@@ -173,4 +189,34 @@ fn hold(path: &Path) -> Result<File> {
     let file = File::options().append(true).create(true).open(path).map_err(|e| files::io_error(path, "open", e))?;
     file.lock().map_err(|e| files::io_error(path, "lock", e))?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn control_characters_are_found_wherever_they_are() {
+        assert!(is_printable(&json!({"a": ["Ünïcode", 1, null, {"b": "c"}]})));
+        for hidden in [json!("\u{1b}[2J"), json!([{"a": "\n"}]), json!({"a\u{7}": 1})] {
+            assert!(!is_printable(&hidden), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_file_name_or_told_apart_is_no_package() {
+        let of = |name: &str, version: &str| {
+            let metadata = json!({"schema": 1, "name": name, "version": version, "abi": "1.0.0", "sdk": "0.1.0", "license": "MIT",
+                "target": "x86_64-linux-gnu", "cpu_features": [], "provides": []});
+            PackageId::of(&serde_json::from_value(metadata).unwrap())
+                .map(|id| id.file_name())
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(of("chord", "1.0.0-rc.1").as_deref(), Ok("chord-1.0.0-rc.1-x86_64-linux-gnu.ldp"));
+        assert!(of("../chord", "1.0.0").unwrap_err().contains("cannot be a package"));
+        assert!(of("chord", "1.0").unwrap_err().contains("is not MAJOR.MINOR.PATCH"));
+        assert!(of("chord", "1.0.0+a").unwrap_err().contains("build metadata"));
+    }
 }

@@ -479,6 +479,14 @@ fn a_package_file_stays_unsigned_until_a_config_allows_it() {
     teams.say("b", &format!("plugin verify {file} --key team.pub")).done();
     teams.say("b", "plugin remove minkowski").done();
     teams.refuses("plugin remove minkowski", "share/store", "minkowski is neither installed nor in ");
+    // A file takes nothing from what a registry vouches for, whichever comes first.
+    teams.say("b", &format!("plugin install {file}")).done();
+    teams.say("b", "plugin install minkowski").done();
+    teams.say("b", "plugin verify").done();
+    teams.say("b", &format!("plugin install {file}")).done();
+    teams.say("b", "plugin verify").done();
+    teams.refuses(&format!("plugin install --locked {file}"), "share/lock", "a package file is not in the lock file");
+    teams.refuses("plugin verify minkowski --key team.pub", "share/verify", "--key is for package files");
 }
 
 #[test]
@@ -531,6 +539,14 @@ fn a_lock_file_is_kept() {
     assert!(teams.say("b", "plugin update").done().contains("minkowski 0.2.0"));
     let new = fs::read(teams.at("b/ldalign.lock")).unwrap();
     teams.refuses("plugin install minkowski@=0.1.0", "share/lock", "minkowski 0.1.0 is below the locked 0.2.0");
+    // Somebody writes the old package's hash, which is still installed and signed, under the new version.
+    let hash = |lock: &[u8]| {
+        let lock: serde_json::Value = serde_json::from_slice(lock).unwrap();
+        lock["plugins"]["minkowski"]["sha256"][share::target()].as_str().unwrap().to_owned()
+    };
+    let forged = String::from_utf8(new.clone()).unwrap().replace(&hash(&new), &hash(&old));
+    fs::write(teams.at("b/ldalign.lock"), forged).unwrap();
+    teams.refuses("score run.yaml", "plugin/untrusted", "pins minkowski 0.2.0 by the hash of minkowski 0.1.0");
     // Somebody puts the old file back.
     fs::write(teams.at("b/ldalign.lock"), &old).unwrap();
     for command in ["plugin install --locked", "plugin install", "plugin update", "score run.yaml"] {

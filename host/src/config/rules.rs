@@ -68,9 +68,9 @@ fn rows(section: &str, data: &DataConfig, fields: &[&str], fault: &mut impl FnMu
     }
 }
 
-/// A plugin given with a `/` is a file.
+/// A plugin given with a `/`, or as `.so`, is a file.
 fn library_path(choice: &mut PluginChoice, base: &Path) {
-    if choice.plugin.contains('/')
+    if (choice.plugin.contains('/') || choice.plugin.ends_with(".so"))
         && let Ok(path) = std::path::absolute(base.join(&choice.plugin))
     {
         choice.plugin = path.to_string_lossy().into_owned();

@@ -111,9 +111,13 @@ impl Finder {
             }
         }
         let stored = Store::open().map(|store| store.entries()).unwrap_or_default();
-        // Sorted by version: the last is the highest.
-        if let Some(entry) = stored.iter().rfind(|e| e.id().name == plugin && e.id().target == target()) {
-            return self.installed(kind, entry);
+        let here: Vec<&Entry> = stored.iter().filter(|e| e.id().name == plugin && e.id().target == target()).collect();
+        if !here.is_empty() {
+            let trust = Trust::load()?;
+            let signed = |e: &Entry| e.check(&trust).origin.state == State::Signed;
+            // An unsigned package must not hide a signed one by its version.
+            let best = here.into_iter().max_by_key(|e| (signed(e), e.id().version.clone(), e.sha256.clone()));
+            return self.installed(kind, best.expect("there is one"));
         }
         let searched: Vec<String> = directories.iter().map(|d| d.display().to_string()).collect();
         let mut known = known(kind, &directories);
@@ -178,16 +182,21 @@ impl Finder {
 fn locked(lock: &Lock, name: &str) -> Result<Option<Entry>> {
     let Some(pinned) = lock.plugins.get(name) else { return Ok(None) };
     lock.check_not_downgraded()?;
-    let (at, version, target) = (lock.path().display(), &pinned.version, target());
+    let (at, pinned_version, target) = (lock.path().display(), &pinned.version, target());
     let sha256 = pinned.sha256.get(&target).ok_or_else(|| {
-        Error::new("plugin/find", format!("{at} has {name} {version}, but not for {target}")).hint(
+        Error::new("plugin/find", format!("{at} has {name} {pinned_version}, but not for {target}")).hint(
             "ask its authors for a package of this target, then `ldalign plugin install` it and commit the lock file",
         )
     })?;
     let entry = Store::open()?.get(sha256)?.ok_or_else(|| {
-        Error::new("plugin/find", format!("{name} {version} of {at} is not installed"))
+        Error::new("plugin/find", format!("{name} {pinned_version} of {at} is not installed"))
             .hint("in that directory: ldalign plugin install --locked")
     })?;
+    // The store keeps versions that were replaced, whose signatures are as good as ever.
+    if (entry.id().name.as_str(), &entry.id().version, &entry.id().target) != (name, pinned_version, &target) {
+        let what = format!("{at} pins {name} {pinned_version} by the hash of {}", entry.id());
+        return Err(Error::new("plugin/untrusted", what).hint("restore the lock file: it was changed by hand"));
+    }
     Ok(Some(entry))
 }
 

@@ -4,7 +4,7 @@
 //! seen in the bytes is seen here.
 
 use super::Kind;
-use crate::{Error, Result, config::PluginChoice, files};
+use crate::{Error, Result, config::PluginChoice, files, share::is_printable};
 use ldalign_abi::{METADATA_SCHEMA, METADATA_SECTION, VERSION, abi_stable::library::ROOT_MODULE_LOADER_NAME};
 use object::{
     Endianness, Object, ObjectSymbol,
@@ -51,6 +51,18 @@ pub struct Provides {
     pub summary: String,
     /// What it promises.
     pub properties: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Provides {
+    /// Its properties in words: `symmetric, not triangle`.
+    pub fn promises(&self) -> String {
+        let one = |(name, value): (&String, &serde_json::Value)| match value.as_bool() {
+            Some(true) => name.clone(),
+            Some(false) => format!("not {name}"),
+            None => format!("{name} = {value}"),
+        };
+        self.properties.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Metadata {
@@ -183,7 +195,12 @@ fn entry(file: &Elf<'_>) -> Result<String> {
 }
 
 fn metadata(file: &Elf<'_>) -> Result<Metadata> {
-    serde_json::from_slice(section_of(file)?).map_err(|e| refuse("its metadata cannot be read").caused_by(e))
+    let unreadable = |e| refuse("its metadata cannot be read").caused_by(e);
+    let document = serde_json::from_slice(section_of(file)?).map_err(unreadable)?;
+    if !is_printable(&document) {
+        return Err(refuse("its metadata hold control characters"));
+    }
+    serde_json::from_value(document).map_err(unreadable)
 }
 
 /// The metadata section of a library that [`inspect`] has taken.

@@ -25,6 +25,7 @@ fn find(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Result<BTreeSet<Pa
     for kind in Kind::ALL {
         match finder.find(kind, plugin) {
             Ok(one) => drop(found.insert(one.path)),
+            Err(e) if e.code() != "plugin/find" => return Err(e),
             Err(e) => hints.push(format!("{kind}: {}", e.hint_text().unwrap_or_default())),
         }
     }
@@ -78,15 +79,8 @@ fn kinds(metadata: &Metadata, plugin: &str, kind: Option<Kind>) -> Result<String
 }
 
 /// What a plugin promises and what it does not.
-fn properties(Provides { kind, id, properties, .. }: &Provides) -> String {
-    let said: Vec<String> = properties
-        .iter()
-        .map(|(name, value)| match value.as_bool() {
-            Some(true) => name.clone(),
-            Some(false) => format!("not {name}"),
-            None => format!("{name} = {value}"),
-        })
-        .collect();
-    let said = if said.is_empty() { "none declared".into() } else { said.join(", ") };
-    format!("{kind} `{id}`: {said}")
+fn properties(provides: &Provides) -> String {
+    let said = provides.promises();
+    let said = if said.is_empty() { "none declared" } else { &said };
+    format!("{} `{}`: {said}", provides.kind, provides.id)
 }

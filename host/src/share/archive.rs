@@ -170,7 +170,8 @@ fn unpack(packed: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
     let wrong = |what: String| io::Error::other(what);
     let mut decoder = zstd::Decoder::with_buffer(packed)?.single_frame();
     decoder.window_log_max(WINDOW_LOG)?;
-    let most = ALLOWANCE + RATIO * packed.len() as u64;
+    let largest = ALLOWANCE + MANIFEST_LIMIT + CONTENTS.iter().map(|(_, limit)| limit).sum::<u64>();
+    let most = largest.min(ALLOWANCE + RATIO * packed.len() as u64);
     let mut archive = tar::Archive::new(Bounded { inner: &mut decoder, most, left: most });
     let mut contents = BTreeMap::new();
     // Raw: extensions, which could rename what follows them or make it large, are entries of a type that is refused.
@@ -197,9 +198,16 @@ fn unpack(packed: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
             return Err(wrong(format!("{shown} is in it twice")));
         }
     }
-    let mut rest = Vec::new();
-    archive.into_inner().read_to_end(&mut rest)?;
-    if rest.iter().any(|b| *b != 0) || !decoder.finish().is_empty() {
+    let mut rest = archive.into_inner();
+    let mut part = [0; 1 << 12];
+    loop {
+        match rest.read(&mut part)? {
+            0 => break,
+            n if part[..n].iter().any(|b| *b != 0) => return Err(wrong("something follows its end".into())),
+            _ => {}
+        }
+    }
+    if !decoder.finish().is_empty() {
         return Err(wrong("something follows its end".into()));
     }
     Ok(contents)

@@ -2,6 +2,7 @@
 
 use super::{
     archive::Package,
+    home,
     lock::{Lock, Locked},
     registry::{Registry, Release, Signed, resolve},
     store::{Entry, Store},
@@ -61,6 +62,9 @@ pub struct Rules {
 /// # Errors
 /// Anything that is not as it was locked, signed and published; then neither store nor lock file has changed.
 pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<(Entry, Locked)>> {
+    // Others that install for the same lock file wait, and their pins are read.
+    let _held = super::hold(&home()?.1.join("install.lock"))?;
+    *lock = Lock::read(lock.path())?;
     if rules.locked && !lock.path().exists() {
         return Err(Error::new("share/lock", format!("there is no {}", lock.path().display()))
             .hint("`ldalign plugin install NAME` writes it; commit it with the config"));

@@ -92,9 +92,12 @@ impl Lock {
         let data = home()?.1;
         let _held = super::hold(&data.join("plugins/.lock"))?;
         let mut all = seen()?;
-        let now: BTreeMap<String, Version> =
-            self.plugins.iter().map(|(name, locked)| (name.clone(), locked.version.clone())).collect();
-        if all.insert(self.key()?, now.clone()) != Some(now) {
+        let before = all.clone();
+        // What is not in it now is remembered too: it may come back.
+        let versions = all.entry(self.key()?).or_default();
+        versions.extend(self.plugins.iter().map(|(name, locked)| (name.clone(), locked.version.clone())));
+        all.retain(|path, _| files::parent(path).is_dir());
+        if all != before {
             files::write_json(&data.join("locks.json"), &all)?;
         }
         Ok(())

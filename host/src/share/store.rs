@@ -64,10 +64,14 @@ impl Store {
         Ok(Self { directory: home()?.1.join("plugins") })
     }
 
-    /// Installs a package that was checked, in place of what may be there of it.
+    /// Installs a package that was checked. What is there of it already is kept if it is whole and vouched for as well: a run may
+    /// be using it.
     pub fn add(&self, package: &Package, signature: Option<&str>, registry: Option<&Path>) -> Result<Entry> {
         let _held = super::hold(&self.directory.join(".lock"))?;
         let directory = self.directory.join(&package.sha256);
+        if let Some(old) = self.get(&package.sha256).ok().flatten().filter(|old| old.serves(signature, registry)) {
+            return Ok(old);
+        }
         let record = Record { id: package.id.clone(), registry: registry.map(Path::to_owned) };
         files::write_dir(&directory, |dir| {
             let path = dir.join(PACKAGE);
@@ -151,6 +155,14 @@ impl Entry {
             }
             Err(e) => modified(e),
         }
+    }
+
+    /// Whether it is whole, and has at least this signature and registry.
+    fn serves(&self, signature: Option<&str>, registry: Option<&Path>) -> bool {
+        let library = || files::sha256_file(&self.library()).ok();
+        let whole = self.intact().is_ok_and(|package| library() == Some(files::sha256(package.library())));
+        let signed = || keys::signature_of(&self.directory.join(PACKAGE)).ok();
+        whole && (registry.is_none() || self.record.registry.as_deref() == registry && signed().as_deref() == signature)
     }
 
     /// The package as it was installed.

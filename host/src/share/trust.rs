@@ -5,7 +5,10 @@
 use super::{home, keys::PublicKey, registry::Registry};
 use crate::{Error, Result, files};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -55,6 +58,7 @@ impl Trust {
     /// There is no registry, it is signed with another key, or it is trusted with another key.
     pub fn add(&mut self, registry: &Path, key: PublicKey) -> Result<bool> {
         let opened = Registry::open(registry)?;
+        let _held = self.again()?;
         if let Some(old) = self.all.iter().find(|t| t.registry == opened.path()) {
             if old.key == key {
                 return Ok(false);
@@ -78,6 +82,7 @@ impl Trust {
 
     /// Trusts a registry no more.
     pub fn forget(&mut self, registry: &Path) -> Result<()> {
+        let _held = self.again()?;
         let at = self.find(registry).and_then(|t| self.all.iter().position(|o| o == t));
         self.all.remove(at.ok_or_else(|| unknown(registry))?);
         self.write()
@@ -101,6 +106,14 @@ impl Trust {
     fn find(&self, registry: &Path) -> Option<&Trusted> {
         let leads = registry.canonicalize().unwrap_or_else(|_| registry.to_owned());
         self.all.iter().find(|t| t.registry == leads)
+    }
+
+    /// Reads once more what another process may have written, and keeps others from writing.
+    fn again(&mut self) -> Result<fs::File> {
+        let directory = files::parent(&self.file).to_owned();
+        let held = super::hold(&directory.join(".lock"))?;
+        self.all = Self::at(&directory)?.all;
+        Ok(held)
     }
 
     fn write(&self) -> Result<()> {

@@ -8,7 +8,7 @@ use ldalign::{
     plugin::{self, Finder, Inspected, Metadata},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// Arguments of `plugin info`.
@@ -54,7 +54,7 @@ impl Info {
         for (i, p) in provides.iter().enumerate() {
             print(&format!("\n{} {}: {}", p.kind, p.id, p.summary))?;
             if !p.properties.is_empty() {
-                print(&format!("  properties: {}", promises(&p.properties)))?;
+                print(&format!("  properties: {}", p.promises()))?;
             }
             if let Some(schemas) = &schemas {
                 print(&options::table(&schemas[i]))?;
@@ -62,13 +62,4 @@ impl Info {
         }
         Ok(())
     }
-}
-
-fn promises(properties: &Map<String, Value>) -> String {
-    let one = |(name, value): (&String, &Value)| match value.as_bool() {
-        Some(true) => name.clone(),
-        Some(false) => format!("not {name}"),
-        None => format!("{name} = {value}"),
-    };
-    properties.iter().map(one).collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::{print, print_json};
 use ldalign::{
-    Result,
+    Error, Result,
     share::{
         install::{self, Rules, Wanted},
         lock::{self, Lock, Locked},
@@ -50,6 +50,13 @@ impl Install {
     pub fn run(&self) -> Result<()> {
         let (packages, names): (Vec<&String>, Vec<&String>) =
             self.plugins.iter().partition(|p| p.ends_with(".ldp") || p.contains('/'));
+        if !packages.is_empty() && (self.locked || self.json) {
+            return Err(Error::new(
+                "share/lock",
+                "a package file is not in the lock file: --locked and --json are for names",
+            )
+            .hint("publish it in a registry, or install it alone"));
+        }
         for package in &packages {
             let entry = install::install_file(Path::new(package))?;
             tracing::warn!(

@@ -46,41 +46,29 @@ impl License {
     }
 }
 
-/// Where the generated crate takes the SDK from.
-enum Sdk {
-    /// A source tree, in canonical form.
-    Source(PathBuf),
-    /// A registry, in this version.
-    Version(&'static str),
-}
+/// The SDK's source tree, in canonical form.
+struct Sdk(PathBuf);
 
 impl Sdk {
+    /// The one given, else that of the tree this program was built from: the SDK is on no registry.
     fn choose(given: Option<&Path>) -> Result<Self> {
         let built_from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk"));
-        match given.or(Some(built_from).filter(|p| p.join("Cargo.toml").is_file())) {
-            None => Ok(Self::Version(env!("CARGO_PKG_VERSION"))),
-            Some(path) => {
-                let manifest = files::read_text(&path.join("Cargo.toml"))?;
-                if !manifest.lines().any(|l| l == "name = \"ldalign-sdk\"") {
-                    return Err(Error::new("plugin/new", format!("{} is not the SDK's source", path.display()))
-                        .hint("give the directory `sdk` of LD-Align's repository"));
-                }
-                Ok(Self::Source(path.canonicalize().map_err(|e| files::io_error(path, "open", e))?))
-            }
+        let path = given.or(Some(built_from).filter(|p| p.join("Cargo.toml").is_file())).ok_or_else(|| {
+            Error::new("plugin/new", "the source tree that this program was built from is gone")
+                .hint("--sdk DIR names the directory `sdk` of LD-Align's repository")
+        })?;
+        let manifest = files::read_text(&path.join("Cargo.toml"))?;
+        if !manifest.lines().any(|l| l == "name = \"ldalign-sdk\"") {
+            return Err(Error::new("plugin/new", format!("{} is not the SDK's source", path.display()))
+                .hint("give the directory `sdk` of LD-Align's repository"));
         }
+        Ok(Self(path.canonicalize().map_err(|e| files::io_error(path, "open", e))?))
     }
     /// The dependency on the crate in `folder` of the SDK, as a value of TOML.
     fn dependency(&self, folder: &str) -> String {
-        match self {
-            Self::Version(version) => format!("\"{version}\""),
-            // JSON's strings are TOML's.
-            Self::Source(path) => {
-                format!(
-                    "{{ path = {} }}",
-                    serde_json::Value::from(path.join(folder).to_string_lossy().trim_end_matches('/'))
-                )
-            }
-        }
+        // JSON's strings are TOML's.
+        let path = serde_json::Value::from(self.0.join(folder).to_string_lossy().trim_end_matches('/'));
+        format!("{{ path = {path} }}")
     }
 }
 

@@ -40,6 +40,10 @@ impl Verify {
     pub fn run(&self) -> Result<()> {
         let (packages, names): (Vec<&String>, Vec<&String>) =
             self.plugins.iter().partition(|p| p.ends_with(".ldp") || p.contains('/'));
+        if self.key.is_some() && (packages.is_empty() || !names.is_empty()) {
+            return Err(Error::new("share/verify", "--key is for package files, and installed plugins are asked for")
+                .hint("installed plugins are verified with the keys that are trusted for their registries"));
+        }
         let mut answers = packages.iter().map(|p| self.package(Path::new(p))).collect::<Result<Vec<_>>>()?;
         let (store, trust) = (Store::open()?.entries(), Trust::load()?);
         if let Some(missing) = names.iter().find(|n| !store.iter().any(|e| e.id().name == ***n)) {

@@ -7,6 +7,7 @@ use crate::cli::{
 use ldalign::{
     Error, Result,
     plugin::{self, Finder, Kind},
+    share::lock,
 };
 use std::path::PathBuf;
 
@@ -24,6 +25,9 @@ pub struct WhyNot {
     /// Prints JSON
     #[arg(long)]
     json: bool,
+    /// Directory of the run config, where ldalign.lock may lie
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
 }
 
 #[derive(serde::Serialize)]
@@ -38,7 +42,9 @@ struct Line<'a> {
 impl WhyNot {
     /// Prints each step; an error at the end if one was refused.
     pub fn run(&self) -> Result<()> {
-        let steps = plugin::why_not(&Finder::new(&self.plugin_path), &self.plugin, self.kind);
+        let lock = self.dir.join(lock::FILE);
+        let finder = Finder { lock: lock.is_file().then_some(lock), ..Finder::new(&self.plugin_path) };
+        let steps = plugin::why_not(&finder, &self.plugin, self.kind);
         let lines: Vec<Line<'_>> = steps
             .iter()
             .map(|step| match &step.outcome {

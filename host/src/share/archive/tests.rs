@@ -47,6 +47,26 @@ fn what_is_packed_is_read_back() {
 }
 
 #[test]
+fn nothing_unpacks_to_more_than_a_package_may_hold() {
+    // Large enough that the ratio alone would let 400 MB pass, then zeros, which follow the end of every archive.
+    let mut noise = 1u32;
+    let library: Vec<u8> = (0..4 << 20)
+        .map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .collect();
+    let contents = BTreeMap::from([(LIBRARY.into(), library)]);
+    let mut tar = zstd::decode_all(encode(&manifest(&contents), &contents).unwrap().as_slice()).unwrap();
+    let padded = |tar: &[u8]| Package::read(zstd::encode_all(tar, 1).unwrap()).map(drop).map_err(|e| e.to_string());
+    tar.resize(tar.len() + (1 << 20), 0);
+    assert_eq!(padded(&tar), Ok(()));
+    tar.resize(300 << 20, 0);
+    let e = padded(&tar).unwrap_err();
+    assert!(e.contains("it unpacks to more than 272629760 bytes"), "{e}");
+}
+
+#[test]
 fn only_plain_files_of_known_names_each_once() {
     use tar::EntryType as T;
     let names = ["../plugin.so", "/etc/passwd", "a/plugin.so", "./plugin.so", "plugin.so\u{1}", "Plugin.so", ""];
