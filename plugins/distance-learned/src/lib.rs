@@ -114,7 +114,7 @@ impl DistanceMetric for Learned {
 ldalign_sdk::export_plugin! { distances: [Learned] }
 
 #[cfg(test)]
-ldalign_conformance::conforms! { "learned": { "better": "fixtures/better.safetensors", "worse": "fixtures/worse.safetensors" } }
+ldalign_conformance::conforms! { "learned" [2, 3]: { "better": "fixtures/better.safetensors", "worse": "fixtures/worse.safetensors" } }
 
 #[cfg(test)]
 mod tests;
