@@ -23,6 +23,8 @@ pub struct Choice {
     pub id: Option<String>,
     /// Options; more than none only where one plugin is chosen.
     pub options: Map<String, Value>,
+    /// Slots and numbers per slot of the latents that distances are tried with; None for many shapes.
+    pub shape: Option<[u64; 2]>,
 }
 
 /// Checks a library file, which is not loaded into this process unless the plan says so.
@@ -72,6 +74,7 @@ fn cases(inspected: &Inspected, choice: &Choice) -> Result<Vec<Case>> {
             id: p.id.clone(),
             properties: p.properties.clone(),
             options: choice.options.clone().into(),
+            shape: choice.shape,
         })
         .collect();
     let names = || all.iter().map(|p| format!("{} {}", p.kind, p.id)).collect::<Vec<_>>().join(", ");

@@ -62,7 +62,7 @@ impl DistanceMetric for Learned {
     /// Fits on the triplets alone; of the round's latents only the shape matters.
     fn fit(&mut self, golden: Latents<'_>, _generated: Latents<'_>) -> Result<(), Error> {
         self.triplets.expect(golden.shape())?;
-        let weights = fit::weights(&self.triplets.differences(), self.ridge);
+        let weights = fit::weights(&self.triplets.differences(), self.ridge)?;
         let share = |ones: &[f64]| 100.0 * self.triplets.in_order(ones);
         self.host.log(
             Level::Info,
@@ -114,7 +114,7 @@ impl DistanceMetric for Learned {
 ldalign_sdk::export_plugin! { distances: [Learned] }
 
 #[cfg(test)]
-ldalign_conformance::conforms! { "learned": { "better": "fixtures/better.safetensors", "worse": "fixtures/worse.safetensors" } }
+ldalign_conformance::conforms! { "learned" [2, 3]: { "better": "fixtures/better.safetensors", "worse": "fixtures/worse.safetensors" } }
 
 #[cfg(test)]
 mod tests;

@@ -48,9 +48,8 @@ impl DistanceMetric for Mmd {
 
     fn fit(&mut self, golden: Latents<'_>, generated: Latents<'_>) -> Result<(), Error> {
         if self.given.is_none() {
-            let dim = golden.shape().dim;
-            let slots: Vec<&[f32]> = [golden, generated].iter().flat_map(|l| l.values().chunks_exact(dim)).collect();
-            let median = median_distance(&slots)?;
+            let latents: Vec<Latent<'_>> = [golden, generated].iter().flat_map(|l| l.iter()).collect();
+            let median = median_distance(&latents)?;
             self.host.log(Level::Info, &format!("bandwidth {median:.4e}, the median distance between slots"));
             self.bandwidth = Some(median);
         }
@@ -112,9 +111,12 @@ fn squared_mmd(a: &[&[f32]], b: &[&[f32]], bandwidth: f64) -> f64 {
     sum / (a.len() * a.len()) as f64
 }
 
-/// Median of the distances above 0 between slots, evenly chosen where there are many.
-fn median_distance(slots: &[&[f32]]) -> Result<f64, Error> {
-    let chosen: Vec<&[f32]> = slots.iter().copied().step_by(slots.len().div_ceil(SAMPLE).max(1)).collect();
+/// Median of the distances above 0 between the slots of latents, evenly chosen where there are many: whole latents, as slots of different
+/// places may lie far apart.
+fn median_distance(latents: &[Latent<'_>]) -> Result<f64, Error> {
+    let most = latents.first().map_or(1, |one| (SAMPLE / one.slots().len()).max(2));
+    let chosen = latents.iter().step_by(latents.len().div_ceil(most).max(1));
+    let chosen: Vec<&[f32]> = chosen.flat_map(|latent| latent.slots()).collect();
     let pairs = (0..chosen.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
     let mut squares: Vec<f64> =
         pairs.map(|(i, j)| squared_distance(chosen[i], chosen[j])).filter(|d| *d != 0.0).collect();

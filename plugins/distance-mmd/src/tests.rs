@@ -84,10 +84,18 @@ fn the_bandwidth_is_learned_saved_and_restored_unless_given() {
 #[test]
 fn many_slots_are_sampled_evenly() {
     let values: Vec<f32> = (0..100_000).map(|i| i as f32).collect();
-    let slots: Vec<&[f32]> = values.chunks(1).collect();
+    let latents: Vec<Latent<'_>> = values.chunks(1).map(|slot| Latent::new(slot, 1)).collect();
     // Of two uniform numbers in 0..1 the median distance is 1 - sqrt(1/2).
-    let median = median_distance(&slots).unwrap() / 1e5;
+    let median = median_distance(&latents).unwrap() / 1e5;
     assert!((median - 0.292_893).abs() < 0.002, "{median}");
+}
+
+#[test]
+fn slots_of_all_places_are_sampled() {
+    // Slot 0 never changes; of the others two of a place lie 0 apart, which does not count, and two of different places 1 to 3.
+    let values = [0.0, 1.0, 2.0, 3.0].repeat(2000);
+    let latents: Vec<Latent<'_>> = values.chunks(4).map(|slots| Latent::new(slots, 1)).collect();
+    assert_eq!(median_distance(&latents), Ok(2.0));
 }
 
 #[test]

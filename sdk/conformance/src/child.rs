@@ -15,6 +15,9 @@ use std::{
 };
 use wait_timeout::ChildExt;
 
+/// Bytes of each file that a child may write, and so of its stdout and of its stderr.
+const WRITES: u64 = 256 << 20;
+
 #[derive(Serialize, Deserialize)]
 struct Envelope<Q> {
     nonce: String,
@@ -53,8 +56,9 @@ pub fn ask<Q: Serialize, S: DeserializeOwned>(
     }
     let text = |f: &mut File| {
         let mut text = Vec::new();
-        f.rewind().and_then(|()| f.read_to_end(&mut text))?;
-        io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
+        // The limit of the child itself holds from its first answer on only.
+        f.rewind().and_then(|()| f.take(WRITES).read_to_end(&mut text))?;
+        io::Result::Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     };
     let (out, stderr) = (text(&mut out)?, text(&mut err)?);
     let said = out.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&nonce)?).ok()).collect();
@@ -71,12 +75,15 @@ impl<S> Answer<S> {
             (None, Some(libc::SIGSEGV)) => format!("touched memory it does not own (SIGSEGV) in {call}"),
             (None, Some(libc::SIGBUS)) => format!("touched memory that is not there (SIGBUS) in {call}"),
             (None, Some(libc::SIGILL)) => format!("used an instruction this processor lacks (SIGILL) in {call}"),
+            (None, Some(libc::SIGXFSZ)) => format!("wrote more than {} MiB in {call}", WRITES >> 20),
             (None, signal) => format!("died of signal {} in {call}", signal.unwrap_or_default()),
         }
     }
-    /// What it wrote to stderr as an addition to a message: empty, or `; it said: ...` in one line.
+    /// The end of what it wrote to stderr as an addition to a message: empty, or `; it said: ...` in one line.
     pub fn complaint(&self) -> String {
-        match self.stderr.trim() {
+        let said = self.stderr.trim();
+        let start = said.char_indices().rev().nth(1999).map_or(0, |(at, _)| at);
+        match &said[start..] {
             "" => String::new(),
             said => format!("; it said: {}", said.lines().map(str::trim).collect::<Vec<_>>().join(" / ")),
         }
@@ -96,9 +103,12 @@ impl Voice {
         let Envelope { nonce, question } = serde_json::from_str(text).ok()?;
         let out = io::stdout().as_fd().try_clone_to_owned().ok()?;
         // A plugin that crashes here is an answer, not something to leave a core file for.
-        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: sets a limit of this process from a valid struct.
-        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
+        // One that prints without end fills no disk.
+        for (what, most) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_FSIZE, WRITES)] {
+            let most = libc::rlimit { rlim_cur: most, rlim_max: most };
+            // SAFETY: sets a limit of this process from a valid struct.
+            unsafe { libc::setrlimit(what, &most) };
+        }
         Some((question, Voice { nonce, out: Mutex::new(out.into()) }))
     }
     /// Says something.

@@ -43,11 +43,13 @@ pub use suite::{Job, Said, answer};
 /// ldalign_conformance::conforms! { "sentence": { "model_dir": "fixtures/model" } }
 /// ```
 ///
+/// A distance that takes latents of one shape only gets that, slots and numbers per slot: `"learned" [1, 384]: {}`.
+///
 /// The test reads the variables `LDALIGN_CONFORMANCE_FILTER` (a glob over check ids, such as `distance/*`), `LDALIGN_CONFORMANCE_SEED`, and
 /// `LDALIGN_CONFORMANCE_IN_PROCESS=1`, which runs the checks in the test's own process, for a debugger.
 #[macro_export]
 macro_rules! conforms {
-    ($($id:literal : $options:tt),* $(,)?) => {
+    ($($id:literal $([$slots:literal, $dim:literal])? : $options:tt),* $(,)?) => {
         #[test]
         fn conforms() {
             // SAFETY: `export_plugin!` defines it in this crate, with this name and this type.
@@ -58,7 +60,7 @@ macro_rules! conforms {
             $crate::linked::test(
                 &_1as_0lib_1header_0root_bmodule_bloader,
                 concat!(module_path!(), "::conforms"),
-                &[$(($id, $crate::serde_json::json!($options))),*],
+                &[$(($id, None$(.or(Some([$slots, $dim])))?, $crate::serde_json::json!($options))),*],
             );
         }
     };

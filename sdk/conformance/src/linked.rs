@@ -20,11 +20,14 @@ impl Library for Linked {
     }
 }
 
+/// What an author gives for a plugin: its id, the shape of the only latents it takes, and options.
+pub type Given<'a> = (&'a str, Option<[u64; 2]>, Value);
+
 /// What [`conforms!`](crate::conforms) expands to. `name` is the test's path with the crate's name before it.
 ///
 /// # Panics
 /// If a check fails, with the report.
-pub fn test(header: &'static LibHeader, name: &str, options: &[(&str, Value)]) {
+pub fn test(header: &'static LibHeader, name: &str, given: &[Given<'_>]) {
     let library = Linked(header);
     if let Ok(text) = env::var(JOB) {
         let (job, voice): (Job, Voice) = Voice::hear(&text).expect("the job is one that this test made");
@@ -45,29 +48,30 @@ pub fn test(header: &'static LibHeader, name: &str, options: &[(&str, Value)]) {
             command
         })
     };
-    let report = runner::run(&library, &cases(&library, options), &plan, &ask);
+    let report = runner::run(&library, &cases(&library, given), &plan, &ask);
     println!("{report}");
     assert_eq!(report.failed(), 0, "the plugin does not conform:\n{report}");
 }
 
 /// The plugins that the library says it provides, each with every set of options given for its id.
-fn cases(library: &Linked, options: &[(&str, Value)]) -> Vec<Case> {
+fn cases(library: &Linked, given: &[Given<'_>]) -> Vec<Case> {
     let module = library.open().expect("the plugin's types are those of the boundary it was built with");
     let metadata: Value = serde_json::from_str(&module.descriptor_json()()).expect("the SDK writes JSON");
     let provided = metadata["provides"].as_array().cloned().unwrap_or_default();
     let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
-    let unknown = options.iter().find(|(id, _)| !provided.iter().any(|one| text(one, "id") == *id));
+    let unknown = given.iter().find(|(id, ..)| !provided.iter().any(|one| text(one, "id") == *id));
     assert!(unknown.is_none(), "options are given for {unknown:?}, which the library does not provide");
-    let case = |one: &Value, options: Value| Case {
+    let case = |one: &Value, shape: Option<[u64; 2]>, options: Value| Case {
         kind: text(one, "kind"),
         id: text(one, "id"),
         properties: one["properties"].as_object().cloned().unwrap_or_default(),
         options,
+        shape,
     };
     let of = |one: &Value| {
-        let given: Vec<Case> =
-            options.iter().filter(|(id, _)| text(one, "id") == *id).map(|(_, o)| case(one, o.clone())).collect();
-        if given.is_empty() { vec![case(one, json!({}))] } else { given }
+        let its = given.iter().filter(|(id, ..)| text(one, "id") == *id);
+        let cases: Vec<Case> = its.map(|(_, shape, options)| case(one, *shape, options.clone())).collect();
+        if cases.is_empty() { vec![case(one, None, json!({}))] } else { cases }
     };
     provided.iter().flat_map(of).collect()
 }

@@ -110,7 +110,7 @@ impl Memory {
         let heap = 0;
         let pages = std::fs::read_to_string("/proc/self/statm").ok();
         let pages = pages.and_then(|s| s.split(' ').nth(1)?.parse::<u64>().ok()).unwrap_or(0);
-        Self { heap, resident: pages * 4096 }
+        Self { heap, resident: pages * crate::memory::page() as u64 }
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Case {
     pub properties: serde_json::Map<String, Value>,
     /// A JSON object.
     pub options: Value,
+    /// Slots and numbers per slot of the only latents it takes; None for a plugin that takes several of those tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<[u64; 2]>,
 }
 
 /// Why a check ends early.
@@ -267,26 +270,36 @@ impl<'a> Context<'a> {
         subject.learn()?;
         Ok(subject)
     }
+    /// Shapes to try: the one that the case names, else these.
+    pub fn shapes(&self, otherwise: &[Shape]) -> Vec<Shape> {
+        self.case().shape.map_or_else(|| otherwise.to_vec(), |[slots, dim]| vec![Shape { slots, dim }])
+    }
     /// A shape that the distance takes: the one most like an encoder's, else the first of all.
     fn usable_shape(&self) -> Result<Shape, Stop> {
         let first = [Shape { slots: 4, dim: 16 }, Shape { slots: 1, dim: 64 }];
-        first.into_iter().chain(SHAPES).find_map(|shape| self.fitted(shape).transpose()).map_or_else(
-            || Err(Stop::Skip("it refuses latents of every shape tried".into())),
-            |fitted| Ok(fitted?.shape),
-        )
+        let mut refused = None;
+        for shape in self.shapes(&[&first[..], &SHAPES].concat()) {
+            match self.fitted(shape)? {
+                Ok(fitted) => return Ok(fitted.shape),
+                Err(e) => refused = Some(e),
+            }
+        }
+        let why = refused.map(|e| format!("; of the last, {e}")).unwrap_or_default();
+        Err(Stop::Skip(format!("it refuses latents of every shape tried: name one that it takes{why}")))
     }
-    /// A distance fitted on latents of a shape; None where it refuses the shape.
-    pub fn fitted(&self, shape: Shape) -> Result<Option<Fitted<'a>>, Stop> {
+    /// A distance fitted on latents of a shape, or why it refuses the shape.
+    pub fn fitted(&self, shape: Shape) -> Result<Result<Fitted<'a>, Refusal>, Stop> {
         let mut distance = self.distance_on(self.host())?;
         let mut rng = self.rng("fit");
         let mut latents = || rng.normals(ITEMS * len(shape));
         let (golden, generated) = (latents(), latents());
-        if Refusal::unless_panic(distance.fit(&golden, &generated, shape))?.is_none() {
-            return Ok(None);
-        }
         let one = len(shape);
-        let tried = distance.measure(&golden[..one], &generated[..one], shape, At::PLAIN);
-        let takes_it = Refusal::unless_panic(tried)?.is_some();
-        Ok(takes_it.then_some(Fitted { distance, shape }))
+        let tried = distance
+            .fit(&golden, &generated, shape)
+            .and_then(|()| distance.measure(&golden[..one], &generated[..one], shape, At::PLAIN));
+        match tried {
+            Err(e) if e.code == ErrorCode::PANIC => Err(e.into()),
+            tried => Ok(tried.map(|_| Fitted { distance, shape })),
+        }
     }
 }

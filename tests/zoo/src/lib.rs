@@ -11,20 +11,23 @@ use ldalign_sdk::{
 };
 use mutants::Mutant;
 use services::AsksTheHost;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::{
+    io::Write,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 ldalign_sdk::export_plugin! {
-    encoders: [AsksTheHost, Shaped<0>, Shaped<1>, Shaped<2>]
+    encoders: [AsksTheHost, Shaped<0>, Shaped<1>, Shaped<2>, Shaped<3>]
     distances: [
         Beast<0>, Beast<1>, Beast<2>, Beast<3>, Beast<4>, Beast<5>, Beast<6>, Beast<7>, Beast<8>, Beast<9>, Beast<10>, Beast<11>, Beast<12>,
-        Beast<13>, Beast<14>, Beast<15>,
+        Beast<13>, Beast<14>, Beast<15>, Beast<16>,
         Mutant<0>, Mutant<1>, Mutant<2>, Mutant<3>, Mutant<4>, Mutant<5>, Mutant<6>, Mutant<7>, Mutant<8>, Mutant<9>, Mutant<10>, Mutant<11>,
-        Mutant<12>, Mutant<13>, Mutant<14>, Mutant<15>, Mutant<16>, Mutant<17>, Mutant<18>,
+        Mutant<12>, Mutant<13>, Mutant<14>, Mutant<15>, Mutant<16>, Mutant<17>, Mutant<18>, Mutant<19>, Mutant<20>,
     ]
     schedules: [Owing]
 }
 
-const BEASTS: [&str; 16] = [
+const BEASTS: [&str; 17] = [
     "well",
     "panics-in-new",
     "panics-in-call",
@@ -41,6 +44,7 @@ const BEASTS: [&str; 16] = [
     "writes-nothing",
     "fails-in-call",
     "panics-in-drop-once-used",
+    "prints-without-end",
 ];
 
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
@@ -102,6 +106,7 @@ impl<const N: usize> DistanceMetric for Beast<N> {
             "exits-in-call" => exit(),
             "aborts-in-call" => std::process::abort(),
             "crashes-in-call" => crash(),
+            "prints-without-end" => while std::io::stdout().write_all(&[b'x'; 1 << 20]).is_ok() {},
             "gives-nan" => return Ok(f32::NAN),
             "gives-negative" => return Ok(-1.5),
             "fails-in-call" => return Err(Error::input("these two cannot be compared")),
@@ -136,13 +141,16 @@ impl<const N: usize> Drop for Beast<N> {
 struct Shaped<const N: usize>;
 
 impl<const N: usize> Encoder for Shaped<N> {
-    const ID: &'static str = ["no-slots", "gives-infinity", "reports-nan"][N];
+    const ID: &'static str = ["no-slots", "gives-infinity", "reports-nan", "unsupported"][N];
     const SUMMARY: &'static str = "Encodes badly";
     type Options = NoOptions;
 
     fn new(_: NoOptions, host: Host) -> Result<Self, Error> {
         // Needs a model, so that the probe cannot build it.
-        host.model().map(|_| Self)
+        match N {
+            3 => Err(Error::unsupported("no such machine")),
+            _ => host.model().map(|_| Self),
+        }
     }
     fn shape(&self) -> LatentShape {
         LatentShape { slots: N, dim: 3 }

@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-pub const MUTANTS: [&str; 19] = [
+pub const MUTANTS: [&str; 21] = [
     "sound",
     "asymmetric",
     "no-triangle",
@@ -26,6 +26,8 @@ pub const MUTANTS: [&str; 19] = [
     "flushes-denormals",
     "overflows-stack",
     "aligned-only",
+    "nan-in-tail",
+    "refuses-far",
 ];
 
 /// `scale * sqrt(sum of squares)`, the scale learned from the round's latents.
@@ -83,6 +85,7 @@ impl<const N: usize> DistanceMetric for Mutant<N> {
                 sum *= 1.0 + 1e-4 * (std::hash::BuildHasher::hash_one(&seed, 0) % 9) as f64 * sum.min(1.0);
             }
             "counts-calls" => sum *= 1.0 + 1e-6 * f64::from(self.calls.fetch_add(1, Relaxed)),
+            "refuses-far" if a.iter().chain(b).any(|x| x.abs() > 20.0) => return Err(Error::input("too far")),
             "overflows-stack" => sum += overflow(0) as f64,
             _ => (),
         }
@@ -98,6 +101,7 @@ impl<const N: usize> DistanceMetric for Mutant<N> {
         unsafe {
             match Self::ID {
                 "batch-unlike-singles" if n > 1 => out[n - 1] *= 1.0 + 1e-6,
+                "nan-in-tail" if n > 4 => out[n - 1] = f32::NAN,
                 "writes-beside" => *out.as_mut_ptr().wrapping_sub(1) = 1.0,
                 "reads-beyond" if n > 0 => out[0] += 0.0 * a.values().as_ptr().add(a.values().len()).read_volatile().min(0.0).max(0.0),
                 "scribbles-on-inputs" if n > 0 => *a.values().as_ptr().cast_mut() = 7.0,

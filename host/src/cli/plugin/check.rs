@@ -25,6 +25,9 @@ pub struct Check {
     /// Options of the plugin, a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = super::options)]
     options: Map<String, Value>,
+    /// Latents that distances are tried with, for those that take one shape only: slots x numbers per slot, such as 1x384
+    #[arg(long, value_name = "SHAPE", value_parser = shape)]
+    shape: Option<[u64; 2]>,
     /// Only checks whose ids match, as in 'distance/*'
     #[arg(long, value_name = "GLOB")]
     filter: Option<String>,
@@ -42,10 +45,17 @@ pub struct Check {
     json: bool,
 }
 
+fn shape(text: &str) -> std::result::Result<[u64; 2], String> {
+    let parsed = text.split_once('x').and_then(|(slots, dim)| Some([slots.parse().ok()?, dim.parse().ok()?]));
+    // Some checks take 33 pairs of each at once.
+    let usable = |[slots, dim]: &[u64; 2]| matches!(slots.checked_mul(*dim), Some(1..=0x10_0000));
+    parsed.filter(usable).ok_or_else(|| "expected SLOTSxNUMBERS such as 1x384, of at most 1048576 numbers".into())
+}
+
 impl Check {
     /// Checks and prints; an error where a check failed.
     pub fn run(&self) -> Result<()> {
-        let choice = Choice { kind: self.kind, id: self.id.clone(), options: self.options.clone() };
+        let choice = Choice { kind: self.kind, id: self.id.clone(), options: self.options.clone(), shape: self.shape };
         let plan = Plan {
             filter: self.filter.clone(),
             seed: self.seed,

@@ -26,34 +26,35 @@ pub const CHECKS: &[Check] = &[
             let mut rng = c.rng("nonnegative");
             let n = 9 * len(f.shape);
             let (a, b) = (rng.normals(n), rng.normals(n));
-            let at_fault = f.measure(&a, &b)?.iter().position(|d| !good(*d));
-            let Some(i) = at_fault else { return Ok(()) };
+            let distances = f.measure(&a, &b)?;
+            let Some(i) = distances.iter().position(|d| !good(*d)) else { return Ok(()) };
             let each = len(f.shape);
             let pair = [&a[i * each..][..each], &b[i * each..][..each]].concat();
-            shown(f, pair, |[a, b]| Some(f.one(a, b).ok()?).filter(|d| !good(*d)).map(|d| format!("d(a, b) = {d}")))
+            shown(f, pair, |[a, b]| Some(f.one(a, b).ok()?).filter(|d| !good(*d)).map(|d| format!("d(a, b) = {d}")))?;
+            fail(format!("pair {i} of a batch of 9 is at distance {}, alone it is sound", distances[i]))
         })
     }),
     check("distance/zero-on-equal", "d(a, a) = 0", |c| {
         c.declares("zero_on_equal")?;
         axiom(c, |f, typical, [a]| {
-            let d = f.one(a, a).ok()?;
-            (d.is_nan() || d.abs() > TOLERANCE * typical).then(|| format!("d(a, a) = {d}"))
+            let d = f.one(a, a)?;
+            Ok((d.is_nan() || d.abs() > TOLERANCE * typical).then(|| format!("d(a, a) = {d}")))
         })
     }),
     check("distance/symmetric", "d(a, b) = d(b, a)", |c| {
         c.declares("symmetric")?;
         axiom(c, |f, typical, [a, b]| {
-            let (there, back) = (f.one(a, b).ok()?, f.one(b, a).ok()?);
+            let (there, back) = (f.one(a, b)?, f.one(b, a)?);
             let close = (there - back).abs() <= TOLERANCE * there.max(back).max(typical);
-            (!close).then(|| format!("d(a, b) = {there}, d(b, a) = {back}"))
+            Ok((!close).then(|| format!("d(a, b) = {there}, d(b, a) = {back}")))
         })
     }),
     check("distance/triangle", "d(a, b) <= d(a, c) + d(c, b)", |c| {
         c.declares("triangle")?;
         axiom(c, |f, typical, [a, b, c]| {
-            let (direct, first, second) = (f.one(a, b).ok()?, f.one(a, c).ok()?, f.one(c, b).ok()?);
+            let (direct, first, second) = (f.one(a, b)?, f.one(a, c)?, f.one(c, b)?);
             let longer = direct > (first + second) * (1.0 + TOLERANCE) + TOLERANCE * typical;
-            longer.then(|| format!("d(a, b) = {direct} > d(a, c) + d(c, b) = {first} + {second}"))
+            Ok(longer.then(|| format!("d(a, b) = {direct} > d(a, c) + d(c, b) = {first} + {second}")))
         })
     }),
     check("distance/tells-apart", "Not all pairs of unlike latents are at the same distance", |c| {
@@ -132,15 +133,15 @@ pub const CHECKS: &[Check] = &[
         "distance/few-to-fit",
         "Fitting on equal latents, on one pair or on none works or is refused, never a panic",
         |c| {
-            let (shape, mut rng) = (shape(1, 8), c.rng("few"));
+            let (shape, mut rng) = (c.shapes(&[shape(1, 8)])[0], c.rng("few"));
+            let one = len(shape);
             for n in [0, 1, 2, 5] {
-                for (golden, generated) in
-                    [(rng.normals(8 * n), rng.normals(8 * n)), (vec![1.0; 8 * n], vec![1.0; 8 * n])]
-                {
+                let all = one * n;
+                for (golden, generated) in [(rng.normals(all), rng.normals(all)), (vec![1.0; all], vec![1.0; all])] {
                     let mut distance = c.distance_on(c.host())?;
                     if Refusal::unless_panic(distance.fit(&golden, &generated, shape))?.is_some() && n > 0 {
                         let fitted = Fitted { distance, shape };
-                        let d = Refusal::unless_panic(fitted.one(&golden[..8], &generated[..8]))?;
+                        let d = Refusal::unless_panic(fitted.one(&golden[..one], &generated[..one]))?;
                         if let Some(d) = d.filter(|d| !good(*d)) {
                             return fail(format!("fitted on {n} pairs, it gives {d}"));
                         }
@@ -163,8 +164,8 @@ fn in_shapes(
     look: impl Fn(&Fitted<'_>, &Context<'_>) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
     let mut looked = false;
-    for shape in shapes {
-        if let Some(fitted) = c.fitted(*shape)? {
+    for shape in c.shapes(shapes) {
+        if let Ok(fitted) = c.fitted(shape)? {
             look(&fitted, c)?;
             looked = true;
         }
@@ -175,10 +176,11 @@ fn in_shapes(
     }
 }
 
-/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of ordinary distances.
+/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of ordinary distances; a
+/// distance that refuses such latents does not keep it.
 fn axiom<const N: usize>(
     c: &Context<'_>,
-    broken: impl Fn(&Fitted<'_>, f32, [&[f32]; N]) -> Option<String>,
+    broken: impl Fn(&Fitted<'_>, f32, [&[f32]; N]) -> Result<Option<String>, Refusal>,
 ) -> Result<(), Stop> {
     in_shapes(c, &FEW, |f, c| {
         let (each, mut rng) = (len(f.shape), c.rng("axiom"));
@@ -194,7 +196,12 @@ fn axiom<const N: usize>(
                 1 => a.iter().zip(&b).map(|(a, b)| (a + b) / 2.0).collect(),
                 _ => a.iter().zip(&b).map(|(a, b)| a + b).collect(),
             };
-            shown(f, [a, b, c].concat()[..N * each].to_vec(), |latents| broken(f, typical, latents))?;
+            let all = [a, b, c].concat();
+            let latents: [&[f32]; N] = std::array::from_fn(|i| &all[i * each..][..each]);
+            if let Err(e) = broken(f, typical, latents) {
+                return fail(format!("{e} for {}", named(f.shape, &latents)));
+            }
+            shown(f, all[..N * each].to_vec(), |latents| broken(f, typical, latents).ok()?)?;
         }
         Ok(())
     })

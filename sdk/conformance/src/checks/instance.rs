@@ -15,7 +15,11 @@ const fn check(id: &'static str, sentence: &'static str, run: fn(&Context<'_>) -
 
 /// The checks of this file.
 pub const CHECKS: &[Check] = &[
-    check("instance/life", "An instance is built, learns, works and ends", life),
+    check("instance/life", "An instance is built, learns, works and ends", |c| match life(c) {
+        // Whatever is skipped for want of an instance, or of latents that it takes, is a fault once: nothing else would show it.
+        Err(Stop::Skip(why)) if c.missing_options()?.is_empty() => fail(why),
+        lived => lived,
+    }),
     check(
         "instance/ends-elsewhere",
         "An instance may work and end on another thread than the one that built it",
