@@ -62,9 +62,6 @@ pub struct Rules {
 /// # Errors
 /// Anything that is not as it was locked, signed and published; then neither store nor lock file has changed.
 pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<(Entry, Locked)>> {
-    // Others that install for the same lock file wait, and their pins are read.
-    let _held = super::hold(&home()?.1.join("install.lock"))?;
-    *lock = Lock::read(lock.path())?;
     if rules.locked && !lock.path().exists() {
         return Err(Error::new("share/lock", format!("there is no {}", lock.path().display()))
             .hint("`ldalign plugin install NAME` writes it; commit it with the config"));
@@ -95,6 +92,11 @@ pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<
                 .hint("run the same command without --locked and commit the lock file"));
         }
         found.push((trusted, signed, new));
+    }
+    let _held = super::hold(&home()?.1.join("install.lock"))?;
+    if Lock::read(lock.path())?.plugins != lock.plugins {
+        return Err(Error::new("share/lock", format!("{} was changed just now", lock.path().display()))
+            .hint("run the same command again"));
     }
     // Everything is checked; from here on only the disk can fail.
     let store = Store::open()?;
