@@ -272,7 +272,8 @@ fn the_page_about_sharing_works_as_written() {
     let locked = &lock["plugins"]["minkowski"];
     assert_eq!(used["sha256"], files::sha256_file(library()).unwrap());
     assert_eq!(used["origin"]["state"], "signed");
-    assert_eq!(used["origin"]["key_id"], locked["key_id"]);
+    let key: share::keys::PublicKey = serde_json::from_value(locked["key"].clone()).unwrap();
+    assert_eq!(used["origin"]["key_id"], key.id());
     assert_eq!(used["origin"]["package"], locked["sha256"][share::target()]);
     assert_eq!(manifest["plugins"][0]["origin"]["state"], "bundled");
 

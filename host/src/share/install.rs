@@ -149,10 +149,10 @@ fn find<'t>(
     }
     let ours = ours.expect("the release is one of its version's");
     let (version, abi) = (release.version.clone(), ours.package.manifest.plugin.abi.clone());
-    let key_id = trusted.key.id().to_owned();
+    let key = trusted.key.clone();
     // The place of a registry may differ between machines, and is no reason to change a lock file.
-    let place = old.filter(|o| o.key_id == key_id).map(|o| o.registry.clone()).unwrap_or_else(|| trusted.name());
-    let locked = Locked { version, requirement, registry: place, key_id, abi, sha256 };
+    let place = old.filter(|o| o.key == key).map(|o| o.registry.clone()).unwrap_or_else(|| trusted.name());
+    let locked = Locked { version, requirement, registry: place, key, abi, sha256 };
     Ok((trusted, ours, locked))
 }
 
@@ -163,7 +163,7 @@ fn choose<'t>(trust: &'t Trust, name: &str, old: Option<&Locked>, rules: &Rules)
         return open(trust.get(asked)?);
     }
     if let Some(old) = old {
-        return open(trust.by_key(&old.key_id, &old.registry)?);
+        return open(trust.by_key(&old.key, &old.registry)?);
     }
     let mut all = trust.all().iter().map(open).collect::<Result<Vec<_>>>()?;
     if all.is_empty() {

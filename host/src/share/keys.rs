@@ -99,9 +99,11 @@ impl From<PublicKey> for String {
     }
 }
 
+/// By its number; written out too in `{:#}`, since whoever makes a key chooses the number.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "key {}", self.id)
+        write!(f, "key {}", self.id)?;
+        if f.alternate() { write!(f, " ({})", self.base64) } else { Ok(()) }
     }
 }
 

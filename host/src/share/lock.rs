@@ -3,7 +3,7 @@
 //! Where an earlier version of a file is put back, every check in it passes; so each user's data also remembers the highest version each
 //! lock file has had here (`locks.json`).
 
-use super::{home, is_plain};
+use super::{home, is_plain, is_printable, keys::PublicKey};
 use crate::{Error, Result, files};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
@@ -31,10 +31,10 @@ pub struct Locked {
     pub version: Version,
     /// What `update` stays within.
     pub requirement: VersionReq,
-    /// Where it came from. Elsewhere the registry may lie at another place: `key_id` says which it is.
+    /// Where it came from. Elsewhere the registry may lie at another place: the key says which it is.
     pub registry: String,
     /// The registry's key.
-    pub key_id: String,
+    pub key: PublicKey,
     /// Version of the plugin boundary.
     pub abi: String,
     /// SHA-256 of the package, by target.
@@ -56,8 +56,13 @@ impl Lock {
         if !path.exists() {
             return Ok(Self { path: path.to_owned(), plugins: BTreeMap::new() });
         }
-        let File { schema, plugins } = super::read_json(path, LIMIT, "share/lock")?;
+        let document: serde_json::Value = super::read_json(path, LIMIT, "share/lock")?;
         let damaged = |what: String| Error::new("share/lock", format!("{}: {what}", path.display()));
+        if !is_printable(&document) {
+            return Err(damaged("it holds control characters".into()).hint("restore the file"));
+        }
+        let File { schema, plugins } = serde_json::from_value(document)
+            .map_err(|e| damaged("it cannot be understood".into()).hint("restore the file").caused_by(e))?;
         if schema != 1 {
             return Err(damaged(format!("layout {schema}, this program knows 1")).hint("use a newer release"));
         }
@@ -127,8 +132,8 @@ impl Locked {
             Error::new("share/lock", format!("{name} {}: {what}", self.version))
                 .hint("do not go on before the registry's owners have explained it")
         };
-        if self.key_id != new.key_id {
-            let what = format!("locked as signed by key {}, the registry's key is {}", self.key_id, new.key_id);
+        if self.key != new.key {
+            let what = format!("locked as signed by {:#}, the registry's is {:#}", self.key, new.key);
             return Err(refuse(what).hint("if the plugin moved: `ldalign plugin remove` it, then install it again"));
         }
         if self.version != new.version {
@@ -153,12 +158,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn key(base64: &str) -> PublicKey {
+        base64.parse().unwrap()
+    }
+
     fn locked(version: &str, sha: &str) -> Locked {
         Locked {
             version: version.parse().unwrap(),
             requirement: VersionReq::STAR,
             registry: "/srv/plugins".into(),
-            key_id: "0123456789ABCDEF".into(),
+            key: key("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"),
             abi: "1.0.0".into(),
             sha256: BTreeMap::from([("x86_64-linux-gnu".into(), sha.repeat(32))]),
         }
@@ -190,7 +199,11 @@ mod tests {
         assert!(more.check_same_bytes("chord", &old).unwrap_err().message().contains("the registry has no more"));
         let e = check(locked("0.1.0", "cd")).unwrap_err();
         assert_eq!(e, "chord 0.1.0: for x86_64-linux-gnu the lock has sha256 abababababab, the registry cdcdcdcdcdcd");
-        let other = Locked { key_id: "F".repeat(16), ..locked("0.2.0", "ab") };
-        assert!(check(other).unwrap_err().contains("the registry's key is FFFF"));
+        let other =
+            Locked { key: key("RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO4"), ..locked("0.2.0", "ab") };
+        let e = check(other).unwrap_err();
+        // Another key of the same number is another key.
+        assert!(e.contains("locked as signed by key ") && e.contains("GFO3), the registry's is key "), "{e}");
+        assert!(e.ends_with("GFO4)"), "{e}");
     }
 }

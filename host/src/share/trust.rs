@@ -65,14 +65,14 @@ impl Trust {
             }
             return Err(Error::new(
                 "share/trust",
-                format!("{} is trusted with {}, not with {key}", old.name(), old.key),
+                format!("{} is trusted with {:#}, not with {key:#}", old.name(), old.key),
             )
             .hint("keys do not change by themselves: ask its owners; then `ldalign plugin trust --forget` it first"));
         }
         if *opened.key() != key {
             return Err(Error::new(
                 "share/trust",
-                format!("{} is signed with {}, not with the given {key}", opened.path().display(), opened.key()),
+                format!("{} is signed with {:#}, not with the given {key:#}", opened.path().display(), opened.key()),
             )
             .hint("ask the registry's owners for their key, by a way that you trust"));
         }
@@ -94,10 +94,10 @@ impl Trust {
     }
 
     /// The one a lock file means: of this key, and at this place where several have it.
-    pub fn by_key(&self, key_id: &str, registry: &str) -> Result<&Trusted> {
-        let of_key = || self.all.iter().filter(|t| t.key.id() == key_id);
+    pub fn by_key(&self, key: &PublicKey, registry: &str) -> Result<&Trusted> {
+        let of_key = || self.all.iter().filter(|t| t.key == *key);
         of_key().find(|t| t.name() == registry).or(of_key().next()).ok_or_else(|| {
-            Error::new("share/trust", format!("key {key_id} of the registry {registry} is not trusted here"))
+            Error::new("share/trust", format!("{key} of the registry {registry} is not trusted here"))
                 .hint(format!("if you trust it: ldalign plugin trust {registry} --key KEY"))
         })
     }

@@ -96,8 +96,8 @@ fn install(directory: &Path, names: Vec<String>, rules: &Rules, json: bool) -> R
         });
         return print_json(&list.collect::<Vec<_>>());
     }
-    installed.iter().try_for_each(|(entry, Locked { registry, key_id, .. })| {
-        print(&format!("{} installed, signed by key {key_id}, from {registry}", entry.id()))
+    installed.iter().try_for_each(|(entry, Locked { registry, key, .. })| {
+        print(&format!("{} installed, signed by {key}, from {registry}", entry.id()))
     })?;
     match installed.is_empty() {
         true => print(&format!("{} names no plugins: nothing to do", lock.path().display())),

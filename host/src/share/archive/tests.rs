@@ -121,7 +121,8 @@ fn a_manifest_is_held_to_its_word() {
     assert!(refused(|m, _| m.schema = 2).contains("its layout has version 2"));
     assert!(refused(|m, _| m.plugin.version = "1".into()).contains("is not MAJOR.MINOR.PATCH"));
     assert!(refused(|m, _| m.plugin.name = "../up".into()).contains("cannot be a package"));
-    assert!(refused(|m, _| m.plugin.target = "a\nb".into()).contains("cannot be a package"));
+    assert!(refused(|m, _| m.plugin.target = "a b".into()).contains("cannot be a package"));
+    assert!(refused(|m, _| m.plugin.target = "a\nb".into()).contains("holds control characters"));
 }
 
 #[test]
