@@ -17,21 +17,24 @@ pub fn shown(difference: &Figure) -> Option<f64> {
 /// The paragraph.
 pub fn verdict(c: &Comparison) -> String {
     let mut out = vec![format!("{} and {}.", count(c.seeds.len(), "seed"), count(c.rows, "held-out row"))];
-    for arm in c.arms.iter().filter(|arm| arm.name != c.reference) {
-        out.extend(BY.map(|metric| against(c, arm, metric)));
+    let others: Vec<&Outcomes> = c.arms.iter().filter(|arm| arm.name != c.reference).collect();
+    if !others.is_empty() {
+        out.extend(BY.map(|metric| by(c, &others, metric)));
     }
-    let held = c.arms.len().saturating_sub(1) * BY.len();
+    let held = others.len() * BY.len();
     if held > 1 {
         out.push(format!(
             "These are {held} comparisons: of twenty between equal arms one would show a difference by chance."
         ));
     }
-    if c.seeds.len() == 1 {
-        out.push(
+    match c.seeds.len() {
+        1 => out.push(
             "With one seed the intervals say what other rows might have given, and nothing about other seeds.".into(),
-        );
-    } else if c.seeds.len() < 5 {
-        out.push("With fewer than five seeds the intervals are too narrow for what other seeds might give.".into());
+        ),
+        2..5 => {
+            out.push("With fewer than five seeds the intervals are too narrow for what other seeds might give.".into())
+        }
+        _ => {}
     }
     let budget = |arm: &Outcomes| arm.budget.iter().product::<u64>();
     if c.arms.iter().any(|arm| budget(arm) != budget(&c.arms[0])) {
@@ -45,26 +48,33 @@ pub fn verdict(c: &Comparison) -> String {
     out.join(" ")
 }
 
-fn against(c: &Comparison, arm: &Outcomes, metric: Metric) -> String {
-    let (name, reference, of) = (&arm.name, &c.reference, metric.name());
-    let (Some(difference), Some([low, high])) = (
-        arm.differences.get(&metric).copied(),
-        arm.differences.get(&metric).and_then(|difference| difference.interval),
-    ) else {
-        return format!("{name} cannot be held against {reference} by {of}: there is no seed that both have finished.");
-    };
-    let verdict = match shown(&difference) {
-        Some(sign) if sign > 0.0 => format!("{name} is above {reference}"),
-        Some(_) => format!("{name} is below {reference}"),
-        None => format!("{name} and {reference}: no difference shown"),
-    };
-    let value = difference.value.map_or(String::new(), |value| metric.show_difference(value));
-    format!(
-        "By {of}, {verdict} ({value} points, {:.0} % interval {} to {}).",
-        100.0 * c.level,
-        metric.show_difference(low),
-        metric.show_difference(high)
-    )
+/// Who is above the reference by a metric, who below, and of whom that cannot be said.
+fn by(c: &Comparison, arms: &[&Outcomes], metric: Metric) -> String {
+    let mut groups: [(&str, Vec<String>); 4] =
+        ["above it", "below it", "no difference shown", "without a seed that both have finished"]
+            .map(|name| (name, vec![]));
+    for arm in arms {
+        let difference = arm.differences.get(&metric);
+        let group = match (difference, difference.and_then(shown)) {
+            (None, _) => 3,
+            (_, None) => 2,
+            (_, Some(sign)) if sign > 0.0 => 0,
+            _ => 1,
+        };
+        let Some(Figure { value: Some(value), interval: Some([low, high]) }) = difference else {
+            groups[group].1.push(arm.name.clone());
+            continue;
+        };
+        let [value, low, high] = [value, low, high].map(|x| metric.show_difference(*x));
+        groups[group].1.push(format!("{} ({value} points, {low} to {high})", arm.name));
+    }
+    let said: Vec<String> = groups
+        .into_iter()
+        .filter(|(_, arms)| !arms.is_empty())
+        .map(|(name, arms)| format!("{name}: {}", arms.join(", ")))
+        .collect();
+    let (level, reference) = (100.0 * c.level, &c.reference);
+    format!("By {}, against {reference} with {level:.0} % intervals, {}.", metric.name(), said.join("; "))
 }
 
 /// `1 seed`, `5 seeds`.
@@ -114,18 +124,33 @@ mod tests {
     fn a_difference_is_shown_where_the_interval_leaves_zero_and_not_else() {
         let of = |difference| verdict(&comparison(vec![arm("spin", None), arm("other", Some(difference))]));
         assert!(of([0.011, 0.02, 0.03]).contains(
-            "By sampled accuracy, other is above spin (+2.0 points, 95 % interval +1.1 to +3.0). By greedy accuracy, other is above spin"
+            "By sampled accuracy, against spin with 95 % intervals, above it: other (+2.0 points, +1.1 to +3.0). By greedy accuracy, "
         ));
-        assert!(of([-0.03, -0.02, -0.01]).contains("other is below spin (-2.0 points"));
+        assert!(of([-0.03, -0.02, -0.01]).contains("below it: other (-2.0 points, -3.0 to -1.0)."));
         for none in [[-0.01, 0.02, 0.05], [0.0, 0.0, 0.0], [0.0, 0.01, 0.02]] {
-            assert!(of(none).contains("By sampled accuracy, other and spin: no difference shown"), "{none:?}");
+            let said = of(none);
+            assert!(said.contains("no difference shown: other (") && !said.contains("it: "), "{said}");
         }
+        let three = vec![
+            arm("spin", None),
+            arm("a", Some([0.1, 0.2, 0.3])),
+            arm("b", Some([-0.1, 0.0, 0.1])),
+            arm("c", Some([0.2, 0.3, 0.4])),
+        ];
+        let said = verdict(&comparison(three));
+        assert!(
+            said.contains(
+                "above it: a (+20.0 points, +10.0 to +30.0), c (+30.0 points, +20.0 to +40.0); no difference shown: b ("
+            ),
+            "{said}"
+        );
+        assert!(said.contains("These are 6 comparisons"));
     }
 
     #[test]
     fn what_weakens_a_verdict_is_said() {
         let mut c = comparison(vec![arm("spin", None), arm("other", None)]);
-        assert!(verdict(&c).starts_with("5 seeds and 400 held-out rows. other cannot be held against spin by sampled"));
+        assert!(verdict(&c).contains("95 % intervals, without a seed that both have finished: other."));
         c.seeds.truncate(1);
         c.arms[1].budget[0] = 2;
         c.arms[1].runs.push(RunOutcome {
