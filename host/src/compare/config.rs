@@ -129,12 +129,12 @@ impl Plan {
         let schema = schemars::schema_for!(CompareConfig).to_value();
         let faults = check(&schema, &mut source.value, here);
         if !faults.is_empty() {
-            return Err(report(path, &source, faults));
+            return Err(refuse(path, &source, faults));
         }
         let config: CompareConfig = serde_json::from_value(source.value.take()).map_err(|e| {
             Error::new("config/invalid", format!("{}: {e}", path.display())).hint("look at the key that is named")
         })?;
-        let fail = |faults: Vec<Fault>| report(path, &source, faults);
+        let fail = |faults: Vec<Fault>| refuse(path, &source, faults);
         let reference = config.rules(&order).map_err(fail)?;
         let (value, directory) = config.base_value(&source, path, here)?;
 
@@ -236,7 +236,7 @@ impl CompareConfig {
                 Ok((own.value, files::parent(file)))
             }
             None => {
-                resolve(&self.base, [], here).map_err(|faults| report(path, source, at("base", faults)))?;
+                resolve(&self.base, [], here).map_err(|faults| refuse(path, source, at("base", faults)))?;
                 Ok((self.base.clone(), here))
             }
         }
@@ -245,6 +245,16 @@ impl CompareConfig {
 
 fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
     Fault { key: key.into(), message: message.into(), hint: hint.map(str::to_owned) }
+}
+
+/// The error for faults of the comparison's file, which `ldalign check` knows nothing of.
+fn refuse(path: &Path, source: &Source, mut faults: Vec<Fault>) -> Error {
+    if faults.iter().all(|f| f.hint.is_none())
+        && let Some(first) = faults.first_mut()
+    {
+        first.hint = Some("correct it and run the same command again; nothing has been trained".into());
+    }
+    report(path, source, faults)
 }
 
 /// Faults of a config as faults of a section of the comparison.

@@ -22,7 +22,7 @@ pub fn html(c: &Comparison, title: &str, lead: &str) -> String {
     differences(&mut page, c);
     page.heading(2, "Every run");
     plots(&mut page, c);
-    page.paragraph("Dots are runs, one for each seed; the line is the interval of their mean.");
+    page.paragraph("Small dots are runs, one for each seed; the line above is the interval of their mean.");
     curves(&mut page, c);
     runs(&mut page, c);
     page.heading(2, "How it was measured");
@@ -45,7 +45,7 @@ fn figures(page: &mut Page, c: &Comparison) {
     };
     let arms = c.arms.iter().map(|arm| {
         let finished = arm.runs.iter().filter(|run| run.failure.is_none()).count();
-        row(&arm.name, format!("{finished} of {}", arm.runs.len()), &arm.figures)
+        row(&arm.name, format!("{finished}/{}", arm.runs.len()), &arm.figures)
     });
     page.table(&head, &std::iter::once(row("start", String::new(), &c.start)).chain(arms).collect::<Vec<_>>(), false);
 }

@@ -3,7 +3,7 @@ use super::*;
 use std::fs;
 
 const BASE: &str = "model: model\noutput_dir: run\nrounds: 2\ndata: {path: data.jsonl}\neval: {data: {path: data.jsonl}}\n\
-    encoder: {plugin: policy-states, options: {layer: 1}}\ntrain: {beta: 0.5, max_steps: 3}\n";
+    encoder: {plugin: policy-states, options: {layer: 1}}\ndistance: euclidean\ntrain: {beta: 0.5, max_steps: 3}\n";
 
 /// A directory with what configs may name.
 fn place() -> tempfile::TempDir {
@@ -20,10 +20,11 @@ fn load(dir: &tempfile::TempDir, yaml: &str, set: &[&str]) -> Result<Plan> {
     Plan::load(&path, &set.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
 }
 
-/// The error's text, the temporary directory written as DIR.
+/// The error's text and hint, the temporary directory written as DIR.
 fn fails(yaml: &str, set: &[&str]) -> String {
     let dir = place();
-    load(&dir, yaml, set).unwrap_err().to_string().replace(dir.path().to_str().unwrap(), "DIR")
+    let e = load(&dir, yaml, set).unwrap_err();
+    format!("{e}\nhint: {}\n", e.hint_text().unwrap_or("NONE")).replace(dir.path().to_str().unwrap(), "DIR")
 }
 
 const GOOD: &str = "\

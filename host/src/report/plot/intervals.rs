@@ -17,7 +17,7 @@ pub struct Interval {
     pub value: f64,
     /// Lower and upper end, finite.
     pub ends: [f64; 2],
-    /// What it is the mean of, if that is to be seen; finite.
+    /// What it is the mean of, if that is to be seen, drawn below the interval; finite.
     pub dots: Vec<f64>,
 }
 
@@ -45,7 +45,7 @@ pub fn intervals(title: &str, rows: &[Interval], reference: f64, id: &str) -> St
     for (i, row) in rows.iter().enumerate() {
         let (top, y) = (ROW * i as f64, ROW * i as f64 + 24.0);
         let [low, high] = row.ends.map(|end| x.at(end));
-        let dots: String = row.dots.iter().map(|dot| format!("M{:.1} {y:.1}h0", x.at(*dot))).collect();
+        let dots: String = row.dots.iter().map(|dot| format!("M{:.1} {:.1}h0", x.at(*dot), y + 6.0)).collect();
         let _ = write!(
             out,
             "<path class=\"p s2\" d=\"{dots}\"/><text class=\"n\" x=\"{MARGIN}\" y=\"{:.1}\">{}</text><path class=\"l s1\" d=\"M{low:.1} {y:.1}H{high:.1}\"/>\
