@@ -7,6 +7,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
+mod prefix;
 mod rundir;
 mod score;
 mod services;

@@ -1,7 +1,7 @@
 //! What the host does for plugins, and its adapters to the boundary.
 
 use super::{ModelFacts, OwnedSample, Pooling, call::Who};
-use crate::{Result, interrupt};
+use crate::{Error, Result, interrupt};
 use ldalign_sdk::{Error as PluginError, Level, Sample};
 use std::sync::Arc;
 
@@ -11,12 +11,31 @@ pub trait Services: Send + Sync {
     fn model(&self) -> Option<ModelFacts>;
     /// Pooled hidden states of the samples after `layer` layers, `hidden_size` numbers each.
     fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()>;
+    /// Hidden states after `layer` layers of every token of every sample, `hidden_size` numbers each.
+    fn token_states(&self, _samples: &[Sample<'_>], _layer: usize, _out: &mut [f32]) -> Result<()> {
+        Err(no_model())
+    }
+    /// Negative log-likelihood of each response after its prompt and its part of `prefixes`; where `gradients` is not empty, its gradient by that.
+    fn prefix_nll(
+        &self,
+        _samples: &[Sample<'_>],
+        _prefixes: &[f32],
+        _nll: &mut [f32],
+        _gradients: &mut [f32],
+    ) -> Result<()> {
+        Err(no_model())
+    }
     /// Seed for this plugin.
     fn seed(&self) -> u64;
     /// Threads the plugin may use.
     fn threads(&self) -> usize;
     /// Progress of a fit, 0..=1.
     fn progress(&self, _fraction: f32, _note: &str) {}
+}
+
+/// What every service says that needs a model where there is none.
+fn no_model() -> Error {
+    Error::new("plugin/no-model", "no model is loaded")
 }
 
 /// The samples an encoder is fitted on: 2i is the golden, 2i+1 the generated response of row i.
@@ -73,6 +92,18 @@ impl ldalign_sdk::Services for Bridge {
     ) -> Result<(), PluginError> {
         self.services.hidden_states(samples, layer, pooling, out).map_err(to_plugin)
     }
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), PluginError> {
+        self.services.token_states(samples, layer, out).map_err(to_plugin)
+    }
+    fn prefix_nll(
+        &self,
+        samples: &[Sample<'_>],
+        prefixes: &[f32],
+        nll: &mut [f32],
+        gradients: &mut [f32],
+    ) -> Result<(), PluginError> {
+        self.services.prefix_nll(samples, prefixes, nll, gradients).map_err(to_plugin)
+    }
 }
 
 /// Our corpus as the SDK's.
@@ -92,7 +123,7 @@ impl ldalign_sdk::CorpusSource for Lent<'_> {
 }
 
 /// A failed service as the plugin sees it; most plugins hand it back, and `call` turns it into the run's error.
-fn to_plugin(e: crate::Error) -> PluginError {
+fn to_plugin(e: Error) -> PluginError {
     match e.code() {
         interrupt::CODE => PluginError::cancelled(),
         // The code by which the probe knows a plugin that merely needs a model.
