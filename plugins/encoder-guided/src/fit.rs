@@ -13,6 +13,7 @@ use ldalign_guiding::{
     training::{Order, learning_rate, split, stream},
 };
 use ldalign_sdk::{Corpus, Error, FitReport, Host, Level, OwnedSample, Sample};
+use rayon::ThreadPool;
 use std::{collections::BTreeSet, time::Instant};
 
 /// Rows measured at most: the policy reads their responses three times.
@@ -22,10 +23,12 @@ const SCALED_BY: usize = 16;
 /// Stream of the seed's random numbers.
 const ORDER_STREAM: u64 = 1;
 
-/// The corpus, cut to what is used, and the policy.
+/// What fitting works with. The host is asked on the thread that called the plugin, which may be the only one the host has; `threads` are for
+/// the rest.
 pub struct Fit<'a> {
     pub options: &'a Options,
     pub host: &'a Host,
+    pub threads: &'a ThreadPool,
     pub corpus: &'a Corpus<'a>,
     pub layer: usize,
 }
@@ -110,7 +113,7 @@ impl Fit<'_> {
             if !loss.is_finite() {
                 return Err(Error::failed(format!("the loss is {loss} at step {step}: lower learning_rate")));
             }
-            optimizer.step(&gradients).map_err(tensor_fault)?;
+            self.on_threads(|| optimizer.step(&gradients))?;
             self.host.progress((step + 1) as f32 / parts, &format!("reconstruction {loss:.3} nats/token"));
         }
         let trained = begun.elapsed().as_secs_f64();
@@ -141,16 +144,19 @@ impl Fit<'_> {
     /// Latents `[samples, slots, dim]`.
     fn latents(&self, network: &Network, samples: &[Sample<'_>]) -> Result<Tensor, Error> {
         let hidden = network.architecture().hidden;
-        let latents = response_states(self.host, samples, self.layer, hidden)?
-            .into_iter()
-            .map(|states| network.encode(&states::tensor(states, hidden)?))
-            .collect::<TensorResult<Vec<_>>>();
-        latents.and_then(|latents| Tensor::stack(&latents, 0)).map_err(tensor_fault)
+        let states = response_states(self.host, samples, self.layer, hidden)?;
+        let encode = |states| network.encode(&states::tensor(states, hidden)?);
+        self.on_threads(|| Tensor::stack(&states.into_iter().map(encode).collect::<TensorResult<Vec<_>>>()?, 0))
+    }
+
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> TensorResult<T> + Send) -> Result<T, Error> {
+        self.threads.install(work).map_err(tensor_fault)
     }
 
     /// The mean over the batch's response tokens, in nats, and its gradients by the network's variables.
     pub fn gradients(&self, network: &Network, samples: &[Sample<'_>]) -> Result<(f64, GradStore), Error> {
-        let prefixes = network.prefixes(&self.latents(network, samples)?).map_err(tensor_fault)?;
+        let latents = self.latents(network, samples)?;
+        let prefixes = self.on_threads(|| network.prefixes(&latents))?;
         let given = flat(&prefixes).map_err(tensor_fault)?;
         let (mut nll, mut gradients) = (vec![0.0; samples.len()], vec![0.0; given.len()]);
         self.host.prefix_nll(samples, &given, &mut nll, &mut gradients)?;
@@ -160,7 +166,7 @@ impl Fit<'_> {
             let gradients = Tensor::from_vec(gradients, prefixes.shape(), &Device::Cpu)?;
             ((prefixes * gradients)?.sum_all()? / tokens)?.backward()
         };
-        Ok((nll.iter().map(|x| f64::from(*x)).sum::<f64>() / tokens, chain().map_err(tensor_fault)?))
+        Ok((nll.iter().map(|x| f64::from(*x)).sum::<f64>() / tokens, self.on_threads(chain)?))
     }
 
     /// Nats per response token, and the effective rank of the latents.
@@ -185,18 +191,14 @@ impl Fit<'_> {
                 Ok(out.iter().map(|x| f64::from(*x)).sum::<f64>() / tokens)
             };
             let prefixes = |latents: &Tensor| {
-                let latents = latents.narrow(0, batch * size, samples.len());
-                latents.and_then(|latents| flat(&network.prefixes(&latents)?)).map_err(tensor_fault)
+                self.on_threads(|| flat(&network.prefixes(&latents.narrow(0, batch * size, samples.len())?)?))
             };
             with += nll(&prefixes(&own)?)?;
             without += nll(&[])?;
             shuffled += nll(&prefixes(&other)?)?;
             progress(batch + 1);
         }
-        Ok((
-            Likelihoods { with, without, shuffled },
-            effective_rank(&own.flatten_from(1).map_err(tensor_fault)?).map_err(tensor_fault)?,
-        ))
+        Ok((Likelihoods { with, without, shuffled }, self.on_threads(|| effective_rank(&own.flatten_from(1)?))?))
     }
 }
 

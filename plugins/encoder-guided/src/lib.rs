@@ -149,12 +149,14 @@ impl Encoder for Guided {
     }
 
     fn fit(&mut self, corpus: &Corpus<'_>) -> Result<FitReport, Error> {
-        let fit = Fit { options: &self.options, host: &self.host, corpus, layer: self.layer };
-        let network = match self.network.take() {
-            Some(learned_before) => learned_before,
+        let learned_before = self.network.take();
+        let Self { options, host, threads, layer, .. } = &*self;
+        let fit = Fit { options, host, threads, corpus, layer: *layer };
+        let network = match learned_before {
+            Some(network) => network,
             None => fit.fresh(self.architecture)?,
         };
-        let report = self.threads.install(|| fit.train(&network))?;
+        let report = fit.train(&network)?;
         self.network = Some(network);
         Ok(report)
     }

@@ -63,7 +63,8 @@ fn fitting_puts_the_response_into_the_latent() {
     let (_, report) = fitted(small(), &corpus);
     println!("untrained {untrained:?}\ntrained {report:?}");
     let [with, without, shuffled, gain] =
-        ["nll_with_latent", "nll_without_latent", "nll_shuffled_latent", "latent_gain"].map(|name| value(&report, name));
+        ["nll_with_latent", "nll_without_latent", "nll_shuffled_latent", "latent_gain"]
+            .map(|name| value(&report, name));
     // Without prefix every token of 97 is as likely as any.
     assert!((without - 97f64.ln()).abs() < 1e-5, "{without}");
     assert_eq!(value(&untrained, "nll_without_latent"), without);
@@ -79,8 +80,9 @@ fn fitting_puts_the_response_into_the_latent() {
 #[test]
 fn gradients_are_finite_differences() {
     let (corpus, options, host) = (corpus(4), small(), Host::new(MODEL));
-    let fit = Fit { options: &options, host: &host, corpus: &Corpus::new(&corpus), layer: 2 };
-    let network = fit.fresh(encoder(options).architecture).unwrap();
+    let (encoder, corpus_view) = (encoder(options), Corpus::new(&corpus));
+    let fit = Fit { options: &options, host: &host, threads: &encoder.threads, corpus: &corpus_view, layer: 2 };
+    let network = fit.fresh(encoder.architecture).unwrap();
     let samples: Vec<Sample<'_>> = corpus.iter().map(OwnedSample::as_sample).collect();
     let (_, gradients) = fit.gradients(&network, &samples).unwrap();
     for (name, var) in network.variables() {
