@@ -8,6 +8,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
+mod prefix;
 mod rundir;
 mod score;
 mod services;
