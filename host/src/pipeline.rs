@@ -11,6 +11,7 @@ mod rundir;
 mod score;
 mod services;
 mod sft;
+mod timing;
 mod train;
 mod weights;
 
@@ -22,6 +23,7 @@ pub use score::ScoreLine;
 pub(crate) use score::{encode, write_latents};
 pub use services::{PolicyServices, SharedPolicy};
 pub use sft::sft;
+pub use timing::TimingLine;
 
 use crate::{
     Error, Result,
@@ -40,6 +42,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, RwLock},
 };
+use timing::Stopwatch;
 
 /// The stages of a round, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +107,9 @@ pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
                 continue;
             }
             interrupt::check()?;
+            let watch = Stopwatch::start(&run.dir, round, stage)?;
             let outputs = run.stage(round, stage).map_err(|e| e.at(format!("round {round}, {stage}")))?;
+            watch.stop()?;
             run.dir.set_done(round, stage, &outputs)?;
             if until == Some(stage) {
                 return Ok(run.dir.path().to_owned());

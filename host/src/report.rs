@@ -1,12 +1,17 @@
 //! The report of a run: one HTML file with inline SVG, for a person to look at. No script, nothing fetched.
 //!
-//! [`run`] reads the directory, [`watch`] judges, [`sections`] and [`rounds`] say it, [`html`] and [`plot`] draw it.
+//! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`latents`], [`timing`] and [`validation`] say it, [`html`] and
+//! [`plot`] draw it.
 
 pub(crate) mod html;
+mod latents;
 pub(crate) mod plot;
 mod rounds;
 mod run;
+mod scores;
 mod sections;
+mod timing;
+mod validation;
 mod watch;
 
 use crate::{Result, files};
@@ -23,7 +28,7 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     let mut page = Page::new("LD-Align run");
     sections::header(&mut page, "LD-Align run", &run);
     sections::results(&mut page, &run);
-    details(&mut page, &run);
+    details(&mut page, &run, run_dir);
     let path = run_dir.join("report.html");
     files::write(&path, page.finish().as_bytes())?;
     Ok(path)
@@ -51,16 +56,21 @@ pub fn comparison(title: &str, lead: &str, arms: &[Arm], path: &Path) -> Result<
     sections::arms(&mut page, arms, &runs);
     if let (Some(arm), Some(run)) = (arms.last(), runs.last()) {
         page.heading(2, &format!("{} in detail", arm.name));
-        details(&mut page, run);
+        details(&mut page, run, files::parent(path));
     }
     files::write(path, page.finish().as_bytes())?;
     Ok(sections::arms_text(arms, &runs))
 }
 
-fn details(page: &mut Page, run: &Run) {
+/// All of a run that a comparison leaves out, on a page that will lie in `dir`.
+fn details(page: &mut Page, run: &Run, dir: &Path) {
     watch::section(page, run);
     sections::samples(page, run);
     rounds::section(page, run);
+    if let Some((found, html)) = &run.validation {
+        validation::section(page, found, html.strip_prefix(dir).unwrap_or(html));
+    }
+    timing::section(page, run);
     sections::what_was_run(page, run);
 }
 

@@ -1,5 +1,9 @@
 //! Statistics of a round's distances, weights and latents.
 
+mod plane;
+
+pub use plane::{Plane, principal_plane};
+
 /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
 pub fn effective_size(weights: &[f64]) -> f64 {
     let sum: f64 = weights.iter().sum();

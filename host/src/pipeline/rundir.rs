@@ -13,6 +13,7 @@
 //!     reference.json            reference log-probabilities
 //!     train/                    metrics.jsonl, checkpoint-N/
 //!     model/                    the model, or its adapter, after the round
+//!     timing.jsonl              how long each stage took, and its memory
 //!     done/STAGE.json           written last: hashes of what the stage made
 //!   report.html
 //! ```

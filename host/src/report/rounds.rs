@@ -2,8 +2,10 @@
 
 use super::{
     html::{Page, esc, text},
+    latents,
     plot::{Plot, histogram, number},
-    run::{Pair, Round, Run, Scores},
+    run::{Generated, Round, Run},
+    scores::{Pair, Scores},
 };
 use crate::{
     diagnose::Verdict,
@@ -23,6 +25,9 @@ pub fn section(page: &mut Page, run: &Run) {
             training(page, round);
             page.heading(3, "Distances and weights");
             scores(page, round);
+            if let Some(map) = &round.latents {
+                latents::section(page, map);
+            }
             page.heading(3, "Diagnostics");
             diagnostics(page, round);
         });
@@ -176,7 +181,7 @@ fn capital(text: &str) -> String {
 fn summary(round: &Round, scores: &Scores) -> String {
     let (rows, equal) = (scores.distances.len(), scores.equal_count());
     let size = effective_size(&scores.weights);
-    let generated = round.generated.map_or(String::new(), |(stopped, cut)| {
+    let generated = round.generated.map_or(String::new(), |Generated { stopped, cut, .. }| {
         format!(" {stopped} responses ended by themselves, {cut} were cut at the limit.")
     });
     let distance = match scores.measured() {

@@ -7,7 +7,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// Resamples of the prompts behind each interval.
@@ -27,7 +27,7 @@ pub struct Truth {
 }
 
 /// A statistic with its bootstrap percentile interval; None where it is not defined, as a correlation with a constant.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// On all prompts.
     pub value: Option<f64>,
@@ -36,7 +36,7 @@ pub struct Figure {
 }
 
 /// What a distance is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Share of a prompt's pairs with different labels in which the better response is nearer, equal distances counting half; mean over
     /// prompts. 1 where distance follows the labels, 0.5 by chance.
