@@ -102,6 +102,7 @@ pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
     }
     run.evaluate(0)?;
     for round in 1..=run.config.rounds {
+        let mut worked = false;
         for stage in Stage::ALL {
             if run.dir.is_done(round, stage)? {
                 continue;
@@ -111,14 +112,17 @@ pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
             let outputs = run.stage(round, stage).map_err(|e| e.at(format!("round {round}, {stage}")))?;
             watch.stop()?;
             run.dir.set_done(round, stage, &outputs)?;
+            worked = true;
             if until == Some(stage) {
                 return Ok(run.dir.path().to_owned());
             }
         }
         run.evaluate(round)?;
+        if worked || round == run.config.rounds {
+            let report = report::write(run.dir.path())?;
+            tracing::info!("report: {}", report.display());
+        }
     }
-    let report = report::write(run.dir.path())?;
-    tracing::info!("report: {}", report.display());
     Ok(run.dir.path().to_owned())
 }
 

@@ -10,6 +10,8 @@ mod rounds;
 mod run;
 mod scores;
 mod sections;
+mod tensorboard;
+mod tfevents;
 mod timing;
 mod validation;
 mod watch;
@@ -19,7 +21,7 @@ use html::Page;
 use run::Run;
 use std::path::{Path, PathBuf};
 
-/// Reads a run directory, finished or not, and writes `report.html` into it; returns that path.
+/// Reads a run directory, finished or not, and writes `report.html` and TensorBoard's files into it; returns the page's path.
 ///
 /// The same run gives the same bytes. Fails where `run_dir` is no directory or a file in it cannot be read from disk;
 /// missing parts and unreadable lines are said in the report instead.
@@ -31,6 +33,7 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     details(&mut page, &run, run_dir);
     let path = run_dir.join("report.html");
     files::write(&path, page.finish().as_bytes())?;
+    tensorboard::write(run_dir, &run)?;
     Ok(path)
 }
 

@@ -1,8 +1,10 @@
 //! Statistics of a round's distances, weights and latents.
 
 mod plane;
+mod share;
 
 pub use plane::{Plane, principal_plane};
+pub use share::Share;
 
 /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
 pub fn effective_size(weights: &[f64]) -> f64 {

@@ -57,6 +57,13 @@ pub struct Generated {
     pub tokens: u64,
 }
 
+/// What the clock said of a line of training's metrics.
+#[derive(Deserialize)]
+pub struct TrainTiming {
+    pub seconds: f64,
+    pub tokens_per_second: f64,
+}
+
 /// What a round wrote.
 #[derive(Default)]
 pub struct Round {
@@ -70,8 +77,8 @@ pub struct Round {
     pub latents: Option<LatentMap>,
     /// Where its stages begin and end.
     pub timing: Vec<TimingLine>,
-    /// Tokens a second of training's steps.
-    pub train_rate: Option<f64>,
+    /// Seconds and throughput of each line of the metrics.
+    pub train_timing: Vec<TrainTiming>,
 }
 
 impl Run {
@@ -137,19 +144,10 @@ impl Run {
             round.timing.push(serde_json::from_str(line)?);
             Ok(())
         })?;
-        let (mut tokens, mut seconds) = (0.0, 0.0);
         self.lines(&dir.join("train/timing.jsonl"), |line: &str| {
-            #[derive(Deserialize)]
-            struct Line {
-                seconds: f64,
-                tokens_per_second: f64,
-            }
-            let line: Line = serde_json::from_str(line)?;
-            tokens += line.tokens_per_second * line.seconds;
-            seconds += line.seconds;
+            round.train_timing.push(serde_json::from_str(line)?);
             Ok(())
         })?;
-        round.train_rate = (seconds > 0.0).then(|| tokens / seconds);
         let (mut columns, mut count) = (BTreeMap::<String, Vec<f64>>::new(), 0);
         self.lines(&dir.join("train/metrics.jsonl"), |line: &str| {
             let line: BTreeMap<String, Value> = serde_json::from_str(line)?;

@@ -1,6 +1,10 @@
 //! Time, throughput and memory of each round's stages.
 
-use super::{html::Page, plot::number, run::Run};
+use super::{
+    html::Page,
+    plot::number,
+    run::{Run, TrainTiming},
+};
 use crate::{machine::size, pipeline::TimingLine};
 use std::collections::BTreeMap;
 
@@ -19,7 +23,7 @@ pub fn section(page: &mut Page, run: &Run) {
             let amount = amount.filter(|n| *n > 0);
             // How much of an interrupted stage the last beginning did is not known; training counts by itself.
             let rate = match (name, stage.begun) {
-                ("train", _) => round.train_rate,
+                ("train", _) => train_rate(&round.train_timing),
                 (_, 1) => amount.zip(stage.seconds).map(|(n, s)| n as f64 / s.max(1e-9)),
                 _ => None,
             };
@@ -46,6 +50,13 @@ pub fn section(page: &mut Page, run: &Run) {
         "Tokens of generation are those sampled; tokens of training are all that went through the policy, prompts included, and its rate \
          leaves out the reference log-probabilities, which its time holds. Peak memory is the most that the process held at once during the stage.",
     );
+}
+
+/// Tokens a second of all training steps.
+fn train_rate(lines: &[TrainTiming]) -> Option<f64> {
+    let seconds: f64 = lines.iter().map(|l| l.seconds).sum();
+    let tokens: f64 = lines.iter().map(|l| l.tokens_per_second * l.seconds).sum();
+    (seconds > 0.0).then(|| tokens / seconds)
 }
 
 /// What is known of a stage.
@@ -116,8 +127,8 @@ mod tests {
     #[test]
     fn times_and_counts_are_legible() {
         assert_eq!(
-            [0.04, 9.94, 61.2, 150.0, 7384.0].map(duration),
-            ["0.0 s", "9.9 s", "61 s", "2 min 30 s", "2 h 3 min"]
+            [0.04, 9.34, 61.2, 150.0, 7384.0].map(duration),
+            ["0.0 s", "9.3 s", "61 s", "2 min 30 s", "2 h 3 min"]
         );
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
