@@ -69,18 +69,13 @@ impl Page {
     /// Charts side by side where there is room, each with a sentence on how to read it.
     pub fn figures(&mut self, figures: &[(Plot, &str)]) {
         self.raw("<div class=\"figures\">");
-        figures.iter().for_each(|(plot, caption)| self.figure(plot, caption, ""));
+        for (plot, caption) in figures {
+            self.figures += 1;
+            let svg = plot.svg(&format!("f{}", self.figures));
+            let (head, caption) = (esc(plot.title()), esc(caption));
+            self.raw(&format!("<figure><h4>{head}</h4>{svg}<figcaption>{caption}</figcaption></figure>"));
+        }
         self.raw("</div>");
-    }
-    /// A chart that needs room.
-    pub fn wide_figure(&mut self, plot: &Plot, caption: &str) {
-        self.figure(plot, caption, " class=\"wide\"");
-    }
-    fn figure(&mut self, plot: &Plot, caption: &str, class: &str) {
-        self.figures += 1;
-        let svg = plot.svg(&format!("f{}", self.figures));
-        let (head, caption) = (esc(plot.title()), esc(caption));
-        self.raw(&format!("<figure{class}><h4>{head}</h4>{svg}<figcaption>{caption}</figcaption></figure>"));
     }
     /// Figures a person should see first: (name, value, remark).
     pub fn tiles(&mut self, tiles: &[(String, String, String)]) {

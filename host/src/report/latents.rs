@@ -1,6 +1,6 @@
 //! The map of a round's latents: golden and own responses in the plane in which they spread most, pairs joined.
 
-use super::{html::Page, plot::Plot};
+use super::plot::Plot;
 use crate::{
     Error, Result, files,
     stats::{Plane, principal_plane},
@@ -52,31 +52,23 @@ impl LatentMap {
     }
 }
 
-/// Adds the map.
-pub fn section(page: &mut Page, map: &LatentMap) {
+/// The map and how to read it.
+pub fn figure(map: &LatentMap) -> (Plot, String) {
     let (golden, own) = map.plane.points.split_at(map.shown());
     let points = |side: &[[f64; 2]]| side.iter().map(|[x, y]| (*x, *y)).collect::<Vec<_>>();
-    let shares = map.plane.shares.map(|share| format!("{:.0} % of the variance", 100.0 * share));
+    let [x, y] = map.plane.shares.map(|share| format!("{:.0} % of the variance", 100.0 * share));
     let description = format!("Latents of golden and own responses of {} pairs in their principal plane", map.shown());
-    let plot = Plot::new(
-        "Latent map",
-        &description,
-        &format!("component 1, {}", shares[0]),
-        &format!("component 2, {}", shares[1]),
-    )
-    .equal_scales()
-    .cloud("golden", points(golden))
-    .cloud("own", points(own))
-    .links("pair", golden.iter().zip(own).map(|(a, b)| [(a[0], a[1]), (b[0], b[1])]).collect());
+    let plot = Plot::new("Latent map", &description, &format!("component 1, {x}"), &format!("component 2, {y}"))
+        .equal_scales()
+        .cloud("golden", points(golden))
+        .cloud("own", points(own))
+        .links("pair", golden.iter().zip(own).map(|(a, b)| [(a[0], a[1]), (b[0], b[1])]).collect());
     let which = match map.shown() < map.pairs {
         true => format!("{} of {} pairs, evenly spaced.", map.shown(), map.pairs),
         false => format!("All {} pairs.", map.pairs),
     };
-    let seen = 100.0 * map.plane.shares.iter().sum::<f64>();
     let caption = format!(
-        "{which} Each line joins a golden response with the model's own to the same prompt; both axes have one scale. The plane shows \
-         {seen:.0} % of the variance, so two points that meet in it may be apart. Own responses that lie on one side of all lines differ from golden \
-         ones in one way; short lines are pairs with little weight.",
+        "{which} A line joins a golden response with the model's own to the same prompt, in the plane in which latents spread most. Lines that          point one way are a habit; what the plane leaves out of the variance is not seen.",
     );
-    page.wide_figure(&plot, &caption);
+    (plot, caption)
 }

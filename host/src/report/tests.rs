@@ -134,7 +134,7 @@ fn a_whole_run_is_reported_the_same_each_time() {
         "250 of 300 pairs, evenly spaced",
         "61 min 40 s",
         "900 tokens",
-        "1500 tokens/s",
+        "1,500 tokens/s",
         "300 MiB",
         "examples/quickstart/test.jsonl",
         "77aa03bd77aa",

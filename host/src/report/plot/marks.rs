@@ -32,7 +32,7 @@ impl Mark {
     /// Its sign in the legend.
     pub fn sign(&self, class: usize, x: f64, y: f64) -> String {
         match self {
-            Mark::Cloud(_) => format!("<path class=\"p s{class}\" d=\"M{} {y}h0\"/>", x + 12.0),
+            Mark::Cloud(_) => format!("<path class=\"d s{class}\" d=\"M{} {y}h0\"/>", x + 12.0),
             Mark::Links(_) => format!("<path class=\"j\" d=\"M{x} {y}h18\"/>"),
             _ => format!("<path class=\"l s{class}\" d=\"M{x} {y}h18\"/>"),
         }
