@@ -1,7 +1,7 @@
 //! What the host does for plugins, and its adapters to the boundary.
 
 use super::{ModelFacts, OwnedSample, Pooling, call::Who};
-use crate::{Result, interrupt};
+use crate::{Error, Result, interrupt};
 use ldalign_sdk::{Error as PluginError, Level, Sample};
 use std::sync::Arc;
 
@@ -17,6 +17,24 @@ pub trait Services: Send + Sync {
     fn threads(&self) -> usize;
     /// Progress of a fit, 0..=1.
     fn progress(&self, _fraction: f32, _note: &str) {}
+}
+
+/// A host without a model: what a plugin meets in the probe, and all that measuring its speed takes.
+pub struct NoModel;
+
+impl Services for NoModel {
+    fn model(&self) -> Option<ModelFacts> {
+        None
+    }
+    fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: Pooling, _: &mut [f32]) -> Result<()> {
+        Err(Error::new("plugin/no-model", "no model is loaded yet"))
+    }
+    fn seed(&self) -> u64 {
+        0
+    }
+    fn threads(&self) -> usize {
+        1
+    }
 }
 
 /// The samples an encoder is fitted on: 2i is the golden, 2i+1 the generated response of row i.
