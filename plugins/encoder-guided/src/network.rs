@@ -51,7 +51,7 @@ pub struct Scales {
 }
 
 /// How far a fresh network moves the prefix, in units of embeddings.
-const FIRST_MOVE: f64 = 0.5;
+const FIRST_MOVE: f64 = 0.05;
 
 /// phi and the projection.
 pub struct Network {
