@@ -92,8 +92,9 @@ pub fn generate_one(
     }
     loop {
         interrupt::check()?;
-        let logits = policy.decode(&mut cache, &[sequence.last()])?;
-        on_token(sequence.push(&logits, config, end_ids)?)?;
+        let last = [sequence.last()];
+        let token = policy.decode(&mut cache, &last, |logits| sequence.push(logits, config, end_ids))?;
+        on_token(token?)?;
         if let Some(stop) = sequence.stop {
             return Ok(Generation { ids: sequence.ids, stop });
         }
@@ -159,13 +160,16 @@ impl Batch<'_> {
     fn step(&mut self) -> Result<()> {
         let Some(cache) = &mut self.cache else { return Ok(()) };
         let last: Vec<(usize, u32)> = self.running.iter().map(Sequence::last).collect();
-        let logits = self.policy.decode(cache, &last)?;
         let vocab = self.policy.vocab_size();
         let (config, end_ids) = (self.config, self.end_ids);
-        self.running.par_iter_mut().zip(logits.par_chunks_exact(vocab)).try_for_each(|(sequence, logits)| {
+        let sample = |(sequence, logits): (&mut Sequence, &[f32])| {
             let pushed = sequence.push(logits, config, end_ids);
             pushed.map(|_| ()).map_err(|e| e.at(format!("request {}", sequence.index)))
-        })
+        };
+        let running = &mut self.running;
+        self.policy.decode(cache, &last, |logits| {
+            running.par_iter_mut().zip(logits.par_chunks_exact(vocab)).try_for_each(sample)
+        })?
     }
 
     /// Hands finished sequences over and frees their slots.

@@ -15,7 +15,7 @@ mod simd;
 mod swiglu;
 
 pub use attention::{Attention, LogSums, Span};
-pub use buffer::{add, add_rows, add_vector, column_sums, scale, set_rows};
+pub use buffer::{add, add_rows, add_vector, column_sums, read, scale, set_rows};
 pub use head::{Scores, Wanted, exp, logit_rows, max, score, score_backward};
 pub use linear::{Rows, Weight, rounded};
 pub use product::Precision;

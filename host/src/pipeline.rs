@@ -3,6 +3,7 @@
 //! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes on:
 //! generation by prompt, training by checkpoint, the other stages from their beginning.
 
+mod checker;
 mod evaluate;
 mod generate;
 mod inspect;
@@ -15,14 +16,15 @@ mod sft;
 mod train;
 mod weights;
 
-pub use evaluate::{Evaluation, evaluate};
+pub(crate) use checker::expression;
+pub use evaluate::{Answer, Evaluation, Outcome, evaluate, is_evaluated, write_evaluation};
 pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
 pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
 pub(crate) use score::{encode, write_latents};
 pub use services::{PolicyServices, SharedPolicy};
-pub use sft::sft;
+pub use sft::{sft, sft_rounds};
 
 use crate::{
     Error, Result,

@@ -20,7 +20,7 @@ pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_abi::VERSION as ABI_VERSION;
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
 pub use probe::{COMMAND as PROBE_COMMAND, options_schema, probe_main};
-pub use services::{CorpusSource, Services};
+pub use services::{CorpusSource, NoModel, Services};
 pub use why_not::why_not;
 
 use crate::{Error, Result, config::PluginChoice, share::Origin};

@@ -23,45 +23,13 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     let mut page = Page::new("LD-Align run");
     sections::header(&mut page, "LD-Align run", &run);
     sections::results(&mut page, &run);
-    details(&mut page, &run);
+    watch::section(&mut page, &run);
+    sections::samples(&mut page, &run);
+    rounds::section(&mut page, &run);
+    sections::what_was_run(&mut page, &run);
     let path = run_dir.join("report.html");
     files::write(&path, page.finish().as_bytes())?;
     Ok(path)
-}
-
-/// One way of training that is compared with others.
-pub struct Arm {
-    /// Short name for tables and legends.
-    pub name: String,
-    /// What it does, in a sentence.
-    pub note: String,
-    /// Its run directory, of which the `eval-N.json` files are read.
-    pub dir: PathBuf,
-}
-
-/// Writes a page that compares arms which started from one model on the same data; the last arm's run follows in full.
-/// Returns the page's table as plain text.
-///
-/// Fails as [`write()`] does, for any arm.
-pub fn comparison(title: &str, lead: &str, arms: &[Arm], path: &Path) -> Result<String> {
-    let runs = arms.iter().map(|arm| Run::read(&arm.dir)).collect::<Result<Vec<_>>>()?;
-    let mut page = Page::new(title);
-    page.raw(&format!("<header><h1>{}</h1></header>", html::esc(title)));
-    page.paragraph(lead);
-    sections::arms(&mut page, arms, &runs);
-    if let (Some(arm), Some(run)) = (arms.last(), runs.last()) {
-        page.heading(2, &format!("{} in detail", arm.name));
-        details(&mut page, run);
-    }
-    files::write(path, page.finish().as_bytes())?;
-    Ok(sections::arms_text(arms, &runs))
-}
-
-fn details(page: &mut Page, run: &Run) {
-    watch::section(page, run);
-    sections::samples(page, run);
-    rounds::section(page, run);
-    sections::what_was_run(page, run);
 }
 
 #[cfg(test)]

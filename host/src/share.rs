@@ -79,7 +79,7 @@ pub fn is_plain(name: &str) -> bool {
 }
 
 /// Whether no string in a document from elsewhere holds control characters, which a terminal would obey.
-pub fn is_printable(document: &serde_json::Value) -> bool {
+fn is_printable(document: &serde_json::Value) -> bool {
     use serde_json::Value;
     match document {
         Value::String(text) => !text.chars().any(char::is_control),
@@ -162,9 +162,18 @@ fn home() -> Result<(PathBuf, PathBuf)> {
     Ok((strategy.config_dir().join("ldalign"), strategy.data_dir().join("ldalign")))
 }
 
+/// Parses JSON that may come from others: what it says is printed, so it may hold no control characters.
+pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let document = serde_json::from_slice(bytes)?;
+    if !is_printable(&document) {
+        return Err(serde::de::Error::custom("it holds control characters"));
+    }
+    serde_json::from_value(document)
+}
+
 /// Reads a JSON file that may come from others: none above `limit` bytes, and no panic whatever it holds.
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64, code: &'static str) -> Result<T> {
-    serde_json::from_slice(&read_up_to(path, limit)?).map_err(|e| {
+    parse_json(&read_up_to(path, limit)?).map_err(|e| {
         Error::new(code, format!("{} cannot be understood", path.display()))
             .hint("it may have been written by a newer release, or by hand")
             .caused_by(e)

@@ -1,4 +1,6 @@
-//! Statistics of a round's distances, weights and latents.
+//! Statistics of a round's distances, weights and latents; [`bootstrap`] has the resamples behind intervals.
+
+pub mod bootstrap;
 
 /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
 pub fn effective_size(weights: &[f64]) -> f64 {

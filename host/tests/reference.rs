@@ -316,7 +316,7 @@ fn cached_decoding_equals_uncached() {
         // The prompt in two pieces, the second one longer than a token.
         policy.prefill(&mut cache, &[(1, &ids[..2])]).unwrap();
         policy.prefill(&mut cache, &[(1, &ids[2..4])]).unwrap();
-        let mut logits = policy.decode(&mut cache, &[(1, ids[4])]).unwrap();
+        let mut logits = policy.decode(&mut cache, &[(1, ids[4])], <[f32]>::to_vec).unwrap();
         for _ in 0..30 {
             let all = all_logps(&policy, &ids);
             let expected = &all[all.len() - vocab..];
@@ -324,7 +324,7 @@ fn cached_decoding_equals_uncached() {
             assert!(d < 1e-5, "{name} at {}: {d:e}", ids.len());
             assert_eq!(argmax(&logits), argmax(expected), "{name} at {}", ids.len());
             ids.push(argmax(expected));
-            logits = policy.decode(&mut cache, &[(1, argmax(expected))]).unwrap();
+            logits = policy.decode(&mut cache, &[(1, argmax(expected))], <[f32]>::to_vec).unwrap();
         }
         assert_eq!((cache.len(0), cache.len(1)), (0, 35));
     }
@@ -344,7 +344,7 @@ fn trace(policy: &Policy, ids: &[u32], slot: usize, slots: usize, place: usize) 
         let mut tokens: Vec<_> = others.collect();
         let place = place.min(tokens.len());
         tokens.insert(place, (slot, *id));
-        let logits = policy.decode(&mut cache, &tokens).unwrap();
+        let logits = policy.decode(&mut cache, &tokens, <[f32]>::to_vec).unwrap();
         out.push(logits[place * vocab..(place + 1) * vocab].to_vec());
     }
     out
@@ -372,29 +372,29 @@ fn a_cleared_slot_starts_anew() {
     let mut cache = policy.cache(2, 8).unwrap();
     let start = |cache: &mut _| {
         policy.prefill(cache, &[(0, &[5, 6])]).unwrap();
-        policy.decode(cache, &[(0, 7)]).unwrap()
+        policy.decode(cache, &[(0, 7)], <[f32]>::to_vec).unwrap()
     };
     let first = start(&mut cache);
-    policy.decode(&mut cache, &[(0, 3), (1, 4)]).unwrap();
+    policy.decode(&mut cache, &[(0, 3), (1, 4)], <[f32]>::to_vec).unwrap();
     // Another slot goes on from what the first one holds.
     cache.clear(1);
     cache.share(0, 1, 2).unwrap();
-    assert_eq!(policy.decode(&mut cache, &[(1, 7)]).unwrap(), first);
+    assert_eq!(policy.decode(&mut cache, &[(1, 7)], <[f32]>::to_vec).unwrap(), first);
     cache.clear(0);
     assert_eq!((cache.len(0), cache.len(1)), (0, 3));
     assert_eq!(start(&mut cache), first);
     // More room changes nothing of what the slots hold.
-    let next = policy.decode(&mut cache, &[(1, 4), (0, 4)]).unwrap();
+    let next = policy.decode(&mut cache, &[(1, 4), (0, 4)], <[f32]>::to_vec).unwrap();
     let mut grown = policy.cache(2, 3).unwrap();
     start(&mut grown);
     grown.share(0, 1, 3).unwrap();
     grown.grow(8).unwrap();
     assert_eq!(grown.capacity(), 8);
-    assert_eq!(policy.decode(&mut grown, &[(1, 4), (0, 4)]).unwrap(), next);
+    assert_eq!(policy.decode(&mut grown, &[(1, 4), (0, 4)], <[f32]>::to_vec).unwrap(), next);
     let fails = |r: ldalign::Result<()>| assert_eq!(r.unwrap_err().code(), "model/cache");
     fails(policy.prefill(&mut cache, &[(0, &[1; 6])]));
     fails(policy.prefill(&mut cache, &[(2, &[1])]));
-    fails(policy.decode(&mut cache, &[(0, 1), (0, 2)]).map(|_| ()));
+    fails(policy.decode(&mut cache, &[(0, 1), (0, 2)], <[f32]>::to_vec).map(|_| ()));
     fails(cache.share(1, 0, 1));
     assert_eq!(policy.prefill(&mut cache, &[(0, &[37])]).unwrap_err().code(), "model/token");
 }

@@ -1,13 +1,10 @@
 //! The plugins and the hosts of past boundaries, as they are, and those of 1.0 changed.
 
 use crate::{
-    outside::{self, files, write_if_changed},
+    outside::{self, apply, files, write_if_changed},
     workspace_root,
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 /// Where those of a boundary (`1.0`) lie.
 pub fn dir(version: &str) -> PathBuf {
@@ -28,11 +25,7 @@ pub fn changed(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf {
     for path in files(&from) {
         let relative = path.strip_prefix(&from).expect("the copy is of this folder");
         let mut text = fs::read_to_string(&path).expect("sources are text");
-        for (_, old, new) in edits.iter().filter(|(file, ..)| relative == Path::new(file)) {
-            assert_eq!(text.matches(old).count(), 1, "{old:?} in {}", path.display());
-            text = text.replace(old, new);
-            edits_made += 1;
-        }
+        edits_made += apply(&edits, relative, &mut text);
         write_if_changed(&to.join(relative), &text);
     }
     assert_eq!(edits_made, edits.len(), "an edit names a file that is not there");

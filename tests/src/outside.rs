@@ -75,16 +75,22 @@ pub fn zoo_with_changed_sdk(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf
                 // Libraries of one name in one target directory would replace each other.
                 text = text.replace("name = \"zoo\"", &format!("name = \"zoo-{name}\""));
             }
-            for (_, old, new) in edits.iter().filter(|(file, ..)| relative == Path::new(file)) {
-                assert_eq!(text.matches(old).count(), 1, "{old:?} in {}", path.display());
-                text = text.replace(old, new);
-                edits_made += 1;
-            }
+            edits_made += apply(edits, relative, &mut text);
             write_if_changed(&to.join(relative), &text);
         }
     }
     assert_eq!(edits_made, edits.len(), "an edit names a file that is not there");
     build(&to.join("tests/zoo"), "dev")
+}
+
+/// Makes the edits of one file of a copy, each of which replaces a text that must be in it once; how many there were.
+pub(crate) fn apply(edits: &[(&str, &str, &str)], file: &Path, text: &mut String) -> usize {
+    let here: Vec<_> = edits.iter().filter(|(of, ..)| file == Path::new(of)).collect();
+    for (_, old, new) in &here {
+        assert_eq!(text.matches(old).count(), 1, "{old:?} in {}", file.display());
+        *text = text.replace(old, new);
+    }
+    here.len()
 }
 
 /// A fresh time stamp would make cargo build it all again.

@@ -117,11 +117,11 @@ fn decode(bench: &Bench<'_>, policy: &Policy, prompts: &[&[u32]], steps: usize, 
     policy.prefill(&mut cache, &pieces)?;
     let tokens: Vec<(usize, u32)> = prompts.iter().map(|p| p[0]).enumerate().collect();
     // The first step also makes what later ones find, as weights rounded to bf16.
-    policy.decode(&mut cache, &tokens)?;
+    policy.decode(&mut cache, &tokens, |_| ())?;
     let start = Instant::now();
     for _ in 1..steps {
         interrupt::check()?;
-        policy.decode(&mut cache, &tokens)?;
+        policy.decode(&mut cache, &tokens, |_| ())?;
     }
     let seconds = start.elapsed().as_secs_f64() / (steps - 1).max(1) as f64;
     let bytes = if bench.options.bf16 { 2.0 } else { 4.0 };

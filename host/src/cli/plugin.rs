@@ -17,7 +17,7 @@ mod verify;
 mod why_not;
 
 use clap::Subcommand;
-use ldalign::{Result, plugin::Kind};
+use ldalign::Result;
 use serde_json::{Map, Value};
 
 /// Verbs of `plugin`.
@@ -79,12 +79,6 @@ impl Plugin {
             Plugin::Publish(args) => args.run(),
         }
     }
-}
-
-/// A kind by name.
-fn kind(name: &str) -> std::result::Result<Kind, String> {
-    let kinds = [Kind::Encoder, Kind::Distance, Kind::Schedule];
-    kinds.into_iter().find(|k| k.name() == name).ok_or_else(|| "expected encoder, distance or schedule".into())
 }
 
 /// A plugin's options as a JSON object.

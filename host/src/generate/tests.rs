@@ -126,7 +126,7 @@ fn cached_equals_uncached_greedy() {
             if !prefix.is_empty() {
                 policy.prefill(&mut fresh, &[(0, prefix)]).unwrap();
             }
-            let logits = policy.decode(&mut fresh, &[(0, *last)]).unwrap();
+            let logits = policy.decode(&mut fresh, &[(0, *last)], <[f32]>::to_vec).unwrap();
             let best = (0..VOCAB).reduce(|a, b| if logits[b] > logits[a] { b } else { a }).unwrap();
             assert_eq!(token, best as u32, "after {} tokens", ids.len());
             ids.push(token);

@@ -109,12 +109,15 @@ impl Policy {
         Ok(())
     }
 
-    /// Feeds one token to each given slot and returns their next logits, `vocab` numbers each in the same order.
-    /// A slot's logits do not depend, to the bit, on the other slots.
-    pub fn decode(&self, cache: &mut KvCache, tokens: &[(usize, u32)]) -> Result<Vec<f32>> {
+    /// Feeds one token to each given slot and calls `f` with their next logits, `vocab` numbers each in the same order: a large
+    /// vocabulary's are not worth a copy. A slot's logits do not depend, to the bit, on the other slots.
+    pub fn decode<R>(&self, cache: &mut KvCache, tokens: &[(usize, u32)], f: impl FnOnce(&[f32]) -> R) -> Result<R> {
         let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
         cache.check(&pieces)?;
-        self.logits(&self.extend(cache, &pieces)?)
+        let x = self.extend(cache, &pieces)?;
+        let model = self.model();
+        let rows = Rows::new(&model.norm.forward(&x)?, model.precision())?;
+        Ok(ops::read(&model.head.forward(&rows, None)?, f)?)
     }
 
     /// Runs tokens at the end of their slots' sequences: [tokens, hidden] before the last norm.
@@ -145,11 +148,5 @@ impl Policy {
             cache.lens[*slot] += piece.len();
         }
         Ok(x)
-    }
-
-    fn logits(&self, x: &Tensor) -> Result<Vec<f32>> {
-        let model = self.model();
-        let rows = Rows::new(&model.norm.forward(x)?, model.precision())?;
-        Ok(model.head.forward(&rows, None)?.flatten_all()?.to_vec1()?)
     }
 }

@@ -39,7 +39,7 @@ fn results(model: &str, precision: Precision) -> Vec<(String, Vec<f32>)> {
     cache.share(2, 1, 4).unwrap();
     for step in 0..4 {
         let tokens: Vec<(usize, u32)> = [1, 2, 0].into_iter().map(|slot| (slot, 3 * step + slot as u32)).collect();
-        out.push((format!("logits {step}"), policy.decode(&mut cache, &tokens).unwrap()));
+        out.push((format!("logits {step}"), policy.decode(&mut cache, &tokens, <[f32]>::to_vec).unwrap()));
     }
     out
 }

@@ -89,6 +89,14 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// Calls `f` with the numbers of a tensor, which are copied only where they lie on a device.
+pub fn read<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    if !has_kernels(tensor) {
+        return Ok(f(&tensor.flatten_all()?.to_vec1()?));
+    }
+    with([&tensor.contiguous()?], |[numbers]| Ok(f(numbers)))
+}
+
 /// Changes the numbers of a contiguous f32 CPU tensor in place, under every name it has.
 pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
     check_kernels(tensor)?;

@@ -8,7 +8,7 @@ use crate::{
     share::{
         Origin, State,
         lock::Lock,
-        store::{Entry, Store},
+        store::{Checked, Entry, Store},
         target,
         trust::Trust,
     },
@@ -99,7 +99,7 @@ impl Finder {
         }
         let lock = self.lock.as_deref().map(Lock::read).transpose()?;
         if let Some(entry) = lock.as_ref().map(|lock| locked(lock, plugin)).transpose()?.flatten() {
-            return self.installed(kind, &entry);
+            return self.installed(kind, &entry, entry.check(&Trust::load()?));
         }
         let stem = plugin.replace('-', "_");
         let names = [format!("libldalign_{kind}_{stem}.so"), format!("lib{stem}.so")];
@@ -111,13 +111,16 @@ impl Finder {
             }
         }
         let stored = Store::open().map(|store| store.entries()).unwrap_or_default();
-        let here: Vec<&Entry> = stored.iter().filter(|e| e.id().name == plugin && e.id().target == target()).collect();
-        if !here.is_empty() {
+        let mut here = stored.iter().filter(|e| e.id().name == plugin && e.id().target == target()).peekable();
+        if here.peek().is_some() {
             let trust = Trust::load()?;
-            let signed = |e: &Entry| e.check(&trust).origin.state == State::Signed;
             // An unsigned package must not hide a signed one by its version.
-            let best = here.into_iter().max_by_key(|e| (signed(e), e.id().version.clone(), e.sha256.clone()));
-            return self.installed(kind, best.expect("there is one"));
+            let rank = |(e, checked): &(&Entry, Checked)| {
+                (checked.origin.state == State::Signed, e.id().version.clone(), e.sha256.clone())
+            };
+            let best = here.map(|e| (e, e.check(&trust))).max_by_key(rank);
+            let (entry, checked) = best.expect("there is one");
+            return self.installed(kind, entry, checked);
         }
         let searched: Vec<String> = directories.iter().map(|d| d.display().to_string()).collect();
         let mut known = known(kind, &directories);
@@ -140,9 +143,8 @@ impl Finder {
         Err(Error::new("plugin/find", message).hint(hint))
     }
 
-    /// The library of an installed plugin, if it is one that a run may use.
-    fn installed(&self, kind: Kind, entry: &Entry) -> Result<Found> {
-        let checked = entry.check(&Trust::load()?);
+    /// The library of an installed plugin, if it was found to be one that a run may use.
+    fn installed(&self, kind: Kind, entry: &Entry, checked: Checked) -> Result<Found> {
         let (name, state, why) = (&entry.id().name, checked.origin.state, checked.why.unwrap_or_default());
         let found = |sha256| {
             let file =

@@ -4,7 +4,7 @@
 //! seen in the bytes is seen here.
 
 use super::Kind;
-use crate::{Error, Result, config::PluginChoice, files, share::is_printable};
+use crate::{Error, Result, config::PluginChoice, files, share::parse_json};
 use ldalign_abi::{METADATA_SCHEMA, METADATA_SECTION, VERSION, abi_stable::library::ROOT_MODULE_LOADER_NAME};
 use object::{
     Endianness, Object, ObjectSymbol,
@@ -195,12 +195,7 @@ fn entry(file: &Elf<'_>) -> Result<String> {
 }
 
 fn metadata(file: &Elf<'_>) -> Result<Metadata> {
-    let unreadable = |e| refuse("its metadata cannot be read").caused_by(e);
-    let document = serde_json::from_slice(section_of(file)?).map_err(unreadable)?;
-    if !is_printable(&document) {
-        return Err(refuse("its metadata hold control characters"));
-    }
-    serde_json::from_value(document).map_err(unreadable)
+    parse_json(section_of(file)?).map_err(|e| refuse("its metadata cannot be read").caused_by(e))
 }
 
 /// The metadata section of a library that [`inspect`] has taken.

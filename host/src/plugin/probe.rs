@@ -2,13 +2,12 @@
 //!
 //! The child loads the library, validates the options, and builds and drops an instance with a host that has no model, telling each step.
 
-use super::{Finder, Kind, Plugin, PluginRecord, Services, call::Call, conformance, load};
+use super::{Finder, Kind, NoModel, Plugin, PluginRecord, call::Call, conformance, load};
 use crate::{Error, Result};
 use ldalign_conformance::{
     Job,
     child::{self, Voice},
 };
-use ldalign_sdk::Sample;
 use serde::{Deserialize, Serialize};
 use std::{
     ffi::OsString,
@@ -154,23 +153,5 @@ fn built<I: 'static>(instance: Result<I>, close: fn(I) -> Result<()>) -> Result<
         Ok(instance) => Ok(Box::new(move || close(instance))),
         Err(e) if e.code() == "plugin/unsupported" => Ok(Box::new(|| Ok(()))),
         Err(e) => Err(e),
-    }
-}
-
-/// The host a plugin meets in the probe.
-struct NoModel;
-
-impl Services for NoModel {
-    fn model(&self) -> Option<super::ModelFacts> {
-        None
-    }
-    fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: super::Pooling, _: &mut [f32]) -> Result<()> {
-        Err(Error::new("plugin/no-model", "no model is loaded yet"))
-    }
-    fn seed(&self) -> u64 {
-        0
-    }
-    fn threads(&self) -> usize {
-        1
     }
 }

@@ -35,7 +35,25 @@ pub trait Services: Send + Sync {
 
 /// What every service says that needs a model where there is none.
 fn no_model() -> Error {
-    Error::new("plugin/no-model", "no model is loaded")
+    Error::new("plugin/no-model", "no model is loaded yet")
+}
+
+/// A host without a model: what a plugin meets in the probe, and all that measuring its speed takes.
+pub struct NoModel;
+
+impl Services for NoModel {
+    fn model(&self) -> Option<ModelFacts> {
+        None
+    }
+    fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: Pooling, _: &mut [f32]) -> Result<()> {
+        Err(no_model())
+    }
+    fn seed(&self) -> u64 {
+        0
+    }
+    fn threads(&self) -> usize {
+        1
+    }
 }
 
 /// The samples an encoder is fitted on: 2i is the golden, 2i+1 the generated response of row i.

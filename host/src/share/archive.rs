@@ -3,7 +3,7 @@
 //! The same inputs make the same bytes. A package is read into memory under limits, from nothing but plain files of known names, and
 //! whoever holds a [`Package`] holds what its manifest says, to the byte.
 
-use super::{PackageId, is_printable};
+use super::{PackageId, parse_json};
 use crate::{
     Error, Result, files,
     plugin::{self, Metadata},
@@ -100,12 +100,8 @@ impl Package {
             refuse("refused").hint("get the package again; if that does not help, tell who made it").caused_by(e)
         })?;
         let manifest = contents.remove(MANIFEST).ok_or_else(|| refuse(format!("it has no {MANIFEST}")))?;
-        let unclear = |e| refuse(format!("its {MANIFEST} cannot be understood")).caused_by(e);
-        let document = serde_json::from_slice(&manifest).map_err(unclear)?;
-        if !is_printable(&document) {
-            return Err(refuse(format!("its {MANIFEST} holds control characters")));
-        }
-        let manifest: Manifest = serde_json::from_value(document).map_err(unclear)?;
+        let manifest: Manifest =
+            parse_json(&manifest).map_err(|e| refuse(format!("its {MANIFEST} cannot be understood")).caused_by(e))?;
         if manifest.schema != 1 {
             return Err(refuse(format!("its layout has version {}, this program knows 1", manifest.schema))
                 .hint("use a newer release"));

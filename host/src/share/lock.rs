@@ -3,7 +3,7 @@
 //! Where an earlier version of a file is put back, every check in it passes; so each user's data also remembers the highest version each
 //! lock file has had here (`locks.json`).
 
-use super::{home, is_plain, is_printable, keys::PublicKey};
+use super::{home, is_plain, keys::PublicKey};
 use crate::{Error, Result, files};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
@@ -56,13 +56,8 @@ impl Lock {
         if !path.exists() {
             return Ok(Self { path: path.to_owned(), plugins: BTreeMap::new() });
         }
-        let document: serde_json::Value = super::read_json(path, LIMIT, "share/lock")?;
+        let File { schema, plugins } = super::read_json(path, LIMIT, "share/lock")?;
         let damaged = |what: String| Error::new("share/lock", format!("{}: {what}", path.display()));
-        if !is_printable(&document) {
-            return Err(damaged("it holds control characters".into()).hint("restore the file"));
-        }
-        let File { schema, plugins } = serde_json::from_value(document)
-            .map_err(|e| damaged("it cannot be understood".into()).hint("restore the file").caused_by(e))?;
         if schema != 1 {
             return Err(damaged(format!("layout {schema}, this program knows 1")).hint("use a newer release"));
         }

@@ -156,11 +156,8 @@ impl Registry {
         if !path.exists() {
             return Ok(Index { name: name.to_owned(), releases: Vec::new() });
         }
-        let document: serde_json::Value = super::read_json(&path, LIMIT, "share/registry")?;
-        let printable = super::is_printable(&document);
-        let index: Index = serde_json::from_value(document)
-            .map_err(|e| error(format!("{} cannot be understood", path.display())).caused_by(e))?;
-        if !printable || index.name != name || !index.releases.iter().all(|r| r.id(name).is_plain()) {
+        let index: Index = super::read_json(&path, LIMIT, "share/registry")?;
+        if index.name != name || !index.releases.iter().all(|r| r.id(name).is_plain()) {
             return Err(error(format!("{} is damaged", path.display())).hint("tell the registry's owners"));
         }
         Ok(index)

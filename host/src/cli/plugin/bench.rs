@@ -4,9 +4,9 @@ use crate::cli::{print, print_json};
 use ldalign::{
     Error, Result,
     config::PluginChoice,
-    plugin::{Distance, Finder, Kind, ModelFacts, Plugin, Pooling, Schedule, Services},
+    plugin::{Distance, Finder, Kind, NoModel, Plugin, Schedule},
 };
-use ldalign_sdk::{LatentShape, Sample, StepContext};
+use ldalign_sdk::{LatentShape, StepContext};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{
@@ -21,7 +21,7 @@ pub struct Bench {
     /// The plugin library (.so)
     library: PathBuf,
     /// Kind of the plugin: distance or schedule
-    #[arg(long, value_parser = super::kind, default_value = "distance")]
+    #[arg(long, value_enum, default_value = "distance")]
     kind: Kind,
     /// Its id, where the library provides several of the kind
     #[arg(long)]
@@ -163,23 +163,5 @@ impl Instance {
             let running: Vec<_> = parts.map(|part| scope.spawn(move || one(part))).collect();
             running.into_iter().try_for_each(|thread| thread.join().expect("calls of plugins are guarded"))
         })
-    }
-}
-
-/// A host without a model: none is needed to measure.
-struct NoModel;
-
-impl Services for NoModel {
-    fn model(&self) -> Option<ModelFacts> {
-        None
-    }
-    fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: Pooling, _: &mut [f32]) -> Result<()> {
-        Err(Error::new("plugin/no-model", "no model is loaded"))
-    }
-    fn seed(&self) -> u64 {
-        0
-    }
-    fn threads(&self) -> usize {
-        1
     }
 }

@@ -17,7 +17,7 @@ pub struct Check {
     /// The plugin library (.so)
     library: PathBuf,
     /// Only plugins of this kind: encoder, distance or schedule
-    #[arg(long, value_parser = super::kind)]
+    #[arg(long, value_enum)]
     kind: Option<Kind>,
     /// Only plugins of this id
     #[arg(long)]

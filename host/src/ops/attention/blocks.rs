@@ -66,6 +66,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// The rows of k and v, and the place of each run of them among the positions seen.
+    pub fn runs(&self) -> impl Iterator<Item = (Range<usize>, usize)> {
+        let second = self.keys[0].len();
+        self.keys.clone().into_iter().zip([0, second]).filter(|(rows, _)| !rows.is_empty())
+    }
+
     /// Writes `value` where a query (a column of `p` [seen, width]) does not see a key (a row).
     pub fn fill_unseen(&self, p: &mut [f32], width: usize, s: &Sizes, value: f32) {
         let queries = self.rows.len();

@@ -28,19 +28,12 @@ pub fn attend(
     let (level, seen) = (Level::best(), block.seen.len());
     // SAFETY: the scores of all keys of all heads are written before they are read.
     let mut p = unsafe { uninit(kv_heads.len() * s.group * seen) };
-    let parts = || {
-        let mut first = 0;
-        block.keys.iter().filter(|rows| !rows.is_empty()).map(move |rows| {
-            first += rows.len();
-            (rows.clone(), first - rows.len())
-        })
-    };
-    for (rows, first) in parts() {
+    for (rows, first) in block.runs() {
         level.run(Scores { q, k, rows, s, kv_heads: kv_heads.clone(), p: &mut p, seen, first });
     }
     let sums = p.chunks_exact_mut(seen).map(|p| simd::softmax(level, p, scale)).collect();
     out.fill(0.0);
-    for (rows, first) in parts() {
+    for (rows, first) in block.runs() {
         level.run(Mix { p: &p, seen, first, v, rows, s, kv_heads: kv_heads.clone(), out });
     }
     sums

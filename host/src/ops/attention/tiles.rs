@@ -158,11 +158,10 @@ impl Block {
         Panel::of_rows(level, &x[self.rows.start * s.width + head * s.dim..], s.width, self.rows.len(), s.dim)
     }
 
-    /// The head's part of each key that the block sees in `x`, keys or values: the rows of a part have `dim` numbers.
-    fn keys<'a>(&self, x: &'a [f32], head: usize, s: &Sizes) -> impl Iterator<Item = (&'a [f32], Range<usize>)> {
+    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and first place.
+    fn keys<'a>(&self, x: &'a [f32], head: usize, s: &Sizes) -> impl Iterator<Item = (&'a [f32], usize, usize)> {
         let (offset, width) = (head / s.group * s.dim, s.kv_width);
-        let keys = self.keys.clone().into_iter().filter(|keys| !keys.is_empty());
-        keys.map(move |keys| (&x[keys.start * width + offset..], keys))
+        self.runs().map(move |(rows, first)| (&x[rows.start * width + offset..], rows.len(), first))
     }
 
     /// Scores [seen, queries] of lanes with the head's keys in `x`.
@@ -171,11 +170,9 @@ impl Block {
         let mut p = unsafe { Panel::uninit(level, self.seen.len(), self.rows.len()) };
         let width = p.width(level);
         let out = Output { to: Shared::new(p.numbers_mut()), width, lanes_are_rows: false };
-        let mut row = 0;
-        for (x, keys) in self.keys(x, head, s) {
+        for (x, rows, row) in self.keys(x, head, s) {
             let parts = &[Part { x, stride: s.kv_width, step: 1, steps: s.dim }];
-            level.run(Product { panel: lanes, parts, rows: keys.len(), out, row, lanes: 0..width, add: false });
-            row += keys.len();
+            level.run(Product { panel: lanes, parts, rows, out, row, lanes: 0..width, add: false });
         }
         p
     }
@@ -185,7 +182,7 @@ impl Block {
     /// # Safety
     /// No other part of `out` that overlaps these rows of this head is alive.
     pub unsafe fn mix(&self, level: Level, p: &Panel, x: &[f32], head: usize, s: &Sizes, out: Shared) {
-        let part = |(x, keys): (_, Range<usize>)| Part { x, stride: 1, step: s.kv_width, steps: keys.len() };
+        let part = |(x, steps, _)| Part { x, stride: 1, step: s.kv_width, steps };
         let parts: Vec<Part> = self.keys(x, head, s).map(part).collect();
         let out = Output { to: out, width: s.width, lanes_are_rows: true };
         let (row, lanes) = (head * s.dim, self.rows.clone());
@@ -204,12 +201,10 @@ impl Block {
             let lanes = s.dim * piece / pieces..s.dim * (piece + 1) / pieces;
             let x = &x[self.rows.start * s.width + head * s.dim + lanes.start..];
             let panel = &Panel::of_columns(level, x, s.width, lanes.len(), rows);
-            let mut first = 0;
-            for keys in self.keys.iter().filter(|keys| !keys.is_empty()) {
+            for (keys, first) in self.runs() {
                 let parts = &[Part { x: &p.numbers()[first * width..], stride: width, step: 1, steps: rows }];
                 let (rows, row) = (keys.len(), keys.start);
                 level.run(Product { panel, parts, rows, out, row, lanes: lanes.clone(), add: true });
-                first += keys.len();
             }
         }
     }
