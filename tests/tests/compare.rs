@@ -139,6 +139,22 @@ fn killed_and_started_again_it_ends_in_the_same_bits() {
 }
 
 #[test]
+fn sft_goes_on_with_its_adapter_from_round_to_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let sets = ["seeds=[1]", "set.train.lora={r: 4}", "set.train.learning_rate=2e-3"];
+    parsed(&compare(&config(dir.path(), "  sft: { method: sft }\n"), &sets).output().unwrap());
+    let run = dir.path().join("out/sft/seed-1");
+    let nll = [0, 1, 2].map(|round| {
+        let eval: Value = serde_json::from_slice(&fs::read(run.join(format!("eval-{round}.json"))).unwrap()).unwrap();
+        eval["nll"].as_f64().unwrap()
+    });
+    let gains = [nll[0] - nll[1], nll[1] - nll[2]];
+    // A second round that began anew would end about where the first has.
+    assert!(gains[0] > 0.0 && gains[1] > 0.3 * gains[0], "{nll:?}");
+    assert!(run.join("round-2/model/adapter_config.json").exists());
+}
+
+#[test]
 fn a_run_that_fails_is_named_and_the_others_are_made() {
     let dir = tempfile::tempdir().unwrap();
     let arms = "  spin: { set: { schedule: uniform } }\n  deep: { set: { encoder: { plugin: policy-states, options: { layer: 99 } } } }\n";
