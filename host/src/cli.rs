@@ -58,7 +58,7 @@ enum Command {
     Score(ConfigArgs),
     /// Like run, up to the end of the first round that is not trained yet
     Train(ConfigArgs),
-    /// Measures a model on the config's held-out rows
+    /// Measures a model: on the config's held-out rows, by multiple choice, on MT-Bench
     Eval(eval::Eval),
     /// Measures on annotated rows whether nearer to the golden response means better
     Validate(validate::Validate),

@@ -17,7 +17,10 @@ pub(crate) use source::Source;
 use crate::ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// Everything `ldalign run` needs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -185,6 +188,21 @@ pub struct DataConfig {
     /// Tokens kept of a prompt, its end; 0 for no limit of its own.
     #[serde(default)]
     pub max_prompt_length: usize,
+}
+
+impl DataConfig {
+    /// All rows of a file, with every default.
+    pub fn of(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            fields: BTreeMap::new(),
+            turns: Turns::default(),
+            max_rows: 0,
+            system: None,
+            max_length: max_length(),
+            max_prompt_length: 0,
+        }
+    }
 }
 
 fn max_length() -> usize {

@@ -10,6 +10,7 @@ pub mod tokens;
 
 pub use budget::{Budget, BudgetReport};
 pub use shape::FIELDS;
+pub(crate) use shape::keys;
 
 use crate::{
     Error, Result,

@@ -17,6 +17,7 @@
 use crate::{
     Result,
     config::{GenerateConfig, TrainConfig},
+    machine::size,
     model::{ModelConfig, activation_budget, lora_targets},
     ops::{Precision, Wanted, logit_rows},
 };
@@ -127,11 +128,6 @@ impl Estimate {
 
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = |bytes: u64| match bytes {
-            0..0x10_0000 => format!("{:.0} KiB", bytes as f64 / f64::from(1 << 10)),
-            0x10_0000..0x4000_0000 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
-            _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-        };
         write!(
             f,
             "about {}: weights {}, then the larger of training (gradients {}, optimizer {}, activations {}) and generation ({})",

@@ -9,6 +9,7 @@ pub mod data;
 pub mod diagnose;
 pub mod error;
 pub mod estimate;
+pub mod eval;
 pub mod files;
 pub mod generate;
 pub mod hub;

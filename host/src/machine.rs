@@ -42,6 +42,15 @@ pub fn peak() -> Option<u64> {
     Some(kib("/proc/self/status", "VmHWM")? << 10)
 }
 
+/// Bytes as a person says them.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..0x10_0000 => format!("{:.0} KiB", bytes as f64 / f64::from(1 << 10)),
+        0x10_0000..0x4000_0000 => format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20)),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
 /// Makes [`peak`] start again at what is held now; false where the system does not allow it.
 pub fn reset_peak() -> bool {
     // proc(5): 5 resets the peak resident set size to the current one.

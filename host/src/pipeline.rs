@@ -8,10 +8,12 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
+mod prefix;
 mod rundir;
 mod score;
 mod services;
 mod sft;
+mod timing;
 mod train;
 mod weights;
 
@@ -24,6 +26,7 @@ pub use score::ScoreLine;
 pub(crate) use score::{encode, write_latents};
 pub use services::{PolicyServices, SharedPolicy};
 pub use sft::{sft, sft_rounds};
+pub use timing::TimingLine;
 
 use crate::{
     Error, Result,
@@ -42,6 +45,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, RwLock},
 };
+use timing::Stopwatch;
 
 /// The stages of a round, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,21 +105,27 @@ pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
     }
     run.evaluate(0)?;
     for round in 1..=run.config.rounds {
+        let mut worked = false;
         for stage in Stage::ALL {
             if run.dir.is_done(round, stage)? {
                 continue;
             }
             interrupt::check()?;
+            let watch = Stopwatch::start(&run.dir, round, stage)?;
             let outputs = run.stage(round, stage).map_err(|e| e.at(format!("round {round}, {stage}")))?;
+            watch.stop()?;
             run.dir.set_done(round, stage, &outputs)?;
+            worked = true;
             if until == Some(stage) {
                 return Ok(run.dir.path().to_owned());
             }
         }
         run.evaluate(round)?;
+        if worked || round == run.config.rounds {
+            let report = report::write(run.dir.path())?;
+            tracing::info!("report: {}", report.display());
+        }
     }
-    let report = report::write(run.dir.path())?;
-    tracing::info!("report: {}", report.display());
     Ok(run.dir.path().to_owned())
 }
 

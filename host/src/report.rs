@@ -1,12 +1,19 @@
 //! The report of a run: one HTML file with inline SVG, for a person to look at. No script, nothing fetched.
 //!
-//! [`run`] reads the directory, [`watch`] judges, [`sections`] and [`rounds`] say it, [`html`] and [`plot`] draw it.
+//! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`latents`], [`timing`] and [`validation`] say it, [`html`] and
+//! [`plot`] draw it.
 
 pub(crate) mod html;
+mod latents;
 pub(crate) mod plot;
 mod rounds;
 mod run;
+mod scores;
 mod sections;
+mod tensorboard;
+mod tfevents;
+mod timing;
+mod validation;
 mod watch;
 
 use crate::{Result, files};
@@ -14,7 +21,7 @@ use html::Page;
 use run::Run;
 use std::path::{Path, PathBuf};
 
-/// Reads a run directory, finished or not, and writes `report.html` into it; returns that path.
+/// Reads a run directory, finished or not, and writes `report.html` and TensorBoard's files into it; returns the page's path.
 ///
 /// The same run gives the same bytes. Fails where `run_dir` is no directory or a file in it cannot be read from disk;
 /// missing parts and unreadable lines are said in the report instead.
@@ -26,9 +33,14 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     watch::section(&mut page, &run);
     sections::samples(&mut page, &run);
     rounds::section(&mut page, &run);
+    if let Some((found, html)) = &run.validation {
+        validation::section(&mut page, found, html.strip_prefix(run_dir).unwrap_or(html));
+    }
+    timing::section(&mut page, &run);
     sections::what_was_run(&mut page, &run);
     let path = run_dir.join("report.html");
     files::write(&path, page.finish().as_bytes())?;
+    tensorboard::write(run_dir, &run)?;
     Ok(path)
 }
 

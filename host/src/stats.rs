@@ -2,6 +2,12 @@
 
 pub mod bootstrap;
 
+mod plane;
+mod share;
+
+pub use plane::{Plane, principal_plane};
+pub use share::Share;
+
 /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
 pub fn effective_size(weights: &[f64]) -> f64 {
     let sum: f64 = weights.iter().sum();

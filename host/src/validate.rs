@@ -8,7 +8,7 @@ mod page;
 mod rows;
 mod samples;
 mod statistics;
-mod table;
+pub(crate) mod table;
 
 pub use rows::FIELDS;
 pub use statistics::{Figure, Measures};
@@ -26,7 +26,7 @@ use crate::{
 use latents::{Encodings, Latents};
 use rows::Annotated;
 use samples::Samples;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// What `validate.json` says.
@@ -63,7 +63,7 @@ pub struct Validation {
 }
 
 /// A way of measuring distance and what it is worth.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// The encoder with its options; None for a baseline.
     pub encoder: Option<String>,

@@ -59,6 +59,9 @@ pub fn bytes(run: &Path) -> BTreeMap<PathBuf, String> {
     fn walk(dir: &Path, root: &Path, out: &mut BTreeMap<PathBuf, String>) {
         for entry in fs::read_dir(dir).expect("a run directory can be listed") {
             let path = entry.expect("an entry can be read").path();
+            if path.ends_with("tensorboard") {
+                continue;
+            }
             if path.is_dir() {
                 walk(&path, root, out);
             } else if !path.ends_with("timing.jsonl") && !path.ends_with(".lock") {

@@ -68,6 +68,7 @@ fn facts(plugin_path: &[PathBuf]) -> Facts {
     let features = [
         ("parquet", cfg!(feature = "parquet")),
         ("hub", cfg!(feature = "hub")),
+        ("judge", cfg!(feature = "judge")),
         ("cuda", cfg!(feature = "cuda")),
         ("flash-attn", cfg!(feature = "flash-attn")),
     ];

@@ -289,7 +289,8 @@ impl Format {
     }
 }
 
-fn keys(row: &Json) -> String {
+/// What a row has, for messages.
+pub fn keys(row: &Json) -> String {
     format!("the row has {}", row.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
 }
 

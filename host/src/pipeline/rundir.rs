@@ -14,8 +14,9 @@
 //!     reference.json            reference log-probabilities
 //!     train/                    metrics.jsonl, checkpoint-N/
 //!     model/                    the model, or its adapter, after the round
+//!     timing.jsonl              how long each stage took, and its memory
 //!     done/STAGE.json           written last: hashes of what the stage made
-//!   report.html
+//!   report.html, tensorboard/   what a person looks at, written after every round
 //! ```
 
 use super::Stage;

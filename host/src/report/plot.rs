@@ -3,10 +3,12 @@
 //! Values that are not finite are left out (a line is broken there) and their number is said under the chart's title.
 
 mod intervals;
+mod marks;
 mod scale;
 
 use super::html::esc;
 pub use intervals::{Interval, intervals};
+use marks::{Mark, draw};
 pub use scale::number;
 use scale::{Scale, nice_step};
 use std::fmt::Write;
@@ -22,28 +24,6 @@ const TOP: f64 = 22.0;
 const LEGEND: f64 = 18.0;
 /// Estimated width of a character of the chart's 11-unit font.
 const CHAR: f64 = 6.1;
-/// A line is drawn with at most this many points, a cloud with at most that many.
-const MAX_LINE: usize = 400;
-const MAX_CLOUD: usize = 2000;
-
-/// How a series is drawn.
-enum Mark {
-    Line(Vec<(f64, f64)>),
-    /// A line with a dot at each value, for few values.
-    Dots(Vec<(f64, f64)>),
-    Cloud(Vec<(f64, f64)>),
-    /// From x0 to x1, of height y.
-    Bars(Vec<(f64, f64, f64)>),
-}
-
-impl Mark {
-    fn points(&self) -> Vec<(f64, f64)> {
-        match self {
-            Mark::Line(p) | Mark::Dots(p) | Mark::Cloud(p) => p.clone(),
-            Mark::Bars(b) => b.iter().flat_map(|&(x0, x1, y)| [(x0, 0.0), (x1, y)]).collect(),
-        }
-    }
-}
 
 /// A chart in the making.
 pub struct Plot {
@@ -55,6 +35,8 @@ pub struct Plot {
     whole_x: bool,
     /// The y axis is drawn over at least this range.
     y_range: Option<(f64, f64)>,
+    /// A unit is as long on both axes.
+    equal_scales: bool,
 }
 
 impl Plot {
@@ -67,6 +49,7 @@ impl Plot {
             series: vec![],
             whole_x: false,
             y_range: None,
+            equal_scales: false,
         }
     }
     /// Only whole numbers are marked on the x axis.
@@ -77,6 +60,11 @@ impl Plot {
     /// The y axis shows at least this range.
     pub fn y_range(mut self, low: f64, high: f64) -> Self {
         self.y_range = Some((low, high));
+        self
+    }
+    /// A unit is as long on the x axis as on the y axis.
+    pub fn equal_scales(mut self) -> Self {
+        self.equal_scales = true;
         self
     }
     /// Adds a line; a long one is drawn through the means of equally long pieces.
@@ -92,6 +80,11 @@ impl Plot {
     /// Adds points, evenly thinned where there are very many.
     pub fn cloud(mut self, name: &str, points: Vec<(f64, f64)>) -> Self {
         self.series.push((name.into(), Mark::Cloud(points)));
+        self
+    }
+    /// Adds thin lines between two points each.
+    pub fn links(mut self, name: &str, links: Vec<[(f64, f64); 2]>) -> Self {
+        self.series.push((name.into(), Mark::Links(links)));
         self
     }
     /// Adds bars (from, to, height).
@@ -122,8 +115,13 @@ impl Plot {
             let _ = write!(out, "<text x=\"{LEFT}\" y=\"{}\">no finite values</text></svg>", height / 2.0);
             return out;
         }
-        let x = Scale::over(seen.iter().map(|p| p.0), LEFT, WIDTH - RIGHT, None, self.whole_x);
-        let y = Scale::over(seen.iter().map(|p| p.1), height - BOTTOM, top, self.y_range, false);
+        let (mut x_range, mut y_range) = (None, self.y_range);
+        if self.equal_scales {
+            let sides = [WIDTH - RIGHT - LEFT, height - BOTTOM - top];
+            [x_range, y_range] = equal_ranges(&seen, sides).map(Some);
+        }
+        let x = Scale::over(seen.iter().map(|p| p.0), LEFT, WIDTH - RIGHT, x_range, self.whole_x);
+        let y = Scale::over(seen.iter().map(|p| p.1), height - BOTTOM, top, y_range, false);
         self.frame(&mut out, &x, &y, lost);
         for (i, (_, mark)) in self.series.iter().enumerate() {
             draw(&mut out, mark, i + 1, &x, &y);
@@ -135,7 +133,7 @@ impl Plot {
     /// Draws the legend, wrapped to the width; returns its rows.
     fn legend(&self, out: &mut String) -> f64 {
         let (mut x, mut row) = (LEFT, 0.0);
-        for (i, (name, _)) in self.series.iter().enumerate() {
+        for (i, (name, mark)) in self.series.iter().enumerate() {
             let width = 24.0 + CHAR * name.chars().count() as f64 + 10.0;
             if x + width > WIDTH && x > LEFT {
                 (x, row) = (LEFT, row + 1.0);
@@ -143,8 +141,8 @@ impl Plot {
             let y = 10.0 + row * LEGEND;
             let _ = write!(
                 out,
-                "<path class=\"l s{}\" d=\"M{x} {y}h18\"/><text x=\"{}\" y=\"{}\">{}</text>",
-                i + 1,
+                "{}<text x=\"{}\" y=\"{}\">{}</text>",
+                mark.sign(i + 1, x, y),
                 x + 24.0,
                 y + 4.0,
                 esc(name)
@@ -183,62 +181,20 @@ impl Plot {
     }
 }
 
-fn draw(out: &mut String, mark: &Mark, class: usize, x: &Scale, y: &Scale) {
-    let finite = |p: &(f64, f64)| p.0.is_finite() && p.1.is_finite();
-    let mut d = String::new();
-    match mark {
-        Mark::Line(points) | Mark::Dots(points) => {
-            let mut pen_down = false;
-            for p in thin(points) {
-                if finite(&p) {
-                    let _ = write!(d, "{}{:.1} {:.1}", if pen_down { 'L' } else { 'M' }, x.at(p.0), y.at(p.1));
-                }
-                pen_down = finite(&p);
-            }
-            let _ = write!(out, "<path class=\"l s{class}\" d=\"{d}\"/>");
-            if matches!(mark, Mark::Dots(_)) {
-                cloud(out, "d", class, points.iter().filter(|p| finite(p)), x, y);
-            }
-        }
-        Mark::Cloud(points) => {
-            let every = points.len().div_ceil(MAX_CLOUD).max(1);
-            cloud(out, "p", class, points.iter().step_by(every).filter(|p| finite(p)), x, y);
-        }
-        Mark::Bars(bars) => {
-            let floor = y.at(0.0);
-            for &(x0, x1, h) in bars.iter().filter(|b| b.0.is_finite() && b.1.is_finite() && b.2.is_finite()) {
-                // A hair of space between neighbours, but never a bar without width.
-                let (left, right) = (x.at(x0) + 0.5, x.at(x1) - 0.5);
-                let right = right.max(left + 1.0);
-                let _ = write!(d, "M{left:.1} {floor:.1}V{:.1}H{right:.1}V{floor:.1}Z", y.at(h));
-            }
-            let _ = write!(out, "<path class=\"b s{class}\" d=\"{d}\"/>");
-        }
-    }
-}
-
-/// Round dots as one path of strokes without length: a tenth of the bytes of circles.
-fn cloud<'a>(
-    out: &mut String,
-    kind: &str,
-    class: usize,
-    points: impl Iterator<Item = &'a (f64, f64)>,
-    x: &Scale,
-    y: &Scale,
-) {
-    let d = points.fold(String::new(), |mut d, p| {
-        let _ = write!(d, "M{:.1} {:.1}h0", x.at(p.0), y.at(p.1));
-        d
-    });
-    let _ = write!(out, "<path class=\"{kind} s{class}\" d=\"{d}\"/>");
-}
-
-/// At most [`MAX_LINE`] points: the means of equally long pieces. A piece with a value that is not finite stays a gap.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let every = points.len().div_ceil(MAX_LINE).max(1);
-    let mean =
-        |piece: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| piece.iter().map(of).sum::<f64>() / piece.len() as f64;
-    points.chunks(every).map(|piece| (mean(piece, |p| p.0), mean(piece, |p| p.1))).collect()
+/// Ranges of x and y that hold the points with some room, in the proportion of the sides of the plot's area.
+fn equal_ranges(points: &[(f64, f64)], sides: [f64; 2]) -> [(f64, f64); 2] {
+    let range =
+        |of: fn(&(f64, f64)) -> f64| points.iter().map(of).fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
+    let ranges = [range(|p| p.0), range(|p| p.1)];
+    let spread = |i: usize| (ranges[i].1 - ranges[i].0) / sides[i];
+    let unit = match spread(0).max(spread(1)) {
+        0.0 => 1.0,
+        spread => 1.06 * spread,
+    };
+    [0, 1].map(|i| {
+        let (middle, half) = ((ranges[i].0 + ranges[i].1) / 2.0, unit * sides[i] / 2.0);
+        (middle - half, middle + half)
+    })
 }
 
 /// Equally wide bars of round width over the finite values: (from, to, share of all finite values).

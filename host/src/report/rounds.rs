@@ -2,8 +2,10 @@
 
 use super::{
     html::{Page, esc, text},
+    latents,
     plot::{Plot, histogram, number},
-    run::{Pair, Round, Run, Scores},
+    run::{Generated, Round, Run},
+    scores::{Pair, Scores},
 };
 use crate::{
     diagnose::Verdict,
@@ -115,15 +117,19 @@ fn scores(page: &mut Page, round: &Round) {
         Plot::new(title, &format!("{title} over the round's pairs"), x, "share of pairs").bars(x, histogram(values))
     };
     let pair = |a: &[f64], b: &[f64]| a.iter().copied().zip(b.iter().copied()).collect::<Vec<_>>();
-    let figures = [
+    let size = format!(
+        "How much each pair counts at the first step. All at 1 would be SPIN; a long tail means few pairs decide. Effective sample size: {} of {}.",
+        number(effective_size(&scores.weights)),
+        scores.weights.len()
+    );
+    let (map, plane) = round.latents.as_ref().map(latents::figure).unzip();
+    let plane = plane.unwrap_or_default();
+    let mut figures = vec![
         (
             bars("Distances", "distance", &scores.distances),
             "How far the model's own responses lie from the golden ones in the encoder's space. At 0 the two are the same.",
         ),
-        (
-            bars("Weights", "weight", &scores.weights),
-            "How much each pair counts at the first step. All at 1 would be SPIN; a long tail means few pairs decide.",
-        ),
+        (bars("Weights", "weight", &scores.weights), size.as_str()),
         (
             Plot::new("Weight by distance", "Each pair's weight against its distance", "distance", "weight")
                 .cloud("pairs", pair(&scores.distances, &scores.weights)),
@@ -140,6 +146,7 @@ fn scores(page: &mut Page, round: &Round) {
             "A narrow V would mean that the distance measures length and little else.",
         ),
     ];
+    figures.extend(map.map(|map| (map, plane.as_str())));
     // Without distances (equal weights, or weights that came with the data) there is one thing to draw.
     page.figures(if scores.measured() { &figures } else { &figures[1..2] });
     pairs(page, "Farthest pairs", &scores.farthest);
@@ -176,7 +183,7 @@ fn capital(text: &str) -> String {
 fn summary(round: &Round, scores: &Scores) -> String {
     let (rows, equal) = (scores.distances.len(), scores.equal_count());
     let size = effective_size(&scores.weights);
-    let generated = round.generated.map_or(String::new(), |(stopped, cut)| {
+    let generated = round.generated.map_or(String::new(), |Generated { stopped, cut, .. }| {
         format!(" {stopped} responses ended by themselves, {cut} were cut at the limit.")
     });
     let distance = match scores.measured() {

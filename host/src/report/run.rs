@@ -1,18 +1,19 @@
 //! What a run directory holds, read leniently: a part that is missing is None, a line that cannot be read is counted.
 
-use crate::{Error, Result, diagnose::Diagnosis, files};
-use serde::Deserialize;
+use super::{latents::LatentMap, scores::Scores, validation::Validation};
+use crate::{Error, Result, diagnose::Diagnosis, files, pipeline::TimingLine};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::Value;
 use std::{
     borrow::Cow,
     collections::BTreeMap,
     fs::{self, File},
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
 };
-
-/// Pairs whose texts are kept: this many of the farthest and as many of the nearest.
-pub const KEPT_PAIRS: usize = 6;
 
 /// A run as far as it has come.
 pub struct Run {
@@ -20,6 +21,8 @@ pub struct Run {
     /// By number: 0 before training, N after round N.
     pub evals: BTreeMap<u64, Eval>,
     pub rounds: BTreeMap<u64, Round>,
+    /// What `validate` wrote into the run directory, and its page.
+    pub validation: Option<(Validation, PathBuf)>,
     /// What could not be read, in words.
     pub problems: Vec<String>,
 }
@@ -43,63 +46,46 @@ pub struct EvalSample {
     pub right: bool,
 }
 
+/// Responses of a round.
+#[derive(Default, Clone, Copy)]
+pub struct Generated {
+    /// Those that ended by themselves.
+    pub stopped: u64,
+    /// Those cut at the limit.
+    pub cut: u64,
+    /// Tokens of all.
+    pub tokens: u64,
+}
+
+/// What the clock said of a line of training's metrics.
+#[derive(Deserialize)]
+pub struct TrainTiming {
+    pub seconds: f64,
+    pub tokens_per_second: f64,
+}
+
 /// What a round wrote.
 #[derive(Default)]
 pub struct Round {
-    /// Responses that ended by themselves, and those cut at the limit.
-    pub generated: Option<(u64, u64)>,
+    pub generated: Option<Generated>,
     pub encoder: Option<Value>,
     pub scores: Option<Scores>,
     /// Signs looked for, before and after training.
     pub diagnoses: Vec<Diagnosis>,
     /// Column name -> one value per line of the metrics file, NaN where the line has none.
     pub metrics: BTreeMap<String, Vec<f64>>,
-}
-
-/// Scores of a round's pairs: numbers of all, texts of a few.
-#[derive(Default)]
-pub struct Scores {
-    pub distances: Vec<f64>,
-    pub weights: Vec<f64>,
-    /// Tokens of chosen less tokens of rejected.
-    pub length_differences: Vec<f64>,
-    /// Whether the loser is the golden response to the letter.
-    pub equal: Vec<bool>,
-    /// Farthest first.
-    pub farthest: Vec<Pair>,
-    /// Nearest first, equal texts left out.
-    pub nearest: Vec<Pair>,
-}
-
-/// A pair with its texts.
-pub struct Pair {
-    pub line: u64,
-    pub distance: f64,
-    pub weight: f64,
-    pub prompt: String,
-    pub chosen: String,
-    pub rejected: String,
-}
-
-#[derive(Deserialize)]
-struct ScoreLine<'a> {
-    line: u64,
-    distance: Option<f64>,
-    weight: Option<f64>,
-    chosen_tokens: f64,
-    rejected_tokens: f64,
-    #[serde(borrow)]
-    prompt: Cow<'a, str>,
-    #[serde(borrow)]
-    chosen: Cow<'a, str>,
-    #[serde(borrow)]
-    rejected: Cow<'a, str>,
+    pub latents: Option<LatentMap>,
+    /// Where its stages begin and end.
+    pub timing: Vec<TimingLine>,
+    /// Seconds and throughput of each line of the metrics.
+    pub train_timing: Vec<TrainTiming>,
 }
 
 impl Run {
     /// Reads what is there. Fails where `dir` is no directory or a file cannot be read from disk.
     pub fn read(dir: &Path) -> Result<Self> {
-        let mut run = Run { manifest: None, evals: BTreeMap::new(), rounds: BTreeMap::new(), problems: vec![] };
+        let (evals, rounds) = (BTreeMap::new(), BTreeMap::new());
+        let mut run = Run { manifest: None, evals, rounds, validation: None, problems: vec![] };
         let entries = fs::read_dir(dir).map_err(|e| {
             Error::new("report/run-dir", format!("{} is no run directory", dir.display()))
                 .hint("give the output_dir of a run")
@@ -118,23 +104,28 @@ impl Run {
                 run.rounds.insert(n, round);
             }
         }
+        let validation = dir.join("validate");
+        run.validation = run.shaped(&validation.join("validate.json"))?.map(|v| (v, validation.join("validate.html")));
         run.problems.sort();
         Ok(run)
     }
 
     fn round(&mut self, dir: &Path) -> Result<Round> {
         let mut round = Round { encoder: self.json(&dir.join("encoder.json"))?, ..Round::default() };
-        let (mut stopped, mut cut) = (0, 0);
+        let mut all = Generated::default();
         let found = self.lines(&dir.join("generations.jsonl"), |line: &str| {
             #[derive(Deserialize)]
             struct Line<'a> {
                 stop: Cow<'a, str>,
+                #[serde(default)]
+                ids: Vec<IgnoredAny>,
             }
             let line: Line = serde_json::from_str(line)?;
-            *(if line.stop == "length" { &mut cut } else { &mut stopped }) += 1;
+            *(if line.stop == "length" { &mut all.cut } else { &mut all.stopped }) += 1;
+            all.tokens += line.ids.len() as u64;
             Ok(())
         })?;
-        round.generated = found.then_some((stopped, cut));
+        round.generated = found.then_some(all);
         let mut scores = Scores::default();
         let found = self.lines(&dir.join("scores.jsonl"), |line: &str| {
             scores.add(serde_json::from_str(line)?);
@@ -142,13 +133,21 @@ impl Run {
         })?;
         round.scores = found.then_some(scores);
         for name in ["diagnostics.json", "train/diagnostics.json"] {
-            if let Some(value) = self.json(&dir.join(name))? {
-                match serde_json::from_value::<Vec<Diagnosis>>(value) {
-                    Ok(found) => round.diagnoses.extend(found),
-                    Err(e) => self.problems.push(format!("{} cannot be read: {e}", place(&dir.join(name)))),
-                }
-            }
+            round.diagnoses.extend(self.shaped::<Vec<Diagnosis>>(&dir.join(name))?.unwrap_or_default());
         }
+        let latents = dir.join("latents.safetensors");
+        if latents.exists() {
+            let map = LatentMap::read(&latents).map_err(|e| self.unreadable(&latents, &e));
+            round.latents = map.ok();
+        }
+        self.lines(&dir.join("timing.jsonl"), |line: &str| {
+            round.timing.push(serde_json::from_str(line)?);
+            Ok(())
+        })?;
+        self.lines(&dir.join("train/timing.jsonl"), |line: &str| {
+            round.train_timing.push(serde_json::from_str(line)?);
+            Ok(())
+        })?;
         let (mut columns, mut count) = (BTreeMap::<String, Vec<f64>>::new(), 0);
         self.lines(&dir.join("train/metrics.jsonl"), |line: &str| {
             let line: BTreeMap<String, Value> = serde_json::from_str(line)?;
@@ -167,11 +166,20 @@ impl Run {
 
     /// A JSON file, None where it is not there or (said in `problems`) is no JSON.
     fn json(&mut self, path: &Path) -> Result<Option<Value>> {
+        self.shaped(path)
+    }
+
+    /// A JSON file of a known shape, None where it is not there or (said in `problems`) not that.
+    fn shaped<T: DeserializeOwned>(&mut self, path: &Path) -> Result<Option<T>> {
         if !path.exists() {
             return Ok(None);
         }
         let value = serde_json::from_slice(&files::read(path)?);
-        Ok(value.map_err(|e| self.problems.push(format!("{} cannot be read: {e}", place(path)))).ok())
+        Ok(value.map_err(|e| self.unreadable(path, &e)).ok())
+    }
+
+    fn unreadable(&mut self, path: &Path, e: &dyn std::error::Error) {
+        self.problems.push(format!("{} cannot be read: {e}", place(path)));
     }
 
     /// Hands every line of a file to `each` without holding the file; false where there is none.
@@ -214,43 +222,5 @@ impl Eval {
             rows: value["rows"].as_u64().unwrap_or_default(),
             samples: samples.iter().filter_map(|s| EvalSample::deserialize(s).ok()).collect(),
         }
-    }
-}
-
-impl Scores {
-    /// Whether any pair's distance is known.
-    pub fn measured(&self) -> bool {
-        self.distances.iter().any(|d| d.is_finite())
-    }
-    /// Number of pairs whose loser is the golden response.
-    pub fn equal_count(&self) -> usize {
-        self.equal.iter().filter(|e| **e).count()
-    }
-    fn add(&mut self, line: ScoreLine<'_>) {
-        let (distance, weight) = (line.distance.unwrap_or(f64::NAN), line.weight.unwrap_or(f64::NAN));
-        self.distances.push(distance);
-        self.weights.push(weight);
-        self.length_differences.push(line.chosen_tokens - line.rejected_tokens);
-        let equal = line.chosen == line.rejected;
-        self.equal.push(equal);
-        if distance.is_finite() {
-            keep(&mut self.farthest, |kept| kept.distance < distance, distance, weight, &line);
-            if !equal {
-                keep(&mut self.nearest, |kept| kept.distance > distance, distance, weight, &line);
-            }
-        }
-    }
-}
-
-/// Inserts the line before the first kept pair that it beats; ties keep the data's order.
-fn keep(kept: &mut Vec<Pair>, beats: impl Fn(&Pair) -> bool, distance: f64, weight: f64, line: &ScoreLine<'_>) {
-    let at = kept.iter().position(beats).unwrap_or(kept.len());
-    if at < KEPT_PAIRS {
-        let (prompt, chosen) = (line.prompt.to_string(), line.chosen.to_string());
-        kept.insert(
-            at,
-            Pair { line: line.line, distance, weight, prompt, chosen, rejected: line.rejected.to_string() },
-        );
-        kept.truncate(KEPT_PAIRS);
     }
 }

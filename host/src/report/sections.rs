@@ -154,8 +154,11 @@ pub fn what_was_run(page: &mut Page, run: &Run) {
         value.as_str().map_or("–".into(), |h| format!("<code>{}</code>", esc(h.get(..12).unwrap_or(h))))
     };
     let mut rows = vec![];
-    for part in ["model", "data"] {
+    for part in ["model", "data", "eval"] {
         let v = &manifest[part];
+        if v.is_null() {
+            continue;
+        }
         rows.push(vec![
             part.into(),
             string(&v["path"]),

@@ -1,7 +1,11 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::pipeline::write_latents;
+use ldalign_sdk::LatentShape;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, fs};
+
+mod parts;
 
 /// A plausible run: accuracy rises, margins grow, own responses are a noisy version of the golden ones.
 fn fake_run(dir: &Path, rounds: u64, rows: usize) {
@@ -13,6 +17,7 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
         "config": {"model": "model", "rounds": rounds, "train": {"beta": 0.5, "learning_rate": 1e-4}},
         "model": {"path": "examples/quickstart/model", "sha256": "9f2c4e1b".repeat(8)},
         "data": {"path": "examples/quickstart/golden.jsonl", "sha256": "03bd77aa".repeat(8), "rows": rows},
+        "eval": {"path": "examples/quickstart/test.jsonl", "sha256": "77aa03bd".repeat(8)},
         "plugins": [plugin("encoder", "policy-states", "a1b2"), plugin("distance", "euclidean", "c3d4"), plugin("schedule", "linear", "e5f6")],
     });
     fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
@@ -59,6 +64,19 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
         )
         .unwrap();
         fs::write(round.join("train/metrics.jsonl"), metrics).unwrap();
+        let golden: Vec<f32> = (0..rows * 6).map(|i| noise(i, 13) as f32).collect();
+        let losing: Vec<f32> = golden.iter().enumerate().map(|(i, v)| v + 2.0 * noise(i / 6, 14) as f32).collect();
+        let shape = LatentShape { slots: 2, dim: 3 };
+        write_latents(&round.join("latents.safetensors"), [("golden", &golden), ("losing", &losing)], shape, None)
+            .unwrap();
+        let times =
+            [("generate", 75.25), ("pairs", 0.04), ("score", 4.0), ("train", 3700.0)].map(|(stage, seconds)| {
+                let begun = json!({"stage": stage, "seconds": null, "peak_bytes": null});
+                format!("{begun}\n{}\n", json!({"stage": stage, "seconds": seconds, "peak_bytes": 300 << 20}))
+            });
+        fs::write(round.join("timing.jsonl"), times.concat()).unwrap();
+        let clock = json!({"step": 1, "seconds": 2.0, "tokens_per_second": 1500.0, "resident_bytes": 1});
+        fs::write(round.join("train/timing.jsonl"), format!("{clock}\n").repeat(40)).unwrap();
         let healthy = json!({"sign": "length", "verdict": "healthy", "figure": 0.31, "limit": 0.7, "advice": "use another encoder",
             "finding": "the rank correlation of distance with difference in length is 0.31 (1: length alone)"});
         fs::write(round.join("diagnostics.json"), json!([healthy]).to_string()).unwrap();
@@ -113,6 +131,13 @@ fn a_whole_run_is_reported_the_same_each_time() {
         "policy-states",
         "9f2c4e1b9f2c",
         "after 2 rounds",
+        "250 of 300 pairs, evenly spaced",
+        "61 min 40 s",
+        "900 tokens",
+        "1,500 tokens/s",
+        "300 MiB",
+        "examples/quickstart/test.jsonl",
+        "77aa03bd77aa",
     ] {
         assert!(html.contains(part), "{part}");
     }

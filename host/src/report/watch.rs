@@ -2,7 +2,7 @@
 
 use super::{
     html::Page,
-    run::{Round, Run},
+    run::{Generated, Round, Run},
 };
 use crate::{diagnose::Verdict, stats::mean};
 
@@ -37,7 +37,7 @@ pub fn findings(run: &Run) -> Vec<String> {
 /// The round's pairs.
 fn pairs(round: &Round) -> Vec<String> {
     let mut found = vec![];
-    if let Some((stopped, cut)) = round.generated
+    if let Some(Generated { stopped, cut, .. }) = round.generated
         && cut * 10 > stopped + cut
     {
         let share = 100.0 * cut as f64 / (stopped + cut) as f64;

@@ -4,7 +4,7 @@ use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Resamples behind each interval.
 pub const DRAWS: u64 = 1000;
@@ -12,7 +12,7 @@ pub const DRAWS: u64 = 1000;
 pub const LEVEL: f64 = 0.95;
 
 /// A statistic with its bootstrap percentile interval; None where it is not defined, as a correlation with a constant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
     /// On all that was measured.
     pub value: Option<f64>,

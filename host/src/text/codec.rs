@@ -58,9 +58,7 @@ impl TextCodec {
             template,
             special,
         };
-        if codec.template.is_none() {
-            codec.opening = codec.read_opening()?;
-        }
+        codec.opening = codec.read_opening()?;
         Ok(codec)
     }
     /// SHA-256 over tokenizer, template and special tokens.
@@ -127,6 +125,20 @@ impl TextCodec {
         }
     }
 
+    /// Ids of a prompt and of a text in reply to it, with no end token.
+    pub fn encode_reply(&self, history: &[Message], text: &str) -> Result<EncodedTurn> {
+        let prompt = self.render_prompt(history)?;
+        Ok(EncodedTurn { prompt: self.prompt_ids(&prompt)?, response: self.continuation(&prompt, text)? })
+    }
+
+    /// Ids of a plain text, as the tokenizer opens one, and of its continuation; a template has no part in it.
+    pub fn encode_plain(&self, text: &str, continuation: &str) -> Result<EncodedTurn> {
+        Ok(EncodedTurn {
+            prompt: self.ids_after(&self.opening, text)?,
+            response: self.continuation(text, continuation)?,
+        })
+    }
+
     /// Text of ids, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.tokenizer.decode(ids, true).map_err(decode_error)
@@ -148,7 +160,12 @@ impl TextCodec {
     }
 
     fn prompt_ids(&self, rendered: &str) -> Result<Vec<u32>> {
-        let ids = [self.opening.clone(), self.encode(rendered, false)?].concat();
+        // What a template renders begins as it should.
+        self.ids_after(if self.template.is_some() { &[] } else { &self.opening }, rendered)
+    }
+
+    fn ids_after(&self, opening: &[u32], rendered: &str) -> Result<Vec<u32>> {
+        let ids = [opening, &self.encode(rendered, false)?].concat();
         if let (Some(bos), [first, second, ..]) = (self.special.bos, &ids[..])
             && *first == bos
             && *second == bos

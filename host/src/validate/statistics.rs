@@ -10,7 +10,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The judgements: responses of all prompts, one prompt's after the other.
@@ -25,7 +25,7 @@ pub struct Truth {
 }
 
 /// What a distance is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
     /// Share of a prompt's pairs with different labels in which the better response is nearer, equal distances counting half; mean over
     /// prompts. 1 where distance follows the labels, 0.5 by chance.

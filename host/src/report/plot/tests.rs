@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used)]
-use super::*;
+use super::{
+    marks::{MAX_CLOUD, MAX_LINE, thin},
+    *,
+};
 
 fn labels(low: f64, high: f64) -> Vec<String> {
     Scale::over([low, high].into_iter(), 0.0, 100.0, None, false).ticks().into_iter().map(|t| t.1).collect()
@@ -65,4 +68,16 @@ fn a_histogram_holds_every_finite_value_once() {
 fn texts_in_a_chart_are_escaped() {
     let svg = Plot::new("<t>", "a & b", "<x>", "\"y\"").line("<l>", vec![(0.0, 0.0)]).line("m", vec![]).svg("f");
     assert!(!svg.contains("<t>") && !svg.contains("<x>") && !svg.contains("<l>") && svg.contains("a &amp; b"));
+}
+
+#[test]
+fn equal_scales_give_a_unit_one_length() {
+    let [x, y] = equal_ranges(&[(0.0, 0.0), (10.0, 1.0)], [300.0, 150.0]);
+    assert!((x.1 - x.0 - 10.6).abs() < 1e-12 && (y.1 - y.0 - 5.3).abs() < 1e-12 && (x.0 + x.1 - 10.0).abs() < 1e-12);
+    assert_eq!(equal_ranges(&[(2.0, 2.0)], [300.0, 150.0]), [(-148.0, 152.0), (-73.0, 77.0)]);
+    let plot = Plot::new("t", "d", "x", "y").equal_scales().links("l", vec![[(0.0, 0.0), (4.0, 3.0)]]);
+    let svg = plot.cloud("c", vec![(0.0, 0.0)]).svg("f");
+    let path = svg.rsplit("class=\"j\" d=\"M").next().unwrap().split('"').next().unwrap();
+    let ends: Vec<f64> = path.split([' ', 'L']).map(|n| n.parse().unwrap()).collect();
+    assert!(((ends[2] - ends[0]) / (ends[1] - ends[3]) - 4.0 / 3.0).abs() < 0.01, "{path}");
 }

@@ -1,0 +1,59 @@
+//! Measures of a model on files of their own, beside a run's held-out rows: [`choices`] picks answers by likelihood, [`mt_bench`] answers
+//! conversations, [`judge`] has another model grade those.
+//!
+//! Each writes into an output directory, a line as soon as it has one, and goes on there when it is started again.
+
+pub mod choices;
+pub mod judge;
+pub mod mt_bench;
+
+use crate::{
+    Error, Result, files,
+    model::Policy,
+    ops::Precision,
+    pipeline::{self, Source, hash_path},
+    text::TextCodec,
+};
+use serde::Serialize;
+use std::path::Path;
+
+/// A model to measure, loaded when it is needed.
+pub struct Subject<'a> {
+    /// Model or adapter directory.
+    pub model: &'a Path,
+    /// `cpu` or `cuda:N`.
+    pub device: &'a str,
+    /// Of products.
+    pub precision: Precision,
+}
+
+impl Subject<'_> {
+    fn load(&self) -> Result<(Policy, TextCodec)> {
+        let codec = TextCodec::load(self.model)?;
+        Ok((Policy::load_as(self.model, &pipeline::device(self.device)?, self.precision)?, codec))
+    }
+
+    /// What decides its answers.
+    fn source(&self) -> Result<Source> {
+        Ok(Source { path: self.model.to_owned(), sha256: hash_path(self.model)? })
+    }
+}
+
+/// Makes `out`, or sees that `name` was begun there from the same things: `what` says from which, without places.
+fn claim(out: &Path, name: &str, what: &impl Serialize) -> Result<()> {
+    files::make_dir(out)?;
+    let path = out.join(format!("{name}.manifest.json"));
+    let new = serde_json::to_value(what).map_err(|e| Error::new("eval/manifest", "cannot be written").caused_by(e))?;
+    if !path.exists() {
+        return files::write_json(&path, &new);
+    }
+    let old: serde_json::Value = files::read_json(&path)?;
+    if old != new {
+        return Err(Error::new(
+            "eval/changed",
+            format!("{} was begun from something else: {old}, now {new}", out.display()),
+        )
+        .hint("undo the change to go on there, or choose another --out"));
+    }
+    Ok(())
+}

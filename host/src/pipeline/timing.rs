@@ -1,0 +1,48 @@
+//! What clock and system say of a round's stages: `timing.jsonl`, a line where a stage begins and one where it ends. It tells times
+//! alone, so no comparison of runs reads it.
+
+use super::{RunDir, Stage};
+use crate::{
+    Result,
+    files::{Journal, make_dir},
+    machine,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// A line of timing.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimingLine {
+    /// The stage's name.
+    pub stage: String,
+    /// How long it took from its last beginning; None on the line where it begins. An interrupted stage begins again.
+    pub seconds: Option<f64>,
+    /// The most memory held at once meanwhile, in bytes, where the system says.
+    pub peak_bytes: Option<u64>,
+}
+
+/// A stage being timed.
+pub(super) struct Stopwatch {
+    journal: Journal,
+    stage: Stage,
+    start: Instant,
+}
+
+impl Stopwatch {
+    /// Notes that a stage begins.
+    pub(super) fn start(dir: &RunDir, round: u64, stage: Stage) -> Result<Self> {
+        make_dir(&dir.round(round))?;
+        let mut journal = Journal::open(&dir.round(round).join("timing.jsonl"), |_| Ok(()))?;
+        journal.push(&TimingLine { stage: stage.to_string(), seconds: None, peak_bytes: None })?;
+        // Where the system refuses, the peak is that of the whole process: still no less than the stage's.
+        machine::reset_peak();
+        Ok(Self { journal, stage, start: Instant::now() })
+    }
+
+    /// Notes that it has ended.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let seconds = Some(self.start.elapsed().as_secs_f64());
+        self.journal.push(&TimingLine { stage: self.stage.to_string(), seconds, peak_bytes: machine::peak() })?;
+        self.journal.sync()
+    }
+}

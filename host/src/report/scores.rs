@@ -1,0 +1,87 @@
+//! A round's scores: numbers of all pairs, texts of a few.
+
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Pairs whose texts are kept: this many of the farthest and as many of the nearest.
+const KEPT_PAIRS: usize = 6;
+
+/// Scores of a round's pairs: numbers of all, texts of a few.
+#[derive(Default)]
+pub struct Scores {
+    pub distances: Vec<f64>,
+    pub weights: Vec<f64>,
+    /// Tokens of chosen less tokens of rejected.
+    pub length_differences: Vec<f64>,
+    /// Whether the loser is the golden response to the letter.
+    pub equal: Vec<bool>,
+    /// Farthest first.
+    pub farthest: Vec<Pair>,
+    /// Nearest first, equal texts left out.
+    pub nearest: Vec<Pair>,
+}
+
+/// A pair with its texts.
+pub struct Pair {
+    pub line: u64,
+    pub distance: f64,
+    pub weight: f64,
+    pub prompt: String,
+    pub chosen: String,
+    pub rejected: String,
+}
+
+/// A line of scores.jsonl.
+#[derive(Deserialize)]
+pub struct ScoreLine<'a> {
+    line: u64,
+    distance: Option<f64>,
+    weight: Option<f64>,
+    chosen_tokens: f64,
+    rejected_tokens: f64,
+    #[serde(borrow)]
+    prompt: Cow<'a, str>,
+    #[serde(borrow)]
+    chosen: Cow<'a, str>,
+    #[serde(borrow)]
+    rejected: Cow<'a, str>,
+}
+
+impl Scores {
+    /// Whether any pair's distance is known.
+    pub fn measured(&self) -> bool {
+        self.distances.iter().any(|d| d.is_finite())
+    }
+    /// Number of pairs whose loser is the golden response.
+    pub fn equal_count(&self) -> usize {
+        self.equal.iter().filter(|e| **e).count()
+    }
+    /// Adds a line of scores.jsonl.
+    pub fn add(&mut self, line: ScoreLine<'_>) {
+        let (distance, weight) = (line.distance.unwrap_or(f64::NAN), line.weight.unwrap_or(f64::NAN));
+        self.distances.push(distance);
+        self.weights.push(weight);
+        self.length_differences.push(line.chosen_tokens - line.rejected_tokens);
+        let equal = line.chosen == line.rejected;
+        self.equal.push(equal);
+        if distance.is_finite() {
+            keep(&mut self.farthest, |kept| kept.distance < distance, distance, weight, &line);
+            if !equal {
+                keep(&mut self.nearest, |kept| kept.distance > distance, distance, weight, &line);
+            }
+        }
+    }
+}
+
+/// Inserts the line before the first kept pair that it beats; ties keep the data's order.
+fn keep(kept: &mut Vec<Pair>, beats: impl Fn(&Pair) -> bool, distance: f64, weight: f64, line: &ScoreLine<'_>) {
+    let at = kept.iter().position(beats).unwrap_or(kept.len());
+    if at < KEPT_PAIRS {
+        let (prompt, chosen) = (line.prompt.to_string(), line.chosen.to_string());
+        kept.insert(
+            at,
+            Pair { line: line.line, distance, weight, prompt, chosen, rejected: line.rejected.to_string() },
+        );
+        kept.truncate(KEPT_PAIRS);
+    }
+}
