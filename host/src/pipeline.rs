@@ -18,6 +18,7 @@ mod weights;
 pub use evaluate::{Evaluation, evaluate};
 pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
+pub(crate) use rundir::differences;
 pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
 pub(crate) use score::{encode, write_latents};
