@@ -5,6 +5,7 @@
 mod bench;
 mod chat;
 mod check;
+mod compare;
 mod env;
 mod eval;
 mod import;
@@ -61,6 +62,8 @@ enum Command {
     Eval(eval::Eval),
     /// Measures on annotated rows whether nearer to the golden response means better
     Validate(validate::Validate),
+    /// Trains in several ways with several seeds and says what their differences are worth; started again, it goes on
+    Compare(compare::Compare),
     /// Talks with a model
     Chat(chat::Chat),
     /// Turns a GGUF file into a model directory
@@ -102,16 +105,21 @@ impl ConfigArgs {
             set.push(format!("device={name}"));
         }
         let mut config = RunConfig::load(&self.config, &set)?;
-        if config.threads > 0 {
-            rayon::ThreadPoolBuilder::new().num_threads(config.threads).build_global().map_err(|e| {
-                Error::new("config/threads", format!("cannot start {} threads", config.threads)).caused_by(e)
-            })?;
-        }
+        use_threads(config.threads)?;
         for (key, commit) in config.fetch()? {
             tracing::info!("{key}: commit {commit}");
         }
         Ok(config)
     }
+}
+
+/// Makes the pool of this many threads; 0 for one per core.
+fn use_threads(threads: usize) -> Result<()> {
+    if threads == 0 {
+        return Ok(());
+    }
+    let made = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    made.map_err(|e| Error::new("config/threads", format!("cannot start {threads} threads")).caused_by(e))
 }
 
 /// Does heavy work on a thread of the pool: handing parts of it to the others then costs no sleep and wake of this one.
@@ -132,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Sft(args) => sft::run(&args),
         Command::Eval(args) => args.run(),
         Command::Validate(args) => args.run(),
+        Command::Compare(args) => args.run(),
         Command::Chat(args) => args.run(),
         Command::Import(args) => args.run(),
         Command::Merge(args) => args.run(),

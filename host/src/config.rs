@@ -10,7 +10,9 @@ mod schema;
 mod source;
 
 pub use device::gpu;
+pub(crate) use load::report;
 pub use schema::{Fault, check, suggest};
+pub(crate) use source::Source;
 
 use crate::ops::Precision;
 use schemars::JsonSchema;
@@ -62,6 +64,10 @@ pub struct RunConfig {
     /// Schedule plugin.
     #[serde(default = "default_schedule")]
     pub schedule: PluginChoice,
+    /// Deals the distances of a round's pairs out among them by a seeded shuffle: an ablation, in which weights have the same values
+    /// and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no weight moves anything there.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permute_distances: bool,
     /// Weighted DPO.
     #[serde(default)]
     pub train: TrainConfig,
@@ -96,6 +102,9 @@ impl RunConfig {
 
 fn one() -> u64 {
     1
+}
+fn is_false(value: &bool) -> bool {
+    !value
 }
 fn cpu() -> String {
     "cpu".into()
@@ -436,7 +445,7 @@ impl Default for Limits {
 }
 
 /// When a response counts as right.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Checker {
     /// Equal after trimming white space.
@@ -444,6 +453,9 @@ pub enum Checker {
     Exact,
     /// The last number in the text is equal (GSM8K).
     LastNumber,
+    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
+    /// equal; a golden response without a match is the answer itself.
+    Regex(String),
 }
 
 #[cfg(test)]

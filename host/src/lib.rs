@@ -3,6 +3,7 @@
 //! Data flows one way: [`data`] rows -> [`generate`] -> latents and distances ([`plugin`]) -> weights -> [`train`] -> next round.
 
 pub mod bench;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod diagnose;

@@ -2,6 +2,7 @@
 
 mod cache;
 mod config;
+mod gradients;
 mod layer;
 mod lora;
 mod pack;
@@ -12,9 +13,10 @@ mod weights;
 
 pub use cache::KvCache;
 pub use config::ModelConfig;
+pub use gradients::Gradients;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
-pub use policy::{Gradients, Policy, Trainable, activation_budget};
+pub use policy::{Policy, Trainable, activation_budget};
 
 #[cfg(test)]
 mod tests;

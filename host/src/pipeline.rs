@@ -3,10 +3,12 @@
 //! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes on:
 //! generation by prompt, training by checkpoint, the other stages from their beginning.
 
+mod checker;
 mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
+mod prefix;
 mod rundir;
 mod score;
 mod services;
@@ -15,7 +17,8 @@ mod timing;
 mod train;
 mod weights;
 
-pub use evaluate::{Evaluation, evaluate};
+pub(crate) use checker::expression;
+pub use evaluate::{Answer, Evaluation, Outcome, evaluate, is_evaluated, write_evaluation};
 pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
 pub(crate) use rundir::differences;
@@ -23,7 +26,7 @@ pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
 pub(crate) use score::{encode, write_latents};
 pub use services::{PolicyServices, SharedPolicy};
-pub use sft::sft;
+pub use sft::{sft, sft_rounds};
 pub use timing::TimingLine;
 
 use crate::{

@@ -1,16 +1,12 @@
 //! `ldalign quickstart`: a tiny model with bad habits and three ways to rid it of them, compared on held-out rows.
 //!
-//! Everything it needs is built in (`examples/quickstart/`) and unpacked into the directory it works in, so that each arm can be
-//! run again, or changed, with the ordinary commands. Started again, it goes on.
+//! Everything it needs is built in (`examples/quickstart/`) and unpacked into the directory it works in, so that the comparison, and each
+//! of its runs, can be made again, or changed, with the ordinary commands. Started again, it goes on.
 
 use crate::{
-    Error, Result,
-    config::{EvalConfig, RunConfig},
+    Result,
+    compare::{self, Plan},
     files,
-    model::Policy,
-    pipeline::{self, Evaluation},
-    report::{self, Arm},
-    text::TextCodec,
 };
 use std::path::{Path, PathBuf};
 
@@ -21,6 +17,7 @@ macro_rules! embed {
 /// Path in the working directory -> bytes.
 const FILES: &[(&str, &[u8])] = embed![
     "config.yaml",
+    "quickstart.yaml",
     "golden.jsonl",
     "test.jsonl",
     "model/chat_template.jinja",
@@ -31,42 +28,19 @@ const FILES: &[(&str, &[u8])] = embed![
     "model/tokenizer_config.json",
 ];
 
-/// Name, directory, and what it does.
-const SFT: (&str, &str, &str) = (
-    "More SFT",
-    "sft",
-    "Supervised fine-tuning on the same golden rows: as many rounds, optimizer steps, rows a step and the same learning rate; it needs no responses \
-     of the model, so it costs less time.",
-);
-const SPIN: (&str, &str, &str) =
-    ("SPIN", "spin", "The model's own responses as losers, every pair counting the same: the schedule called uniform.");
-const LD_ALIGN: (&str, &str, &str) = (
-    "LD-Align",
-    "ldalign",
-    "The same, each pair weighted by the distance between the latents of golden and own response.",
-);
+const LEAD: &str = "A 0.45-million-parameter model was fine-tuned on answers of which more than half echo the question's word, stop short or babble \
+    on. It knows the tasks and has the bad habits too. Each way below starts from it and sees the same 512 right answers; what counts is exact \
+    answers to held-out questions.";
 
-/// Runs the three arms in `dir` and writes `dir/report.html`; returns the table of their results and that path.
+/// Runs the comparison in `dir`; returns the table of its results and the path of its page.
 ///
-/// The arms share model, rows, rounds, steps and seed. Fails as their stages do; what is finished is kept.
+/// Fails as its runs do; what is finished is kept.
 pub fn run(dir: &Path) -> Result<(String, PathBuf)> {
     unpack(dir)?;
-    let arm = |(name, sub, note): (&str, &str, &str)| Arm { name: name.into(), note: note.into(), dir: dir.join(sub) };
-    let arms = [SFT, SPIN, LD_ALIGN].map(arm);
-    let config = |set: &[&str]| -> Result<RunConfig> {
-        let set: Vec<String> = set.iter().map(|s| s.to_string()).collect();
-        RunConfig::load(&dir.join("config.yaml"), &set)
-    };
-    pipeline::run(config(&[])?, None)?;
-    pipeline::run(config(&["output_dir=spin", "schedule=uniform"])?, None)?;
-    more_sft(config(&["output_dir=sft"])?, &arms[2].dir)?;
-
-    let report = dir.join("report.html");
-    let lead = "A 0.45-million-parameter model was fine-tuned on answers of which more than half echo the question's word, stop short or babble on. It \
-        knows the tasks and has the bad habits too. Each way below starts from it and sees the same 512 right answers; what counts is exact \
-        answers to held-out questions.";
-    let table = report::comparison("LD-Align quickstart", lead, &arms, &report)?;
-    Ok((table, report))
+    let plan = Plan::load(&dir.join("quickstart.yaml"), &[])?;
+    let comparison = compare::compare(&plan, "LD-Align quickstart", LEAD)?;
+    compare::failed(&comparison).map_or(Ok(()), Err)?;
+    Ok((comparison.text(), compare::page_path(&plan)))
 }
 
 /// Writes the built-in files that are not there yet; a file that was changed is left alone, which the run's hashes tell.
@@ -78,49 +52,20 @@ fn unpack(dir: &Path) -> Result<()> {
         .try_for_each(|(name, bytes)| files::write(&dir.join(name), bytes))
 }
 
-/// Trains on by plain SFT in rounds of the same length as the others', evaluating after each; figures of the start come from `start`.
-fn more_sft(config: RunConfig, start: &Path) -> Result<()> {
-    let dir = config.output_dir.clone();
-    files::make_dir(&dir)?;
-    let figures = |round: u64| dir.join(format!("eval-{round}.json"));
-    files::write(&figures(0), &files::read(&start.join("eval-0.json"))?)?;
-    let eval = config.eval.as_ref().ok_or_else(|| {
-        Error::new("quickstart/config", "the quickstart's config has no eval section")
-            .hint("restore config.yaml, or delete it to have it written anew")
-    })?;
-    let mut model = config.model.clone();
-    for round in 1..=config.rounds {
-        let output_dir = dir.join(format!("round-{round}"));
-        if !figures(round).exists() {
-            let seed = config.seed.wrapping_add(round);
-            pipeline::sft(&RunConfig { model, output_dir: output_dir.clone(), seed, ..config.clone() })?;
-            let measured = measure(&output_dir.join("model"), eval, &config, round)?;
-            files::write_json(&figures(round), &measured)?;
-        }
-        model = output_dir.join("model");
-    }
-    Ok(())
-}
-
-fn measure(model: &Path, eval: &EvalConfig, config: &RunConfig, round: u64) -> Result<Evaluation> {
-    let policy = Policy::load_as(model, &pipeline::device(&config.device)?, config.precision())?;
-    let codec = TextCodec::load(model)?;
-    pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, &format!("eval after SFT round {round}"))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::text::TextCodec;
     use std::{collections::BTreeSet, fs};
 
     #[test]
     fn the_built_in_files_make_a_run_and_changed_ones_stay() {
         let dir = tempfile::tempdir().unwrap();
         unpack(dir.path()).unwrap();
-        let config = RunConfig::load(&dir.path().join("config.yaml"), &[]).unwrap();
-        assert!(config.model.join("model.safetensors").exists() && config.eval.is_some());
-        TextCodec::load(&config.model).unwrap();
+        let plan = Plan::load(&dir.path().join("quickstart.yaml"), &[]).unwrap();
+        assert!(plan.base.model.join("model.safetensors").exists());
+        TextCodec::load(&plan.base.model).unwrap();
         fs::write(dir.path().join("config.yaml"), "changed").unwrap();
         fs::remove_file(dir.path().join("test.jsonl")).unwrap();
         unpack(dir.path()).unwrap();

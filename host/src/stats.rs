@@ -1,4 +1,6 @@
-//! Statistics of a round's distances, weights and latents.
+//! Statistics of a round's distances, weights and latents; [`bootstrap`] has the resamples behind intervals.
+
+pub mod bootstrap;
 
 mod plane;
 mod share;

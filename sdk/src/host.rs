@@ -120,6 +120,35 @@ impl Host {
         let done = self.0.hidden_states(views.as_slice().into(), layer as u64, pooling, out.into());
         boundary::from_abi(done)
     }
+    /// Hidden states of the policy model after `layer` layers (0: embeddings) of every token: those of the first sample's prompt, its response,
+    /// the second sample's prompt and so on, `hidden_size` numbers a token.
+    ///
+    /// # Errors
+    /// Where no model is loaded, the layer does not exist, `out` is not as long as all tokens times `hidden_size`, a sample has no token, or
+    /// the host is older than boundary 1.1.
+    pub fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), Error> {
+        let views: Vec<_> = samples.iter().map(boundary::view).collect();
+        boundary::from_abi(self.0.token_states(views.as_slice().into(), layer as u64, out.into()))
+    }
+    /// How unlikely the policy model finds each response after its prompt and a soft prefix: `nll[i]` is the negative log-likelihood of all tokens
+    /// of response i, in nats, where embeddings of your making stand between prompt i and it.
+    ///
+    /// `prefixes` are the embeddings [samples, k, `hidden_size`]; their count k follows from the length, and may be 0: the model by itself. They
+    /// take the k positions after the prompt, like tokens. `gradients` is empty, or takes d `nll[i]` / d prefix i in the same shape; the model
+    /// itself stays as it is. A sample's numbers do not depend on the samples beside it.
+    ///
+    /// # Errors
+    /// Where no model is loaded, a length does not fit, a response is empty, nothing comes before it, or the host is older than boundary 1.1.
+    pub fn prefix_nll(
+        &self,
+        samples: &[Sample<'_>],
+        prefixes: &[f32],
+        nll: &mut [f32],
+        gradients: &mut [f32],
+    ) -> Result<(), Error> {
+        let views: Vec<_> = samples.iter().map(boundary::view).collect();
+        boundary::from_abi(self.0.prefix_nll(views.as_slice().into(), prefixes.into(), nll.into(), gradients.into()))
+    }
 }
 
 impl std::fmt::Debug for Host {
@@ -161,6 +190,20 @@ pub trait Services: Send + Sync {
         _layer: usize,
         _pooling: Pooling,
         _out: &mut [f32],
+    ) -> Result<(), Error> {
+        Err(Error::unsupported("the host has no model loaded"))
+    }
+    /// See [`Host::token_states`].
+    fn token_states(&self, _samples: &[Sample<'_>], _layer: usize, _out: &mut [f32]) -> Result<(), Error> {
+        Err(Error::unsupported("the host has no model loaded"))
+    }
+    /// See [`Host::prefix_nll`].
+    fn prefix_nll(
+        &self,
+        _samples: &[Sample<'_>],
+        _prefixes: &[f32],
+        _nll: &mut [f32],
+        _gradients: &mut [f32],
     ) -> Result<(), Error> {
         Err(Error::unsupported("the host has no model loaded"))
     }
@@ -220,6 +263,26 @@ impl<S: Services> abi::HostServices for Served<S> {
                 other => return Err(Error::unsupported(format!("this host does not know pooling {}", other.0))),
             };
             self.0.hidden_states(&boundary::samples(samples), layer as usize, pooling, out.as_mut_slice())
+        })
+    }
+    fn token_states(
+        &self,
+        samples: boundary::RSlice<'_, abi::SampleView<'_>>,
+        layer: u64,
+        mut out: boundary::RSliceMut<'_, f32>,
+    ) -> abi::AbiResult<()> {
+        boundary::guard(|| self.0.token_states(&boundary::samples(samples), layer as usize, out.as_mut_slice()))
+    }
+    fn prefix_nll(
+        &self,
+        samples: boundary::RSlice<'_, abi::SampleView<'_>>,
+        prefixes: boundary::RSlice<'_, f32>,
+        mut nll: boundary::RSliceMut<'_, f32>,
+        mut gradients: boundary::RSliceMut<'_, f32>,
+    ) -> abi::AbiResult<()> {
+        boundary::guard(|| {
+            let samples = boundary::samples(samples);
+            self.0.prefix_nll(&samples, prefixes.as_slice(), nll.as_mut_slice(), gradients.as_mut_slice())
         })
     }
 }

@@ -43,6 +43,7 @@ mod error;
 pub mod export;
 mod host;
 mod latent;
+mod layer;
 #[doc(hidden)]
 pub mod metadata;
 mod options;
@@ -55,6 +56,7 @@ pub use encoder::{Encoder, FitReport, Sample};
 pub use error::Error;
 pub use host::{Host, Level, ModelFacts, Pooling, Services, serve};
 pub use latent::{Latent, LatentShape, Latents};
+pub use layer::{Layer, NamedLayer};
 pub use ldalign_abi as abi;
 pub use options::{NoOptions, PluginOptions};
 pub use per_round::{PerRound, RoundSchedule};

@@ -1,4 +1,4 @@
-//! The plugins and the host of boundary 1.0, as they are and changed.
+//! The plugins and the hosts of past boundaries, as they are, and those of 1.0 changed.
 
 use crate::{
     outside::{self, apply, files, write_if_changed},
@@ -6,15 +6,15 @@ use crate::{
 };
 use std::{fs, path::PathBuf};
 
-/// Where they lie.
-pub fn dir() -> PathBuf {
-    workspace_root().join("tests/frozen/abi-1.0")
+/// Where those of a boundary (`1.0`) lie.
+pub fn dir(version: &str) -> PathBuf {
+    workspace_root().join("tests/frozen").join(format!("abi-{version}"))
 }
 
-/// A copy under another name, for libraries of one name in one target directory would replace each other. Each edit replaces a text that must
+/// A copy of those of 1.0 under another name, for libraries of one name in one target directory would replace each other. Each edit replaces a text that must
 /// be in the file once.
 pub fn changed(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf {
-    let (from, to) = (dir(), outside::target().join("changed").join(format!("frozen-{name}")));
+    let (from, to) = (dir("1.0"), outside::target().join("changed").join(format!("frozen-{name}")));
     let rename = [
         ("Cargo.toml", "name = \"frozen-abi-1-0\"", format!("name = \"frozen-abi-1-0-{name}\"")),
         ("Cargo.toml", "[lib]\n", format!("[[bin]]\nname = \"host-{name}\"\npath = \"src/bin/host.rs\"\n\n[lib]\n")),

@@ -6,7 +6,8 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// Writes a config for a small run in `dir` and returns its path. `more` is YAML appended to it.
@@ -34,6 +35,23 @@ pub fn command(command: &str, config: &Path, sets: &[&str]) -> Command {
 pub fn succeed(mut command: Command) {
     let out = command.output().expect("the binary starts");
     assert!(out.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// Kills the child with SIGKILL as soon as `now` holds; false if it ended before.
+pub fn kill_when(child: &mut Child, now: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if now() {
+            child.kill().expect("a running child can be killed");
+            child.wait().expect("a killed child can be waited for");
+            return true;
+        }
+        if child.try_wait().expect("a child can be asked").is_some() {
+            return false;
+        }
+        assert!(start.elapsed() < Duration::from_secs(120), "neither the moment nor the end came");
+        std::thread::sleep(Duration::from_micros(300));
+    }
 }
 
 /// SHA-256 of every file of a run but those that hold wall-clock times.

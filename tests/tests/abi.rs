@@ -1,4 +1,4 @@
-//! The boundary's past and future: what was built for 1.0 works with today's, today's works with 1.0, and growth is announced.
+//! The boundary's past and future: what was built for 1.0 and 1.1 works with today's, today's works with 1.0, and growth is announced.
 #![allow(clippy::unwrap_used)]
 
 use ldalign::{
@@ -19,7 +19,13 @@ use std::{
 /// The library and the host of 1.0.
 fn first() -> &'static (PathBuf, PathBuf) {
     static FIRST: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
-    FIRST.get_or_init(|| outside::build_with_program(&frozen::dir()))
+    FIRST.get_or_init(|| outside::build_with_program(&frozen::dir("1.0")))
+}
+
+/// The library and the host of 1.1.
+fn second() -> &'static (PathBuf, PathBuf) {
+    static SECOND: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    SECOND.get_or_init(|| outside::build_with_program(&frozen::dir("1.1")))
 }
 
 /// What a host of 1.0 prints of the plugins of 1.0, whatever SDK these were built with.
@@ -41,6 +47,15 @@ impl Services for Small {
     }
     fn hidden_states(&self, _: &[Sample<'_>], layer: usize, _: Pooling, out: &mut [f32]) -> ldalign::Result<()> {
         out.fill(layer as f32 + 0.5);
+        Ok(())
+    }
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> ldalign::Result<()> {
+        out.fill((samples[0].response_ids.len() + layer) as f32);
+        Ok(())
+    }
+    fn prefix_nll(&self, _: &[Sample<'_>], at: &[f32], nll: &mut [f32], slopes: &mut [f32]) -> ldalign::Result<()> {
+        nll.fill(at.len() as f32);
+        slopes.fill(0.75);
         Ok(())
     }
     fn seed(&self) -> u64 {
@@ -95,6 +110,32 @@ fn plugins_of_1_0_work_in_today_s_host() {
     let at = StepContext { round: 0, rounds: 1, step: 1, total_steps: 2 };
     assert_eq!(schedule.weights(at, &[3.0]).unwrap(), [3.0]);
     schedule.close().unwrap();
+}
+
+/// The services that 1.1 brought: asked for by its plugins in its own host and in today's, unsupported in a host of 1.0; and plugins of 1.0
+/// do not notice them.
+#[test]
+fn services_of_1_1_are_there_from_1_1_on() {
+    let (library, host) = second();
+    let with = |states: &str, likelihood: &str| {
+        let reported = format!("seed = 41\nstates = {states}\nlikelihood = {likelihood}\n");
+        ANSWERS.replace("seed = 41\n", &reported)
+    };
+    assert_eq!(answers(host, library), with("1.25", "10"));
+    assert_eq!(answers(&first().1, library), ANSWERS);
+    assert_eq!(answers(host, &first().0), ANSWERS);
+
+    let finder = Finder { probe_program: env!("CARGO_BIN_EXE_plugin-driver").into(), ..Finder::new(&[]) };
+    let fit = |library: &Path, services: Arc<dyn Services>| {
+        let plugin = library.to_str().unwrap().into();
+        let choice = PluginChoice { plugin, id: Some("old".into()), options: Default::default() };
+        let mut encoder = finder.load(Kind::Encoder, &choice).unwrap().encoder(services).unwrap();
+        encoder.fit(&Letters(vec![OwnedSample { response: "abc".into(), ..OwnedSample::default() }; 2]))
+    };
+    let figures = fit(library, Arc::new(Small)).unwrap();
+    let expected = [("letters", 6.0), ("seed", 41.0), ("states", 3.0), ("likelihood", 4.75)];
+    assert_eq!(figures, expected.map(|(name, value)| (name.to_owned(), value)));
+    assert_eq!(fit(&first().0, Arc::new(Small)).unwrap(), figures[..2]);
 }
 
 /// The source of the plugins of 1.0 with today's SDK: it compiles as it did, and a host of 1.0 loads what comes of it.

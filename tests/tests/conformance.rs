@@ -55,6 +55,7 @@ fn the_bundled_plugins_conform() {
     for (name, options) in [
         ("policy_states", "{}"),
         ("autoencoder", r#"{"steps": 2, "dim": 16, "layers": 1, "max_tokens": 32}"#),
+        ("guided", r#"{"steps": 2, "dim": 16, "max_tokens": 32}"#),
         ("sentence", sentence.as_str()),
     ] {
         let out = check(&built().join(format!("libldalign_encoder_{name}.so")), &["--options", options]);

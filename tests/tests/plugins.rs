@@ -254,8 +254,8 @@ fn damaged_and_foreign_files_are_refused_before_they_are_loaded() {
         format!("{start}a plugin without metadata: it has no section .ldalign")
     );
     assert_eq!(
-        refused(&patched(br#""abi":"1.0.0""#, br#""abi":"2.0.0""#)),
-        format!("{start}built for plugin ABI 2.0.0, this program has 1.0.0")
+        refused(&patched(br#""abi":"1.1.0""#, br#""abi":"2.0.0""#)),
+        format!("{start}built for plugin ABI 2.0.0, this program has 1.1.0")
     );
     assert_eq!(
         refused(&patched(br#"{"schema":1,"#, br#"{"schema":x,"#)),
@@ -338,7 +338,7 @@ fn a_plugin_with_other_types_is_refused_in_one_line() {
 fn a_plugin_of_a_later_boundary_works() {
     let abi = "sdk/abi/src/lib.rs";
     let edits = [
-        ("sdk/abi/Cargo.toml", "version = \"1.0.0\"", "version = \"1.1.0\""),
+        ("sdk/abi/Cargo.toml", "version = \"1.1.0\"", "version = \"1.2.0\""),
         (
             abi,
             "    fn weights(&self, at: StepView, distances: RSlice<'_, f32>, out: RSliceMut<'_, f32>) -> AbiResult<()>;\n    /// See [`EncoderObject::close`].\n    #[sabi(last_prefix_field)]\n    fn close(&mut self) -> AbiResult<()>;",

@@ -4,7 +4,6 @@ use ldalign_tests::runs;
 use std::{
     fs,
     path::Path,
-    process::Child,
     time::{Duration, Instant},
 };
 
@@ -15,23 +14,6 @@ generate: { max_new_tokens: 24, batch_size: 4, temperature: 0.7, top_p: 0.9 }
 encoder: { plugin: autoencoder, options: { steps: 40 } }
 train: { learning_rate: 1.0e-4, per_device_train_batch_size: 2, gradient_accumulation_steps: 2, num_train_epochs: 3, save_steps: 2 }
 ";
-
-/// Kills the child with SIGKILL as soon as `now` holds; false if it ended before.
-fn kill_when(child: &mut Child, now: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    loop {
-        if now() {
-            child.kill().expect("a running child can be killed");
-            child.wait().expect("a killed child can be waited for");
-            return true;
-        }
-        if child.try_wait().expect("a child can be asked").is_some() {
-            return false;
-        }
-        assert!(start.elapsed() < Duration::from_secs(120), "neither the moment nor the end came");
-        std::thread::sleep(Duration::from_micros(300));
-    }
-}
 
 fn lines(path: &Path) -> usize {
     fs::read_to_string(path).map_or(0, |t| t.lines().count())
@@ -62,7 +44,7 @@ fn killed_in_every_stage_ends_in_the_same_bits() {
     ];
     for (name, moment) in moments {
         let mut child = runs::command("run", &config, &[]).spawn().expect("the binary starts");
-        assert!(kill_when(&mut child, moment), "the run ended before it could be killed while {name}");
+        assert!(runs::kill_when(&mut child, moment), "the run ended before it could be killed while {name}");
         assert!(!at("round-2/done/train.json").exists(), "the run was over when it was killed while {name}");
     }
     runs::succeed(runs::command("run", &config, &[]));

@@ -2,6 +2,7 @@
 
 use super::{DataConfig, Fault, RunConfig, rules, schema, source::Source};
 use crate::{Error, Result, data::FIELDS, files, hub, validate};
+use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
 impl RunConfig {
@@ -14,14 +15,24 @@ impl RunConfig {
             source.set(assignment)?;
         }
         let base = path.parent().unwrap_or(Path::new(""));
+        Self::of_value(source.value.take(), base).map_err(|faults| report(path, &source, faults))
+    }
+
+    /// Checks a config as it was parsed and makes its paths absolute, relative ones starting at `base`. Fails with all its faults.
+    pub(crate) fn of_value(mut value: Value, base: &Path) -> Result<Self, Vec<Fault>> {
         let schema = schemars::schema_for!(Self).to_value();
-        let mut faults = schema::check(&schema, &mut source.value, base);
+        let mut faults = schema::check(&schema, &mut value, base);
         // What `check` leaves can be deserialized, so that contradictions are reported along with the rest.
-        let mut config: Self = serde_json::from_value(source.value.take()).map_err(|e| {
-            Error::new("config/invalid", format!("{}: {e}", path.display())).hint("look at the key that is named")
-        })?;
-        rules::check(&mut config, base, &mut faults);
-        if faults.is_empty() { Ok(config) } else { Err(report(path, &source, faults)) }
+        match serde_json::from_value(value) {
+            Ok(mut config) => {
+                rules::check(&mut config, base, &mut faults);
+                if faults.is_empty() { Ok(config) } else { Err(faults) }
+            }
+            Err(e) => {
+                faults.push(Fault { key: String::new(), message: e.to_string(), hint: None });
+                Err(faults)
+            }
+        }
     }
 
     /// The config with all defaults spelled out, as YAML that [`load`](Self::load) reads back.
@@ -56,7 +67,7 @@ impl RunConfig {
 }
 
 /// One error for all faults, each with its key and place.
-fn report(path: &Path, source: &Source, faults: Vec<Fault>) -> Error {
+pub(crate) fn report(path: &Path, source: &Source, faults: Vec<Fault>) -> Error {
     let lines: Vec<String> = faults
         .iter()
         .map(|f| match source.place(&f.key) {

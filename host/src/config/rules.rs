@@ -1,8 +1,9 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{DataConfig, Fault, LossType, PluginChoice, RunConfig, gpu, suggest};
+use super::{Checker, DataConfig, Fault, LossType, PluginChoice, RunConfig, gpu, suggest};
 use crate::{
     hub::{self, HubId},
+    pipeline,
     share::lock,
 };
 use std::path::Path;
@@ -21,6 +22,11 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     if config.train.label_smoothing > 0.0 && config.train.loss_type != LossType::Sigmoid {
         let hint = "remove train.label_smoothing";
         fault("train.label_smoothing", "applies to loss_type: sigmoid alone".into(), Some(hint));
+    }
+    if let Some(Checker::Regex(text)) = config.eval.as_ref().map(|e| &e.checker)
+        && let Err(e) = pipeline::expression(text)
+    {
+        fault("eval.checker.regex", e.message().to_owned(), e.hint_text());
     }
     on_hub(&config.model.to_string_lossy(), "model", false, &mut fault);
     for (section, data, fields) in config.data_sections() {

@@ -1,7 +1,7 @@
 //! Finds every fault of a value against a JSON schema, in words for people.
 //!
 //! The schema is derived from the config structs (a plugin brings its own), so what a file may say is written down once.
-//! The subset: `$ref`, `anyOf`, `oneOf` of constants, `type`, bounds, `properties`, `required`, `additionalProperties`,
+//! The subset: `$ref`, `anyOf`, `oneOf` of constants and others, `const`, `type`, bounds, `properties`, `required`, `additionalProperties`,
 //! `items`, `minItems`, and the formats `path`, `file` and `directory`, which also make a path absolute.
 
 use super::source::join;
@@ -229,6 +229,9 @@ impl<'a> Walker<'a> {
         if let Some(list) = schema["anyOf"].as_array() {
             return list.iter().filter_map(|s| self.expected(s)).collect::<Vec<_>>().join(" or ");
         }
+        if let Some(constant) = schema["const"].as_str() {
+            return constant.into();
+        }
         let kind = types(schema).find(|t| *t != "null").unwrap_or_default();
         match (kind, schema["format"].as_str()) {
             ("object", _) => "a map".into(),
@@ -260,8 +263,11 @@ fn types(schema: &Value) -> impl Iterator<Item = &str> {
     list.iter().filter_map(Value::as_str)
 }
 
-/// Whether a schema without alternatives takes values of this type; one that names no type takes all.
+/// Whether a schema without alternatives is of this value or takes values of this type; one that names neither takes all.
 fn admits(schema: &Value, value: &Value) -> bool {
+    if let Some(constant) = schema.get("const") {
+        return constant == value;
+    }
     let fits = |t: &str| match t {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),

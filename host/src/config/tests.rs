@@ -127,3 +127,25 @@ fn single_faults() {
     let said: Vec<String> = cases.iter().map(|(yaml, set)| fails(yaml, set)).collect();
     insta::assert_snapshot!(said.join("\n"));
 }
+
+#[test]
+fn a_checker_is_a_name_or_an_expression() {
+    let dir = place();
+    let eval = |checker: &str| format!("{GOOD}eval: {{data: {{path: data.jsonl}}, checker: {checker}}}\n");
+    let c = load(&dir, &eval("{regex: 'is (.)'}"), &[]).unwrap();
+    assert_eq!(c.eval.as_ref().unwrap().checker, Checker::Regex("is (.)".into()));
+    let again = load(&dir, &c.to_yaml().unwrap(), &[]).unwrap();
+    assert_eq!(again.eval.unwrap().checker, Checker::Regex("is (.)".into()));
+    assert_eq!(load(&dir, &eval("last-number"), &[]).unwrap().eval.unwrap().checker, Checker::LastNumber);
+    assert!(
+        fails(&eval("exat"), &[])
+            .contains("eval.checker (line 4): expected exact or last-number or a map, found \"exat\"")
+    );
+    assert!(
+        fails(&eval("{regexp: x}"), &[]).contains("eval.checker.regexp (line 4): unknown key; did you mean `regex`?")
+    );
+    assert!(
+        fails(&eval("{regex: '['}"), &[])
+            .contains("eval.checker.regex (line 4): `[` is no regular expression: unclosed")
+    );
+}

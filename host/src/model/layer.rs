@@ -1,9 +1,6 @@
 //! A transformer layer, forward and backward, and the linear modules it is made of.
 
-use super::{
-    config::ModelConfig,
-    policy::{Gradients, Parameter},
-};
+use super::{config::ModelConfig, gradients::Sums, policy::Parameter};
 use crate::{
     Result,
     ops::{self, Angles, LogSums, Precision, Rows, Weight},
@@ -13,17 +10,6 @@ use std::sync::Arc;
 
 /// Gives a tensor by Hugging Face's name and shape.
 pub type Get<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Parameter>;
-
-/// Puts a gradient into `grads`: `f` adds to what is there, in its memory.
-pub fn accumulate(
-    grads: &mut Gradients,
-    name: &str,
-    f: impl FnOnce(Option<Tensor>) -> candle_core::Result<Tensor>,
-) -> Result<()> {
-    let sum = f(grads.remove(name))?;
-    grads.insert(name.to_owned(), sum);
-    Ok(())
-}
 
 /// A matrix with its name.
 pub struct Matrix {
@@ -39,11 +25,8 @@ impl Matrix {
         Ok(Self { weight: Weight::new(&p.tensor, precision)?, name: p.name, trained: p.trained })
     }
     /// Accumulates dyᵀ x if the matrix is trained.
-    fn gradient(&self, dy: &Tensor, x: &Tensor, grads: &mut Gradients) -> Result<()> {
-        match self.trained {
-            true => accumulate(grads, &self.name, |onto| self.weight.gradient(dy, x, onto)),
-            false => Ok(()),
-        }
+    fn gradient(&self, dy: &Tensor, x: &Tensor, grads: &mut Sums) -> Result<()> {
+        grads.add(&self.name, self.trained, |onto| self.weight.gradient(dy, x, onto))
     }
 }
 
@@ -87,12 +70,12 @@ impl Linear {
         dy: &Tensor,
         onto: Option<Tensor>,
         want_dx: bool,
-        grads: &mut Gradients,
+        grads: &mut Sums,
     ) -> Result<Option<Tensor>> {
         let weight = &self.weight.weight;
         self.weight.gradient(dy, x, grads)?;
-        if let Some(b) = self.bias.as_ref().filter(|b| b.trained) {
-            accumulate(grads, &b.name, |onto| ops::column_sums(dy, onto))?;
+        if let Some(b) = &self.bias {
+            grads.add(&b.name, b.trained, |onto| ops::column_sums(dy, onto))?;
         }
         let rows = Rows::new(dy, weight.precision())?;
         let mut dx = onto;
@@ -145,11 +128,11 @@ impl Norm {
         Ok(ops::rms_norm(x, &self.weight.tensor, self.eps)?)
     }
     /// The gradient by x, added to `onto` in its memory.
-    pub fn backward(&self, x: &Tensor, g: &Tensor, onto: Tensor, grads: &mut Gradients) -> Result<Tensor> {
+    pub fn backward(&self, x: &Tensor, g: &Tensor, onto: Tensor, grads: &mut Sums) -> Result<Tensor> {
         let Parameter { name, tensor, trained } = &self.weight;
-        let (dx, dw) = ops::rms_norm_backward(x, tensor, self.eps, g, onto, *trained)?;
+        let (dx, dw) = ops::rms_norm_backward(x, tensor, self.eps, g, onto, grads.want(*trained))?;
         if let Some(dw) = dw {
-            accumulate(grads, name, |sum| sum.map_or(Ok(dw.clone()), |sum| sum + &dw))?;
+            grads.add(name, *trained, |sum| sum.map_or(Ok(dw.clone()), |sum| sum + &dw))?;
         }
         Ok(dx)
     }
@@ -267,7 +250,7 @@ impl Layer {
         angles: &Angles,
         attend: impl FnOnce([&Tensor; 3], (&Tensor, &LogSums), &Tensor) -> candle_core::Result<[Tensor; 3]>,
         want_dx: bool,
-        grads: &mut Gradients,
+        grads: &mut Sums,
     ) -> Result<Option<Tensor>> {
         const ASKED: &str = "asked for";
         let Kept { x, raw, q, k, v, attended, sums, middle, gate, up, mut inner } = kept;
@@ -306,7 +289,7 @@ impl Layer {
         Ok(f(&x.reshape(((), self.head_dim))?)?.reshape(x.shape())?)
     }
 
-    fn head_norm_backward(&self, norm: &Norm, x: &Tensor, g: &Tensor, grads: &mut Gradients) -> Result<Tensor> {
+    fn head_norm_backward(&self, norm: &Norm, x: &Tensor, g: &Tensor, grads: &mut Sums) -> Result<Tensor> {
         let heads = |x: &Tensor| x.reshape(((), self.head_dim));
         let (x, zeros) = (heads(x)?, heads(&x.zeros_like()?)?);
         Ok(norm.backward(&x, &heads(g)?, zeros, grads)?.reshape(g.shape())?)

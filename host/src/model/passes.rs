@@ -2,8 +2,9 @@
 
 use super::{
     Pack, Target,
-    layer::{Kept, accumulate},
-    policy::{Gradients, Policy},
+    gradients::{Gradients, Sums},
+    layer::Kept,
+    policy::Policy,
 };
 use crate::{
     Error, Result,
@@ -38,16 +39,36 @@ impl Policy {
         model.layers[index].forward(x, &context.angles, attend)
     }
 
+    /// What goes into the first layer: embeddings of the pack's tokens, and the given ones, [given rows, hidden].
+    fn input(&self, pack: &Pack, given: &[f32]) -> Result<Tensor> {
+        let (rows, width) = (pack.given.len(), self.hidden_size());
+        if given.len() != rows * width {
+            let what =
+                format!("a pack with {rows} given rows needs {} numbers for them, got {}", rows * width, given.len());
+            return Err(Error::new("model/pack", what));
+        }
+        let x = self.model().embed(&pack.ids)?;
+        if rows > 0 {
+            ops::set_rows(&x, &Tensor::from_slice(given, (rows, width), self.device())?, &pack.given)?;
+        }
+        Ok(x)
+    }
+
     /// Hidden states after the first `layers` layers, before the last norm.
-    fn run(&self, pack: &Pack, layers: usize) -> Result<Tensor> {
+    fn run(&self, pack: &Pack, given: &[f32], layers: usize) -> Result<Tensor> {
         let context = self.context(pack)?;
-        let embedded = self.model().embed(&pack.ids);
-        (0..layers).try_fold(embedded?, |x, i| Ok(self.layer(i, x, &context)?.0))
+        let input = self.input(pack, given);
+        (0..layers).try_fold(input?, |x, i| Ok(self.layer(i, x, &context)?.0))
     }
 
     /// Log-probabilities of the targets, no gradient, no stored activations.
     pub fn logps(&self, pack: &Pack, targets: &[Target]) -> Result<Vec<f32>> {
-        let x = self.run(pack, self.num_layers())?;
+        self.logps_given(pack, &[], targets)
+    }
+
+    /// [`logps`](Self::logps) of a pack with `given` embeddings, `hidden_size` numbers for each of its given rows.
+    pub fn logps_given(&self, pack: &Pack, given: &[f32], targets: &[Target]) -> Result<Vec<f32>> {
+        let x = self.run(pack, given, self.num_layers())?;
         let (rows, tokens) = split(pack, targets)?;
         let h = self.model().norm.forward(&x.index_select(&Tensor::new(rows, self.device())?, 0)?)?;
         Ok(ops::score(&h, &self.model().head, &tokens, Wanted::Nothing)?.logps)
@@ -60,7 +81,7 @@ impl Policy {
             let what = format!("hidden states of layer {layer} of a model with {} layers", self.num_layers());
             return Err(Error::new("model/layer", what));
         }
-        let x = self.run(pack, layer)?;
+        let x = self.run(pack, &[], layer)?;
         if layer == self.num_layers() { self.model().norm.forward(&x) } else { Ok(x) }
     }
 
@@ -78,13 +99,48 @@ impl Policy {
         loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
         grads: &mut Gradients,
     ) -> Result<()> {
+        // Either every tensor of the base model is trained, or none; nothing below the lowest layer is where the embedding is frozen.
+        let full = self.lora().is_none();
+        let dx = self.gradient(pack, self.input(pack, &[])?, targets, loss_gradient, &mut Sums::to(grads), full)?;
+        dx.map_or(Ok(()), |dx| {
+            Sums::to(grads).add(EMBEDDING, full, |sum| {
+                let zeros = || Tensor::zeros((self.vocab_size(), self.hidden_size()), dx.dtype(), dx.device());
+                ops::add_rows(sum.map_or_else(zeros, Ok)?, &dx, &pack.ids)
+            })
+        })
+    }
+
+    /// The gradient of a loss by the `given` embeddings alone, as many numbers: every tensor of the model is taken as frozen.
+    pub fn gradient_by_given(
+        &self,
+        pack: &Pack,
+        given: &[f32],
+        targets: &[Target],
+        loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
+    ) -> Result<Vec<f32>> {
+        let input = self.input(pack, given)?;
+        let dx = self.gradient(pack, input, targets, loss_gradient, &mut Sums::nowhere(), true)?.expect("asked for");
+        let rows: Vec<u32> = pack.given.iter().map(|row| *row as u32).collect();
+        Ok(dx.index_select(&Tensor::new(rows, dx.device())?, 0)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Forward and backward from the first layer's input: adds the gradients of what is trained (the embedding aside) to `grads`, and returns
+    /// the one by the input if `want_dx`.
+    fn gradient(
+        &self,
+        pack: &Pack,
+        mut x: Tensor,
+        targets: &[Target],
+        loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
+        grads: &mut Sums,
+        want_dx: bool,
+    ) -> Result<Option<Tensor>> {
         let (model, context) = (self.model(), self.context(pack)?);
         let (rows, tokens) = split(pack, targets)?;
         // The last layers' activations are the first to be used up.
         let fit = self.activation_budget() / (model.config.kept_bytes() * pack.len());
         let first_kept = self.num_layers().saturating_sub(fit);
         let mut stack = Vec::with_capacity(self.num_layers());
-        let mut x = model.embed(&pack.ids)?;
         for i in 0..self.num_layers() {
             let (y, kept) = self.layer(i, x.clone(), &context)?;
             stack.push(if i < first_kept { Stored::Input(x) } else { Stored::All(kept) });
@@ -94,15 +150,16 @@ impl Policy {
         // Head: log-probabilities, the loss, and its gradient down to the rows that predict.
         let predicting = x.index_select(&Tensor::new(rows.as_slice(), self.device())?, 0)?;
         let h = model.norm.forward(&predicting)?;
-        // Either every tensor of the base model is trained, or none.
-        let full = self.lora().is_none();
+        let full = grads.want(self.lora().is_none());
         let wanted = if full { Wanted::Both } else { Wanted::Hidden };
         let scores = ops::score(&h, &model.head, &tokens, wanted)?;
         let dlogps = loss_gradient(&scores.logps)?;
         let table = if model.config.tied { EMBEDDING } else { "lm_head.weight" };
-        let sum = grads.remove(table).filter(|_| full);
+        let sum = if full { grads.take(table) } else { None };
         let (dh, dhead) = ops::score_backward(&h, &model.head, &tokens, scores, &dlogps, sum)?;
-        grads.extend(dhead.map(|d| (table.to_owned(), d)));
+        if let Some(d) = dhead {
+            grads.put(table, d);
+        }
         let dx = model.norm.backward(&predicting, &dh, predicting.zeros_like()?, grads)?;
         let mut dx = ops::add_rows(x.zeros_like()?, &dx, &rows)?;
         drop((x, predicting, h, dh));
@@ -116,17 +173,12 @@ impl Policy {
             let attend = |qkv: [&Tensor; 3], out: (&Tensor, &ops::LogSums), d: &Tensor| {
                 context.attention.backward(qkv, window, out, d)
             };
-            // Nothing below the lowest layer needs a gradient where the embedding is frozen.
-            match model.layers[i].backward(kept, dx, &context.angles, attend, full || i > 0, grads)? {
+            match model.layers[i].backward(kept, dx, &context.angles, attend, want_dx || i > 0, grads)? {
                 Some(d) => dx = d,
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
-        accumulate(grads, EMBEDDING, |sum| {
-            let sum =
-                sum.map_or_else(|| Tensor::zeros((self.vocab_size(), self.hidden_size()), dx.dtype(), dx.device()), Ok);
-            ops::add_rows(sum?, &dx, &pack.ids)
-        })
+        Ok(want_dx.then_some(dx))
     }
 }
 

@@ -21,9 +21,6 @@ use std::{
     sync::Arc,
 };
 
-/// Gradients by parameter name, sorted.
-pub type Gradients = BTreeMap<String, Tensor>;
-
 /// A named trainable tensor.
 #[derive(Clone)]
 pub struct Trainable {

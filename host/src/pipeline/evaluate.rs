@@ -1,9 +1,10 @@
-//! Held-out figures of a model: accuracy of greedy and of sampled responses, and the golden responses' likelihood.
+//! Held-out figures of a model: accuracy of greedy and of sampled responses, and the golden responses' likelihood; of all rows together
+//! and of each, so that two models can be compared row by row.
 
-use super::Run;
+use super::{Run, checker::Check};
 use crate::{
     Result,
-    config::{Checker, EvalConfig, GenerateConfig},
+    config::{EvalConfig, GenerateConfig},
     data::Dataset,
     files,
     generate::{Request, generate},
@@ -12,6 +13,7 @@ use crate::{
     text::TextCodec,
 };
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Texts kept for the report.
 const SAMPLES: usize = 12;
@@ -29,6 +31,35 @@ pub struct Evaluation {
     pub nll: f64,
     /// Some sampled responses: greedy ones would hide habits that have less than half the probability.
     pub samples: Vec<EvalSample>,
+    /// What came of each row, in their order; a file of its own ([`write_evaluation`]).
+    #[serde(skip)]
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What came of a held-out row: a line of eval-N.jsonl.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Row, from 0.
+    pub row: usize,
+    /// Negative log-likelihood of the golden response, nats; 0 where it does not fit the length limits.
+    pub nll: f64,
+    /// Tokens of the golden response; 0 where it does not fit.
+    pub tokens: usize,
+    /// The likeliest response.
+    pub greedy: Answer,
+    /// One drawn as the losers are.
+    pub sampled: Answer,
+}
+
+/// A model's response to a held-out row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether the checker takes it.
+    pub right: bool,
+    /// Its token ids, with the end token where the model made one.
+    pub ids: Vec<u32>,
+    /// The same as text.
+    pub text: String,
 }
 
 /// One sampled response.
@@ -49,15 +80,31 @@ impl Run {
     pub(super) fn evaluate(&mut self, round: u64) -> Result<()> {
         let path = self.dir.eval(round);
         let Some(eval) = self.config.eval.clone() else { return Ok(()) };
-        if path.exists() {
+        if is_evaluated(&path) {
             return Ok(());
         }
         let policy = self.policy(round + 1)?;
         let policy = policy.read().expect("no thread panics with the policy in hand");
         let name = format!("eval after round {round}");
         let figures = evaluate(&policy, &self.codec, &eval, &self.config.generate, self.config.seed, &name)?;
-        files::write_json(&path, &figures)
+        write_evaluation(&path, &figures)
     }
+}
+
+/// Writes figures to `path`, and before them what came of each row into `path` with the ending `.jsonl`: where the one is, so is the other.
+pub fn write_evaluation(path: &Path, figures: &Evaluation) -> Result<()> {
+    files::write_with(&path.with_extension("jsonl"), |out| {
+        figures.outcomes.iter().try_for_each(|outcome| {
+            serde_json::to_writer(&mut *out, outcome)?;
+            out.write_all(b"\n")
+        })
+    })?;
+    files::write_json(path, figures)
+}
+
+/// Whether [`write_evaluation`] has written to `path`.
+pub fn is_evaluated(path: &Path) -> bool {
+    path.exists() && path.with_extension("jsonl").exists()
 }
 
 /// Measures a policy on held-out rows. `sampling` is how responses are sampled for the sampled accuracy.
@@ -74,36 +121,41 @@ pub fn evaluate(
     let mut progress = Progress::new(name, 0, 3 * data.len() as u64);
     let sampled = config.generate.as_ref().unwrap_or(sampling);
     let greedy = &GenerateConfig { temperature: 0.0, ..sampled.clone() };
-    let mut right = [0usize; 2];
-    let mut samples = Vec::new();
-    for (which, how) in [greedy, sampled].into_iter().enumerate() {
+    let check = Check::new(&config.checker)?;
+    let mut outcomes: Vec<Outcome> = (0..data.len()).map(|row| Outcome { row, ..Outcome::default() }).collect();
+    for (is_greedy, how) in [(true, greedy), (false, sampled)] {
         let requests = (0..data.len()).map(|index| {
             let prompt = budget.cut_prompt(codec.encode_prompt(&data.row(index)?.history)?);
             Ok((index, Request { prompt, key: index as u64 }))
         });
         generate(policy, requests, how, codec.end_ids(), seed, |index, generation| {
-            let row = data.row(index)?;
-            let response = codec.decode(&generation.ids)?;
-            let ok = is_right(config.checker, &response, &row.chosen);
-            right[which] += usize::from(ok);
-            if which == 1 && index < SAMPLES {
-                let prompt = row.history.last().map(|m| m.content.clone()).unwrap_or_default();
-                samples.push((index, EvalSample { prompt, golden: row.chosen, response, right: ok }));
-            }
+            let text = codec.decode(&generation.ids)?;
+            let right = check.is_right(&text, &data.row(index)?.chosen);
+            let answer = Answer { right, ids: generation.ids, text };
+            let outcome = &mut outcomes[index];
+            *(if is_greedy { &mut outcome.greedy } else { &mut outcome.sampled }) = answer;
             progress.advance(1, "");
             Ok(())
         })?;
     }
-    samples.sort_by_key(|(index, _)| *index);
     let (mut nll, mut tokens) = (0.0, 0usize);
-    let mut add = |pack: Pack, targets: Vec<Target>| -> Result<()> {
-        if !targets.is_empty() {
-            nll -= policy.logps(&pack, &targets)?.iter().map(|&l| f64::from(l)).sum::<f64>();
-            tokens += targets.len();
+    // `rows` has each row of the pack with its number of targets.
+    let mut add = |pack: Pack, targets: Vec<Target>, rows: Vec<(usize, usize)>| -> Result<()> {
+        if targets.is_empty() {
+            return Ok(());
+        }
+        let logps: Vec<f64> = policy.logps(&pack, &targets)?.iter().map(|&l| f64::from(l)).collect();
+        nll -= logps.iter().sum::<f64>();
+        tokens += targets.len();
+        let mut rest = &logps[..];
+        for (row, count) in rows {
+            let (own, others) = rest.split_at(count);
+            (outcomes[row].nll, outcomes[row].tokens) = (-own.iter().sum::<f64>(), count);
+            rest = others;
         }
         Ok(())
     };
-    let (mut pack, mut targets) = (Pack::default(), vec![]);
+    let (mut pack, mut targets, mut rows) = (Pack::default(), vec![], vec![]);
     let mut fitting = config.data.budget();
     for index in 0..data.len() {
         crate::interrupt::check()?;
@@ -112,72 +164,35 @@ pub fn evaluate(
         progress.advance(1, "");
         let Some((prompt, [response])) = fitting.fit(turn.prompt, [turn.response]) else { continue };
         if pack.len() + prompt.len() + response.len() > PASS_TOKENS {
-            add(std::mem::take(&mut pack), std::mem::take(&mut targets))?;
+            add(std::mem::take(&mut pack), std::mem::take(&mut targets), std::mem::take(&mut rows))?;
         }
         let prompt = pack.push_prompt(&prompt);
+        let before = targets.len();
         targets.extend(pack.push_completion(prompt, &response));
+        rows.push((index, targets.len() - before));
     }
-    add(pack, targets)?;
+    add(pack, targets, rows)?;
     fitting.report().check().map_err(|e| e.at("eval.data"))?;
-    let rows = data.len();
-    let share = |n: usize| n as f64 / rows.max(1) as f64;
+    let share = |right: fn(&Outcome) -> bool| {
+        outcomes.iter().filter(|o| right(o)).count() as f64 / outcomes.len().max(1) as f64
+    };
+    let sample = |outcome: &Outcome| {
+        let row = data.row(outcome.row)?;
+        let prompt = row.history.last().map(|m| m.content.clone()).unwrap_or_default();
+        let Answer { right, text, .. } = &outcome.sampled;
+        Ok(EvalSample { prompt, golden: row.chosen, response: text.clone(), right: *right })
+    };
     let figures = Evaluation {
-        rows,
-        greedy_accuracy: share(right[0]),
-        sampled_accuracy: share(right[1]),
+        rows: data.len(),
+        greedy_accuracy: share(|o| o.greedy.right),
+        sampled_accuracy: share(|o| o.sampled.right),
         nll: nll / tokens.max(1) as f64,
-        samples: samples.into_iter().map(|(_, s)| s).collect(),
+        samples: outcomes.iter().take(SAMPLES).map(sample).collect::<Result<_>>()?,
+        outcomes,
     };
     progress.finish(&format!(
         "greedy {:.3}, sampled {:.3}, NLL {:.4}",
         figures.greedy_accuracy, figures.sampled_accuracy, figures.nll
     ));
     Ok(figures)
-}
-
-/// Whether a response says what the golden one says.
-fn is_right(checker: Checker, response: &str, golden: &str) -> bool {
-    match checker {
-        Checker::Exact => response.trim() == golden.trim(),
-        Checker::LastNumber => last_number(golden).is_some_and(|want| last_number(response) == Some(want)),
-    }
-}
-
-/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200. In `2-1` and `GPT-4` the hyphen is no sign.
-fn last_number(text: &str) -> Option<f64> {
-    let head = &text[..=text.rfind(|c: char| c.is_ascii_digit())?];
-    let number = head.rsplit(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ','))).next()?;
-    let before = &head[..head.len() - number.len()];
-    let is_sign =
-        before.strip_suffix('-').is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric() || c == ')'));
-    let plain = number.replace(',', "");
-    // `1.2.3` is no number; its last part is.
-    let value: f64 = plain.parse().or_else(|_| plain.rsplit('.').next().unwrap_or_default().parse()).ok()?;
-    Some(if is_sign { -value } else { value })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn numbers_are_found_at_the_end() {
-        assert_eq!(last_number("48+24 = 72 clips\n#### 1,072."), Some(1072.0));
-        assert_eq!(last_number("minus -3.5!"), Some(-3.5));
-        assert_eq!(last_number("2-1"), Some(1.0));
-        assert_eq!(last_number("GPT-4"), Some(4.0));
-        assert_eq!(last_number("5 + -7"), Some(-7.0));
-        assert_eq!(last_number("step 1.2.3"), Some(3.0));
-        assert_eq!(last_number("none - here."), None);
-    }
-
-    #[test]
-    fn checkers_differ() {
-        assert!(is_right(Checker::Exact, " ab\n", "ab") && !is_right(Checker::Exact, "abc", "ab"));
-        assert!(
-            is_right(Checker::LastNumber, "I get 7.0", "#### 7") && !is_right(Checker::LastNumber, "7 or 8", "#### 7")
-        );
-        assert!(!is_right(Checker::LastNumber, "no", "no"));
-    }
 }

@@ -5,6 +5,7 @@
 //!   manifest.json               what the run is made from, with hashes
 //!   config.yaml                 the configuration with every default spelled out
 //!   eval-0.json, eval-1.json    held-out figures before round 1, after round 1, ...
+//!   eval-0.jsonl, eval-1.jsonl  what came of each held-out row
 //!   round-1/
 //!     generations.jsonl         the model's own responses, in row order
 //!     pairs.bin, rows.json      token ids of prompt, chosen, rejected; the data row of each

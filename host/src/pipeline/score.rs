@@ -7,10 +7,12 @@ use crate::{
     diagnose, files, interrupt,
     plugin::{CorpusSource, Encoder, OwnedSample},
     progress::Progress,
+    stats::bootstrap::below,
     text::TextCodec,
     train,
 };
 use ldalign_sdk::{LatentShape, Sample, StepContext};
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -135,7 +137,11 @@ impl Run {
         let mut distance = self.distance.distance(self.services(None, &self.distance))?;
         self.restore(round, "distance.state", |state| distance.load(state))?;
         distance.fit(&golden, &losing, shape)?;
-        let distances = distance.distances(&golden, &losing, shape)?;
+        let mut distances = distance.distances(&golden, &losing, shape)?;
+        if self.config.permute_distances {
+            let differ = (0..pairs.len()).filter(|&i| pairs.get(i, 1) != pairs.get(i, 2)).collect::<Vec<_>>();
+            permute(&mut distances, &differ, self.config.seed, round);
+        }
         let metric_state = dir.join("distance.state");
         files::write(&metric_state, &distance.save()?)?;
         distance.close()?;
@@ -150,6 +156,15 @@ impl Run {
             return Ok(());
         }
         load(&files::read(&path)?)
+    }
+}
+
+/// Deals the values at `places` out among them. (Fisher and Yates 1938)
+fn permute(values: &mut [f32], places: &[usize], seed: u64, round: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(round);
+    for last in (1..places.len()).rev() {
+        values.swap(places[last], places[below(last + 1, &mut rng)]);
     }
 }
 
@@ -229,4 +244,29 @@ pub fn write_latents(
         TensorView::new(Dtype::F32, sizes(v), bytemuck::cast_slice(v)).map(|tensor| (name, tensor)).map_err(bad)
     });
     files::write(path, &serialize([a?, b?], about).map_err(bad)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permutation_moves_the_values_of_its_places_alone_by_seed_and_round() {
+        let start: Vec<f32> = (0..100).map(|i| i as f32).collect();
+        let places: Vec<usize> = (0..100).filter(|i| i % 3 > 0).collect();
+        let permuted = |seed, round| {
+            let mut values = start.clone();
+            permute(&mut values, &places, seed, round);
+            values
+        };
+        let values = permuted(1, 1);
+        assert!((0..100).step_by(3).all(|i| values[i] == i as f32));
+        let mut sorted = values.clone();
+        sorted.sort_by(f32::total_cmp);
+        assert_eq!(sorted, start);
+        assert_eq!(values, permuted(1, 1));
+        assert!(values != permuted(2, 1) && values != permuted(1, 2));
+        // A shuffle leaves one value in its place on average.
+        assert!(places.iter().filter(|i| values[**i] == **i as f32).count() < 6);
+    }
 }

@@ -1,4 +1,4 @@
-//! What the running pipeline does for its plugins: facts and hidden states of the policy it holds.
+//! What the running pipeline does for its plugins: facts and hidden states of the policy it holds, and ([`super::prefix`]) likelihoods under it.
 
 use crate::{
     Error, Result, interrupt,
@@ -62,28 +62,47 @@ impl Services for PolicyServices {
 
     fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()> {
         self.with(|policy| {
-            let width = policy.hidden_size();
-            if out.len() != samples.len() * width {
-                return Err(Error::new(
-                    "plugin/hidden-states",
-                    format!("{} samples need {} numbers, got {}", samples.len(), samples.len() * width, out.len()),
-                ));
-            }
-            if layer > policy.num_layers() {
-                return Err(Error::new(
-                    "plugin/hidden-states",
-                    format!("layer {layer} asked for, the model has 0 (embeddings) to {}", policy.num_layers()),
-                ));
-            }
+            check_layer(policy, layer)?;
+            check_len("states", out.len(), samples.len() * policy.hidden_size())?;
             let mut rest = out;
-            for samples in cut(samples, PASS_TOKENS, |s| s.prompt_ids.len() + s.response_ids.len()) {
+            for samples in cut(samples, PASS_TOKENS, tokens) {
                 interrupt::check()?;
-                let now;
-                (now, rest) = rest.split_at_mut(samples.len() * width);
-                pooled_states(policy, samples, layer, pooling, now)?;
+                pooled_states(policy, samples, layer, pooling, take(&mut rest, samples.len() * policy.hidden_size()))?;
             }
             Ok(())
         })
+    }
+
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<()> {
+        self.with(|policy| {
+            check_layer(policy, layer)?;
+            let numbers = |samples: &[Sample<'_>]| samples.iter().map(tokens).sum::<usize>() * policy.hidden_size();
+            check_len("states", out.len(), numbers(samples))?;
+            if samples.iter().any(|s| tokens(s) == 0) {
+                return Err(Error::new(FAULT, "a sample has no token"));
+            }
+            let mut rest = out;
+            for samples in cut(samples, PASS_TOKENS, tokens) {
+                interrupt::check()?;
+                let mut pack = Pack::default();
+                for sample in samples {
+                    pack.push(&[sample.prompt_ids, sample.response_ids].concat(), None);
+                }
+                let states = policy.hidden_states(&pack, layer)?.flatten_all()?.to_vec1::<f32>()?;
+                take(&mut rest, numbers(samples)).copy_from_slice(&states);
+            }
+            Ok(())
+        })
+    }
+
+    fn prefix_nll(
+        &self,
+        samples: &[Sample<'_>],
+        prefixes: &[f32],
+        nll: &mut [f32],
+        gradients: &mut [f32],
+    ) -> Result<()> {
+        self.with(|policy| super::prefix::nll(policy, samples, prefixes, nll, gradients))
     }
 
     fn seed(&self) -> u64 {
@@ -107,6 +126,40 @@ impl Services for PolicyServices {
     }
 }
 
+/// Code of the errors of services that were asked for what cannot be.
+pub(super) const FAULT: &str = "plugin/hidden-states";
+
+pub(super) fn tokens(sample: &Sample<'_>) -> usize {
+    sample.prompt_ids.len() + sample.response_ids.len()
+}
+
+/// Cuts the first `n` numbers off a slice.
+pub(super) fn take<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    let (now, later) = std::mem::take(rest).split_at_mut(n);
+    *rest = later;
+    now
+}
+
+pub(super) fn check_len(what: &str, found: usize, needed: usize) -> Result<()> {
+    match found == needed {
+        true => Ok(()),
+        false => Err(Error::new(
+            FAULT,
+            format!("the {what} of these samples are {needed} numbers, there is room for {found}"),
+        )),
+    }
+}
+
+fn check_layer(policy: &Policy, layer: usize) -> Result<()> {
+    match layer <= policy.num_layers() {
+        true => Ok(()),
+        false => Err(Error::new(
+            FAULT,
+            format!("layer {layer} asked for, the model has 0 (embeddings) to {}", policy.num_layers()),
+        )),
+    }
+}
+
 /// The mean (or last) hidden state of each sample's tokens. It does not depend on the samples beside it.
 fn pooled_states(
     policy: &Policy,
@@ -118,7 +171,7 @@ fn pooled_states(
     let mut pack = Pack::default();
     for sample in samples {
         if sample.response_ids.is_empty() {
-            return Err(Error::new("plugin/hidden-states", "a sample has no response token"));
+            return Err(Error::new(FAULT, "a sample has no response token"));
         }
         pack.push(&[sample.prompt_ids, sample.response_ids].concat(), None);
     }

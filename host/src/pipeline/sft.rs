@@ -1,6 +1,6 @@
-//! `ldalign sft`: supervised fine-tuning on golden responses by the same engine.
+//! `ldalign sft`: supervised fine-tuning on golden responses by the same engine, at once or in the rounds of a run.
 
-use super::{Manifest, RunDir, device};
+use super::{Manifest, RunDir, device, evaluate, is_evaluated, write_evaluation};
 use crate::{
     Result,
     config::RunConfig,
@@ -9,12 +9,17 @@ use crate::{
     text::TextCodec,
     train,
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Trains `config.model` on the rows and writes `output_dir/model`; returns that directory.
 ///
 /// The output directory holds manifest.json, rows.bin, train/ (metrics and checkpoints) and model/; started again, it goes on.
 pub fn sft(config: &RunConfig) -> Result<PathBuf> {
+    fine_tune(config, None)
+}
+
+/// `adapter` is where a LoRA adapter starts from, a fresh one where there is none.
+fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
     let data = Dataset::open(&config.data)?;
     let codec = TextCodec::load(&config.model)?;
     let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
@@ -38,9 +43,45 @@ pub fn sft(config: &RunConfig) -> Result<PathBuf> {
     let mut policy = Policy::load_as(&config.model, &device(&config.device)?, config.precision())?;
     if let Some(lora) = &config.train.lora {
         policy.add_lora(lora, config.seed)?;
+        if let Some(adapter) = adapter {
+            policy.load_adapter(adapter)?;
+        }
     }
     train::sft(&mut policy, &rows, &config.train, config.seed, &dir.join("train"))?;
     let out = dir.join("model");
     policy.save(&out)?;
     Ok(out)
+}
+
+/// Supervised fine-tuning with the budget of a run: as many rounds, each of as many steps, evaluated before the first and after each where
+/// the config has an `eval` section. Returns the run's directory, in which every round is one of [`sft`]; started again, it goes on.
+pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
+    let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &Dataset::open(&config.data)?, vec![])?)?;
+    measure(&dir, config, &config.model, 0)?;
+    let mut before = None;
+    for round in 1..=config.rounds {
+        let (output_dir, seed) = (dir.round(round), config.seed.wrapping_add(round));
+        let trained = dir.model(round);
+        // Training writes the model last.
+        if !trained.exists() {
+            let mut config = RunConfig { output_dir, seed, ..config.clone() };
+            if config.train.lora.is_none() {
+                config.model = before.clone().unwrap_or(config.model);
+            }
+            fine_tune(&config, before.as_deref()).map_err(|e| e.at(format!("round {round}")))?;
+        }
+        measure(&dir, config, &trained, round)?;
+        before = Some(trained);
+    }
+    Ok(dir.path().to_owned())
+}
+
+/// Evaluates a model as the one after `round`, unless done.
+fn measure(dir: &RunDir, config: &RunConfig, model: &Path, round: u64) -> Result<()> {
+    let path = dir.eval(round);
+    let Some(eval) = config.eval.as_ref().filter(|_| !is_evaluated(&path)) else { return Ok(()) };
+    let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
+    let codec = TextCodec::load(model)?;
+    let name = format!("eval after SFT round {round}");
+    write_evaluation(&path, &evaluate(&policy, &codec, eval, &config.generate, config.seed, &name)?)
 }

@@ -11,6 +11,20 @@ pub trait Services: Send + Sync {
     fn model(&self) -> Option<ModelFacts>;
     /// Pooled hidden states of the samples after `layer` layers, `hidden_size` numbers each.
     fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()>;
+    /// Hidden states after `layer` layers of every token of every sample, `hidden_size` numbers each.
+    fn token_states(&self, _samples: &[Sample<'_>], _layer: usize, _out: &mut [f32]) -> Result<()> {
+        Err(no_model())
+    }
+    /// Negative log-likelihood of each response after its prompt and its part of `prefixes`; where `gradients` is not empty, its gradient by that.
+    fn prefix_nll(
+        &self,
+        _samples: &[Sample<'_>],
+        _prefixes: &[f32],
+        _nll: &mut [f32],
+        _gradients: &mut [f32],
+    ) -> Result<()> {
+        Err(no_model())
+    }
     /// Seed for this plugin.
     fn seed(&self) -> u64;
     /// Threads the plugin may use.
@@ -27,7 +41,7 @@ impl Services for NoModel {
         None
     }
     fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: Pooling, _: &mut [f32]) -> Result<()> {
-        Err(Error::new("plugin/no-model", "no model is loaded yet"))
+        Err(no_model())
     }
     fn seed(&self) -> u64 {
         0
@@ -35,6 +49,11 @@ impl Services for NoModel {
     fn threads(&self) -> usize {
         1
     }
+}
+
+/// What every service says that needs a model where there is none.
+fn no_model() -> Error {
+    Error::new("plugin/no-model", "no model is loaded yet")
 }
 
 /// The samples an encoder is fitted on: 2i is the golden, 2i+1 the generated response of row i.
@@ -91,6 +110,18 @@ impl ldalign_sdk::Services for Bridge {
     ) -> Result<(), PluginError> {
         self.services.hidden_states(samples, layer, pooling, out).map_err(to_plugin)
     }
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), PluginError> {
+        self.services.token_states(samples, layer, out).map_err(to_plugin)
+    }
+    fn prefix_nll(
+        &self,
+        samples: &[Sample<'_>],
+        prefixes: &[f32],
+        nll: &mut [f32],
+        gradients: &mut [f32],
+    ) -> Result<(), PluginError> {
+        self.services.prefix_nll(samples, prefixes, nll, gradients).map_err(to_plugin)
+    }
 }
 
 /// Our corpus as the SDK's.
@@ -110,7 +141,7 @@ impl ldalign_sdk::CorpusSource for Lent<'_> {
 }
 
 /// A failed service as the plugin sees it; most plugins hand it back, and `call` turns it into the run's error.
-fn to_plugin(e: crate::Error) -> PluginError {
+fn to_plugin(e: Error) -> PluginError {
     match e.code() {
         interrupt::CODE => PluginError::cancelled(),
         // The code by which the probe knows a plugin that merely needs a model.

@@ -1,7 +1,6 @@
-//! The sections about a run as a whole: header, results, comparison of arms, sample texts, what was run.
+//! The sections about a run as a whole: header, results, sample texts, what was run.
 
 use super::{
-    Arm,
     html::{Page, esc, text},
     plot::Plot,
     run::{Eval, Run},
@@ -108,86 +107,6 @@ pub fn results(page: &mut Page, run: &Run) {
             (nll, "A slow rise beside rising accuracy is the price of moving probability; a steep one means beta is too low or the steps too large."),
         ]);
     }
-}
-
-/// Name, rounds and last figures of the start and of every arm that has come past it.
-fn outcomes<'a>(arms: &'a [Arm], runs: &'a [Run]) -> Vec<(&'a str, u64, &'a Eval)> {
-    let start = runs.iter().find_map(|run| Some(("Start", 0, run.evals.get(&0)?)));
-    let ends = arms.iter().zip(runs).filter_map(|(arm, run)| {
-        let (rounds, eval) = run.evals.last_key_value()?;
-        (*rounds > 0).then_some((arm.name.as_str(), *rounds, eval))
-    });
-    start.into_iter().chain(ends).collect()
-}
-
-/// The table of [`arms`] for a terminal.
-pub fn arms_text(arms: &[Arm], runs: &[Run]) -> String {
-    let mut out =
-        format!("{:<14}{:>8}{:>20}{:>20}{:>16}\n", "", "rounds", "sampled accuracy", "greedy accuracy", "held-out NLL");
-    for (name, rounds, eval) in outcomes(arms, runs) {
-        let [sampled, greedy] = [eval.sampled_accuracy, eval.greedy_accuracy].map(percent);
-        out += &format!("{name:<14}{rounds:>8}{sampled:>20}{greedy:>20}{:>16}\n", nats(eval.nll));
-    }
-    out + &ranking(arms, runs).map_or(String::new(), |s| format!("\n{s}\n"))
-}
-
-/// Arms side by side: a table, curves over the rounds, and what each arm is.
-pub fn arms(page: &mut Page, arms: &[Arm], runs: &[Run]) {
-    let row = |(name, rounds, eval): (&str, u64, &Eval)| {
-        [vec![esc(name), rounds.to_string()], eval_cells(eval).to_vec()].concat()
-    };
-    let rows: Vec<_> = outcomes(arms, runs).into_iter().map(row).collect();
-    page.table(&["Model", "Rounds", "Sampled accuracy", "Greedy accuracy", "Held-out NLL"], &rows, false);
-    let missing: Vec<_> =
-        arms.iter().filter(|a| !rows.iter().any(|r| r[0] == esc(&a.name))).map(|a| a.name.as_str()).collect();
-    if !missing.is_empty() {
-        page.absent(&format!("Not evaluated after a round yet: {}.", missing.join(", ")));
-    }
-    if let Some(sentence) = ranking(arms, runs) {
-        page.paragraph(&sentence);
-    }
-    let plot = |title: &str, y: &str, of: fn(&Eval) -> f64| {
-        let empty = Plot::new(title, &format!("{title}, one line per way of training"), "round", y).whole_x();
-        arms.iter().zip(runs).fold(empty, |plot, (arm, run)| {
-            plot.dots(&arm.name, run.evals.iter().map(|(n, e)| (*n as f64, of(e))).collect())
-        })
-    };
-    page.figures(&[
-        (
-            plot("Sampled accuracy", "share right", |e| e.sampled_accuracy).y_range(0.0, 1.0),
-            "Responses drawn at the evaluation's temperature: bad habits show here.",
-        ),
-        (
-            plot("Greedy accuracy", "share right", |e| e.greedy_accuracy).y_range(0.0, 1.0),
-            "The likeliest response: what the model can do at its best.",
-        ),
-        (
-            plot("Held-out NLL", "nats per token", |e| e.nll),
-            "Plain SFT trains exactly this number; preference training does not.",
-        ),
-    ]);
-    page.raw("<dl>");
-    arms.iter().for_each(|arm| page.raw(&format!("<dt>{}</dt><dd>{}</dd>", esc(&arm.name), esc(&arm.note))));
-    page.raw("</dl>");
-    page.paragraph(HOW_TO_READ);
-}
-
-/// Which arm is best by sampled accuracy, and whether the lead over the next is more than noise.
-fn ranking(arms: &[Arm], runs: &[Run]) -> Option<String> {
-    let mut ends = outcomes(arms, runs);
-    ends.retain(|(_, rounds, e)| *rounds > 0 && e.sampled_accuracy.is_finite());
-    ends.sort_by(|a, b| b.2.sampled_accuracy.total_cmp(&a.2.sampled_accuracy));
-    let [(first, _, a), (second, _, b), ..] = ends[..] else { return None };
-    let variance = |e: &Eval| e.sampled_accuracy * (1.0 - e.sampled_accuracy) / e.rows.max(1) as f64;
-    let (lead, error) = (a.sampled_accuracy - b.sampled_accuracy, (variance(a) + variance(b)).sqrt());
-    Some(format!(
-        "Best by sampled accuracy: {}, {:.1} points ahead of {}; one standard error of that difference is {:.1} points, so this is {}. It is one seed.",
-        first,
-        100.0 * lead,
-        second,
-        100.0 * error,
-        if lead > 2.0 * error { "more than noise over the test rows" } else { "within noise" }
-    ))
 }
 
 /// The same held-out rows before and after.

@@ -240,48 +240,11 @@ fn known_failure_signs_are_found_and_healthy_runs_are_not_accused() {
     }
 }
 
-fn fake_arms(dir: &Path) -> Vec<Arm> {
-    ["More SFT", "SPIN", "LD-Align"]
-        .into_iter()
-        .zip([1, 2, 2])
-        .map(|(name, rounds)| {
-            let arm = Arm { name: name.into(), note: format!("What {name} does."), dir: dir.join(name) };
-            fake_run(&arm.dir, rounds, 100);
-            arm
-        })
-        .collect()
-}
-
+/// `cargo test -p ldalign report::tests::a_page_to_look_at -- --ignored`, then open target/report-sample/report.html.
 #[test]
-fn arms_are_compared_with_their_noise() {
-    let dir = tempfile::tempdir().unwrap();
-    let arms = fake_arms(dir.path());
-    let out = dir.path().join("report.html");
-    let table = comparison("Quickstart", "One model, <three> ways.", &arms, &out).unwrap();
-    assert_eq!(
-        table.lines().nth(2),
-        Some("More SFT             1              48.5 %              73.0 %           0.260")
-    );
-    let html = fs::read_to_string(&out).unwrap();
-    assert_well_formed(&html);
-    assert!(html.contains("One model, &lt;three&gt; ways.") && html.contains("LD-Align in detail"));
-    assert!(
-        html.contains("Best by sampled accuracy: SPIN, 0.0 points ahead of LD-Align") && html.contains("within noise")
-    );
-}
-
-/// `cargo test -p ldalign report::tests::pages_to_look_at -- --ignored`, then open target/report-sample/.
-#[test]
-#[ignore = "writes pages for the eye"]
-fn pages_to_look_at() {
+#[ignore = "writes a page for the eye"]
+fn a_page_to_look_at() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/report-sample");
-    let arms = fake_arms(&dir);
-    comparison(
-        "LD-Align quickstart",
-        "One starting model with bad habits, three ways to rid it of them.",
-        &arms,
-        &dir.join("report.html"),
-    )
-    .unwrap();
-    write(&arms[2].dir).unwrap();
+    fake_run(&dir, 2, 100);
+    write(&dir).unwrap();
 }

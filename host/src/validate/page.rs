@@ -80,7 +80,7 @@ fn figure(page: &mut Page, v: &Validation, column: usize, title: &str, reference
         .filter_map(|line| {
             let figure = figures(line)[column];
             let value = figure.value?;
-            Some(Interval { name: line.name(), value, ends: figure.interval.unwrap_or([value; 2]) })
+            Some(Interval { name: line.name(), value, ends: figure.interval.unwrap_or([value; 2]), dots: vec![] })
         })
         .collect();
     let svg = intervals(title, &rows, reference, &format!("v{column}"));

@@ -2,6 +2,9 @@
 //!
 //! Every statistic takes the number of times each prompt counts, so that a resample costs no copy and no sort.
 
+pub use crate::stats::bootstrap::{DRAWS, Figure, LEVEL};
+
+use crate::stats::bootstrap::resample;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -9,11 +12,6 @@ use rand_chacha::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-
-/// Resamples of the prompts behind each interval.
-pub const DRAWS: u64 = 1000;
-/// Probability that an interval covers.
-pub const LEVEL: f64 = 0.95;
 
 /// The judgements: responses of all prompts, one prompt's after the other.
 #[derive(Debug)]
@@ -24,15 +22,6 @@ pub struct Truth {
     pub labels: Vec<f64>,
     /// Tokens of the golden response less tokens of the response, without sign.
     pub length_differences: Vec<f64>,
-}
-
-/// A statistic with its bootstrap percentile interval; None where it is not defined, as a correlation with a constant.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Figure {
-    /// On all prompts.
-    pub value: Option<f64>,
-    /// Lower and upper end.
-    pub interval: Option<[f64; 2]>,
 }
 
 /// What a distance is worth.
@@ -70,11 +59,8 @@ impl Measures {
     }
 
     fn from(values: Statistics, drawn: Vec<Statistics>) -> Self {
-        let [accuracy, auc, label_correlation, length_correlation] = std::array::from_fn(|i| {
-            let mut sorted: Vec<f64> = drawn.iter().filter_map(|d| d[i]).collect();
-            sorted.sort_by(f64::total_cmp);
-            Figure { value: values[i], interval: values[i].and(percentiles(&sorted)) }
-        });
+        let [accuracy, auc, label_correlation, length_correlation] =
+            std::array::from_fn(|i| Figure::new(values[i], drawn.iter().map(|d| d[i])));
         Self { accuracy, auc, label_correlation, length_correlation }
     }
 }
@@ -115,35 +101,12 @@ impl<'a> Scorer<'a> {
     }
 }
 
-/// How often each of `n` prompts is drawn in a resample of `n` with replacement.
-fn resample(n: usize, seed: u64, draw: u64) -> Vec<u32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    // A stream of its own: what thread computes which draw does not matter.
-    rng.set_stream(draw);
-    let mut counts = vec![0; n];
-    for _ in 0..n {
-        // The high half of the product is uniform below n, to within n / 2^64.
-        counts[((u128::from(rng.next_u64()) * n as u128) >> 64) as usize] += 1;
-    }
-    counts
-}
-
 /// One number in 0..1 for each response.
 fn random_distances(n: usize, seed: u64, draw: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Beyond the streams of the resamples.
     rng.set_stream(DRAWS + draw);
     (0..n).map(|_| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64).collect()
-}
-
-/// The ends of the interval between which [`LEVEL`] of the sorted values lie, interpolated linearly between neighbours.
-fn percentiles(sorted: &[f64]) -> Option<[f64; 2]> {
-    let last = sorted.len().checked_sub(1)?;
-    Some([(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0].map(|p| {
-        let at = p * last as f64;
-        let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-        low + (high - low) * at.fract()
-    }))
 }
 
 /// Share of pairs with different labels in which the higher label has the smaller distance, equal distances counting half; 0.5 where no

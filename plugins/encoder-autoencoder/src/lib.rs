@@ -10,6 +10,7 @@ mod network;
 mod state;
 mod vocabulary;
 
+use ldalign_guiding::tensor_fault;
 use ldalign_sdk::{Corpus, Encoder, Error, FitReport, Host, LatentShape, PluginOptions, Sample};
 use network::{Architecture, Batch, Network};
 use rayon::prelude::*;
@@ -98,6 +99,9 @@ impl Options {
     }
 }
 
+/// What messages call it.
+const OF: &str = "autoencoder";
+
 /// What fitting learns.
 struct Guide {
     vocabulary: Vocabulary,
@@ -170,11 +174,6 @@ impl Encoder for Autoencoder {
         self.guide = if state.is_empty() { None } else { Some(state::from_bytes(state, self.options.architecture())?) };
         Ok(())
     }
-}
-
-/// A tensor operation failed: a fault of this plugin or of the machine. Only candle's first line is for people.
-fn tensor_fault(error: candle_core::Error) -> Error {
-    Error::failed(error.to_string().lines().next().unwrap_or_default())
 }
 
 ldalign_sdk::export_plugin! { encoders: [Autoencoder] }

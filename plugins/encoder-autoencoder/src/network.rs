@@ -11,11 +11,9 @@
 //!
 //! Only operations with a backward pass are used: candle's fused norms and softmax would cut the graph silently.
 
-mod layers;
-
 use crate::vocabulary::Sequence;
 use candle_core::{D, Device, Result, Tensor, Var};
-use layers::{Init, Stack, Weights, causal_mask, rms_norm};
+use ldalign_guiding::layers::{Init, Stack, Weights, causal_mask, rms_norm};
 use std::collections::BTreeMap;
 
 /// What fixes the shape of every weight but the table's height.

@@ -186,6 +186,31 @@ pub trait HostServices: Send + Sync {
         pooling: PoolingCode,
         out: RSliceMut<'_, f32>,
     ) -> AbiResult<()>;
+    /// States of the policy after `layer` layers of every token of prompt and response, sample after sample: `hidden_size` numbers a token.
+    /// Since 1.1.
+    fn token_states(&self, samples: RSlice<'_, SampleView<'_>>, layer: u64, out: RSliceMut<'_, f32>) -> AbiResult<()> {
+        let _ = (samples, layer, out);
+        RResult::RErr(PluginError {
+            code: ErrorCode::UNSUPPORTED,
+            message: "this host is older than the service `token_states`".into(),
+        })
+    }
+    /// `nll[i]`: negative log-likelihood, in nats, that the frozen policy gives response i after prompt i and prefix i. `prefixes` are embeddings
+    /// [samples, k, `hidden_size`], for a k that follows from its length and may be 0; `gradients`, if not empty, takes d `nll[i]` / d prefix i in
+    /// their shape. Since 1.1.
+    fn prefix_nll(
+        &self,
+        samples: RSlice<'_, SampleView<'_>>,
+        prefixes: RSlice<'_, f32>,
+        nll: RSliceMut<'_, f32>,
+        gradients: RSliceMut<'_, f32>,
+    ) -> AbiResult<()> {
+        let _ = (samples, prefixes, nll, gradients);
+        RResult::RErr(PluginError {
+            code: ErrorCode::UNSUPPORTED,
+            message: "this host is older than the service `prefix_nll`".into(),
+        })
+    }
 }
 
 /// The host's services as a plugin holds them.

@@ -8,7 +8,8 @@ const VOCABULARY: u32 = 97;
 /// Width of its states.
 const WIDTH: usize = 16;
 
-/// A host with a model whose states are a fixed function of token, position, layer and number, pooled as the real ones are.
+/// A host with a model whose states are a fixed function of token, position, layer and number, pooled as the real ones are; its likelihoods are
+/// those of a bag of words: each token of a response is drawn by how well its state suits the mean of the prefix.
 #[derive(Debug, Clone, Copy)]
 pub struct StandIn {
     /// Whether there is a model.
@@ -46,12 +47,7 @@ impl Services for StandIn {
         pooling: Pooling,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        if !self.model {
-            return Err(Error::unsupported("the host has no model loaded"));
-        }
-        if self.fails {
-            return Err(Error::failed("the model is out of order"));
-        }
+        self.works()?;
         if layer > 4 || out.len() != samples.len() * WIDTH {
             return Err(Error::input(format!("no layer {layer}, or no room for {} samples", samples.len())));
         }
@@ -72,6 +68,73 @@ impl Services for StandIn {
         }
         Ok(())
     }
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), Error> {
+        self.works()?;
+        let ids = |s: &Sample<'_>| [s.prompt_ids, s.response_ids].concat();
+        let all: Vec<Vec<u32>> = samples.iter().map(ids).collect();
+        if layer > 4 || out.len() != all.concat().len() * WIDTH || all.iter().any(Vec::is_empty) {
+            return Err(Error::input(format!("no layer {layer}, a sample without token, or no room for the states")));
+        }
+        let places = all.iter().flat_map(|ids| ids.iter().enumerate());
+        for (out, (place, id)) in out.chunks_exact_mut(WIDTH).zip(places) {
+            out.iter_mut().enumerate().for_each(|(i, out)| *out = state(*id, place, layer, i));
+        }
+        Ok(())
+    }
+    fn prefix_nll(
+        &self,
+        samples: &[Sample<'_>],
+        prefixes: &[f32],
+        nll: &mut [f32],
+        gradients: &mut [f32],
+    ) -> Result<(), Error> {
+        self.works()?;
+        let rows = prefixes.len() / samples.len().max(1) / WIDTH;
+        let fits = prefixes.len() == samples.len() * rows * WIDTH && nll.len() == samples.len();
+        if !fits || !(gradients.is_empty() || gradients.len() == prefixes.len()) {
+            return Err(Error::input("no room for the likelihoods, or for the gradients, or no prefix a sample"));
+        }
+        for (i, (sample, nll)) in samples.iter().zip(nll).enumerate() {
+            if sample.response_ids.is_empty() || sample.prompt_ids.len() + rows == 0 {
+                return Err(Error::input("a response without token, or with nothing before it"));
+            }
+            let here = i * rows * WIDTH..(i + 1) * rows * WIDTH;
+            let slope;
+            (*nll, slope) = bag_of_words(sample.response_ids, &prefixes[here.clone()]);
+            if !gradients.is_empty() {
+                let each = gradients[here].chunks_exact_mut(WIDTH);
+                each.for_each(|out| out.iter_mut().zip(&slope).for_each(|(out, s)| *out = s / rows as f32));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StandIn {
+    fn works(&self) -> Result<(), Error> {
+        match (self.model, self.fails) {
+            (false, _) => Err(Error::unsupported("the host has no model loaded")),
+            (true, true) => Err(Error::failed("the model is out of order")),
+            (true, false) => Ok(()),
+        }
+    }
+}
+
+/// The negative log-likelihood of a response, and its gradient by the mean of the prefix.
+fn bag_of_words(response: &[u32], prefix: &[f32]) -> (f32, [f32; WIDTH]) {
+    let rows = (prefix.len() / WIDTH).max(1) as f32;
+    let mean: [f32; WIDTH] = std::array::from_fn(|j| prefix.iter().skip(j).step_by(WIDTH).sum::<f32>() / rows);
+    let word = |id: u32, j: usize| state(id, 0, 0, j);
+    let score = |id: u32| (0..WIDTH).map(|j| word(id, j) * mean[j]).sum::<f32>();
+    let scores: Vec<f32> = (0..VOCABULARY).map(score).collect();
+    let most = scores.iter().copied().fold(f32::MIN, f32::max);
+    let total = scores.iter().map(|s| (s - most).exp()).sum::<f32>();
+    let length = response.len() as f32;
+    let nll = length * (most + total.ln()) - response.iter().map(|id| score(*id)).sum::<f32>();
+    let expected =
+        |j: usize| (0..VOCABULARY).map(|id| (scores[id as usize] - most).exp() / total * word(id, j)).sum::<f32>();
+    let slope = |j: usize| length * expected(j) - response.iter().map(|id| word(*id, j)).sum::<f32>();
+    (nll, std::array::from_fn(slope))
 }
 
 fn state(id: u32, place: usize, layer: usize, number: usize) -> f32 {

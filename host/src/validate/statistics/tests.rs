@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::stats;
+use crate::stats::{self, bootstrap::percentiles};
 
 const DISTANCES: [f64; 10] = [1., 2., 2., 3., 3., 4., 5., 5., 0.5, 2.];
 const BINARY: [f64; 10] = [1., 1., 0., 0., 1., 0., 0., 0., 1., 0.];

@@ -1,0 +1,15 @@
+//! What the encoders `autoencoder` and `guided` share: both train a small network to let a decoder reconstruct responses.
+//!
+//! `layers` are the network's parts, `training` the order, the learning rate and the held-out rows, `report` the figures, `state` the saved form.
+
+pub mod layers;
+pub mod report;
+pub mod state;
+pub mod training;
+
+use ldalign_sdk::Error;
+
+/// A tensor operation failed: a fault of the plugin or of the machine. Only candle's first line is for people.
+pub fn tensor_fault(error: candle_core::Error) -> Error {
+    Error::failed(error.to_string().lines().next().unwrap_or_default())
+}
