@@ -48,12 +48,11 @@ fn claim(out: &Path, name: &str, what: &impl Serialize) -> Result<()> {
         return files::write_json(&path, &new);
     }
     let old: serde_json::Value = files::read_json(&path)?;
-    if old != new {
-        return Err(Error::new(
-            "eval/changed",
-            format!("{} was begun from something else: {old}, now {new}", out.display()),
-        )
-        .hint("undo the change to go on there, or choose another --out"));
+    let mut changes = vec![];
+    pipeline::differences("", &old, &new, &mut changes);
+    if !changes.is_empty() {
+        let what = format!("{} was begun from something else: {}", out.display(), changes.join("; "));
+        return Err(Error::new("eval/changed", what).hint("undo the change to go on there, or choose another --out"));
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub(crate) use checker::expression;
 pub use evaluate::{Answer, Evaluation, Outcome, evaluate, is_evaluated, write_evaluation};
 pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
+pub(crate) use rundir::differences;
 pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
 pub(crate) use score::{encode, write_latents};

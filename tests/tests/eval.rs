@@ -72,6 +72,12 @@ fn what_cannot_be_measured_is_said() {
     assert!(text.contains("none.jsonl"), "{text}");
     let text = refused(&eval(dir.path(), &[]));
     assert!(text.contains("--choices or --mt-bench FILE"), "{text}");
+    // Without the feature nobody can be asked, and with it this is no address: either way before the questions are answered.
+    let row = r#"{"question_id": 1, "category": "math", "turns": ["q"]}"#;
+    fs::write(dir.path().join("mt.jsonl"), row).unwrap();
+    let text = refused(&eval(dir.path(), &["--mt-bench", "mt.jsonl", "--judge", "localhost:1", "--judge-model", "m"]));
+    assert!(text.contains("error[eval/feature]") || text.contains("error[eval/judge]"), "{text}");
+    assert!(!dir.path().join("eval-run/model_answer").exists());
     let usage = eval(dir.path(), &["--mt-bench", "q.jsonl", "--judge", "http://127.0.0.1:1"]);
     assert_eq!(usage.status.code(), Some(2));
 }

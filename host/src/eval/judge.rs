@@ -85,68 +85,75 @@ pub struct Mean {
     pub replies: usize,
 }
 
-/// Has the judge grade every reply of `answers`, a file of FastChat's, and writes the grades and judge.json into `out`. What is graded
-/// already stays.
-///
-/// # Errors
-/// Without the feature `judge`; where `out` holds grades of other answers, where the answers are not those of the questions; where the
-/// judge cannot be reached or refuses.
-pub fn grade(
-    endpoint: &Endpoint<'_>,
-    questions: &Questions,
-    answers: &Path,
-    model_id: &str,
-    out: &Path,
-) -> Result<Grades> {
-    let client = Client::new(endpoint)?;
-    let judge = [endpoint.model.to_owned(), prompt::NAME.to_owned()];
-    claim(out, "judge", &json!({"answers": files::sha256_file(answers)?, "judge": judge, "model_id": model_id}))?;
-    let by_id = files::read_lines::<Answer>(answers)?
-        .map(|answer| answer.map(|a| (a.question_id, a)))
-        .collect::<Result<BTreeMap<_, _>>>()?;
-    let dir = out.join("model_judgment");
-    files::make_dir(&dir)?;
-    let path = dir.join(format!("{}_single.jsonl", endpoint.model.replace(['/', '\\'], "_")));
-    let mut grades: Vec<Grade> = vec![];
-    let mut journal = Journal::open(&path, |line| {
-        grades.push(serde_json::from_str(line).map_err(|e| {
-            Error::new("run/damaged", format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
-        })?);
-        Ok(())
-    })?;
-    let total: usize = questions.rows.iter().map(|q| q.turns.len()).sum();
-    let mut progress = Progress::new("judge", grades.len() as u64, total as u64);
-    for question in &questions.rows {
-        let replies = by_id.get(&question.question_id).and_then(|a| a.choices.first()).map(|c| &c.turns[..]);
-        let replies = replies.filter(|r| r.len() == question.turns.len()).ok_or_else(|| {
-            let what =
-                format!("{} has no answer to every turn of question {}", answers.display(), question.question_id);
-            Error::new("eval/answers", what).hint("delete it to have the questions answered again")
-        })?;
-        for turn in 1..=question.turns.len() {
-            if grades.iter().any(|g| (g.question_id, g.turn) == (question.question_id, turn)) {
-                continue;
-            }
-            interrupt::check()?;
-            let user_prompt = prompt::user(question, &replies[..turn]);
-            let judgment = client
-                .ask(prompt::SYSTEM, &user_prompt)
-                .map_err(|e| e.at(format!("question {}, turn {turn}", question.question_id)))?;
-            let score = prompt::rating(&judgment).unwrap_or(-1.0);
-            let (model, judge) = (model_id.to_owned(), judge.clone());
-            let question_id = question.question_id;
-            let grade = Grade { question_id, model, judge, user_prompt, judgment, score, turn, tstamp: 0.0 };
-            journal.push(&grade)?;
-            // A grade costs money: none is lost with the machine.
-            journal.sync()?;
-            grades.push(grade);
-            progress.advance(1, "");
-        }
+/// A judge that can be asked.
+pub struct Judge {
+    client: Client,
+    model: String,
+}
+
+impl Judge {
+    /// Takes the address; nothing is contacted yet. Fails for an address that is none, and without the feature `judge`.
+    pub fn new(endpoint: &Endpoint<'_>) -> Result<Self> {
+        Ok(Self { client: Client::new(endpoint)?, model: endpoint.model.to_owned() })
     }
-    progress.finish("");
-    let grades = means(&grades, questions, model_id, endpoint.model);
-    files::write_json(&out.join("judge.json"), &grades)?;
-    Ok(grades)
+
+    /// Has every reply of `answers`, a file of FastChat's, graded and writes the grades and judge.json into `out`. What is graded
+    /// already stays.
+    ///
+    /// # Errors
+    /// Where `out` holds grades of other answers, where the answers are not those of the questions; where the judge cannot be reached or
+    /// refuses.
+    pub fn grade(&self, questions: &Questions, answers: &Path, model_id: &str, out: &Path) -> Result<Grades> {
+        let judge = [self.model.clone(), prompt::NAME.to_owned()];
+        claim(out, "judge", &json!({"answers": files::sha256_file(answers)?, "judge": judge, "model_id": model_id}))?;
+        let by_id = files::read_lines::<Answer>(answers)?
+            .map(|answer| answer.map(|a| (a.question_id, a)))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let dir = out.join("model_judgment");
+        files::make_dir(&dir)?;
+        let path = dir.join(format!("{}_single.jsonl", self.model.replace(['/', '\\'], "_")));
+        let mut grades: Vec<Grade> = vec![];
+        let mut journal = Journal::open(&path, |line| {
+            grades.push(serde_json::from_str(line).map_err(|e| {
+                Error::new("run/damaged", format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
+            })?);
+            Ok(())
+        })?;
+        let total: usize = questions.rows.iter().map(|q| q.turns.len()).sum();
+        let mut progress = Progress::new("judge", grades.len() as u64, total as u64);
+        for question in &questions.rows {
+            let replies = by_id.get(&question.question_id).and_then(|a| a.choices.first()).map(|c| &c.turns[..]);
+            let replies = replies.filter(|r| r.len() == question.turns.len()).ok_or_else(|| {
+                let what =
+                    format!("{} has no answer to every turn of question {}", answers.display(), question.question_id);
+                Error::new("eval/answers", what).hint("delete it to have the questions answered again")
+            })?;
+            for turn in 1..=question.turns.len() {
+                if grades.iter().any(|g| (g.question_id, g.turn) == (question.question_id, turn)) {
+                    continue;
+                }
+                interrupt::check()?;
+                let user_prompt = prompt::user(question, &replies[..turn]);
+                let judgment = self
+                    .client
+                    .ask(prompt::SYSTEM, &user_prompt)
+                    .map_err(|e| e.at(format!("question {}, turn {turn}", question.question_id)))?;
+                let score = prompt::rating(&judgment).unwrap_or(-1.0);
+                let (model, judge) = (model_id.to_owned(), judge.clone());
+                let question_id = question.question_id;
+                let grade = Grade { question_id, model, judge, user_prompt, judgment, score, turn, tstamp: 0.0 };
+                journal.push(&grade)?;
+                // A grade costs money: none is lost with the machine.
+                journal.sync()?;
+                grades.push(grade);
+                progress.advance(1, "");
+            }
+        }
+        progress.finish("");
+        let grades = means(&grades, questions, model_id, &self.model);
+        files::write_json(&out.join("judge.json"), &grades)?;
+        Ok(grades)
+    }
 }
 
 fn means(grades: &[Grade], questions: &Questions, model_id: &str, judge: &str) -> Grades {

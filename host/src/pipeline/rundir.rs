@@ -191,8 +191,8 @@ pub fn hash_path(path: &Path) -> Result<String> {
     Ok(files::sha256(list.as_bytes()))
 }
 
-/// Keys whose values differ, as `config.train.beta was 0.1, is 0.2`. Where the model or data lies may change; its bytes may not.
-fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
+/// Adds keys whose values differ, as `config.train.beta was 0.1, is 0.2`. Where the model or data lies may change; its bytes may not.
+pub(crate) fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
     use serde_json::Value::{Array, Null, Object};
     match (old, new) {
         _ if old == new || may_change(key) => {}

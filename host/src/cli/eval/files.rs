@@ -7,7 +7,7 @@ use ldalign::{
     eval::{
         Subject,
         choices::{self, Questions},
-        judge::{self, Endpoint, Grades, Mean},
+        judge::{Endpoint, Grades, Judge, Mean},
         mt_bench,
     },
 };
@@ -77,20 +77,27 @@ impl FileArgs {
         if let Some(file) = &self.mt_bench {
             let questions = mt_bench::Questions::read(file)?;
             let id = self.model_id(subject)?;
+            // Before hours are spent on answers that nobody can grade.
+            let judge = self.judge()?;
             let max_new_tokens = self.max_new_tokens;
             let sampling = GenerateConfig { max_new_tokens, batch_size, ..GenerateConfig::default() };
             let answers = on_pool(|| mt_bench::answer(subject, &questions, &sampling, seed, &id, &self.out))?;
             said.push(format!("answers         {}", answers.display()));
             told.insert("answers".into(), answers.display().to_string().into());
-            if let (Some(url), Some(model)) = (&self.judge, &self.judge_model) {
-                let key = std::env::var(&self.judge_key_env).ok().filter(|key| !key.is_empty());
-                let endpoint = Endpoint { url, model, key, key_env: &self.judge_key_env };
-                let grades = judge::grade(&endpoint, &questions, &answers, &id, &self.out)?;
+            if let Some(judge) = judge {
+                let grades = judge.grade(&questions, &answers, &id, &self.out)?;
                 said.push(graded(&grades));
                 told.insert("grades".into(), value(serde_json::to_value(grades))?);
             }
         }
         if json { print_json(&told) } else { print(&said.join("\n")) }
+    }
+
+    /// The judge, where one is asked for.
+    fn judge(&self) -> Result<Option<Judge>> {
+        let (Some(url), Some(model)) = (&self.judge, &self.judge_model) else { return Ok(None) };
+        let key = std::env::var(&self.judge_key_env).ok().filter(|key| !key.is_empty());
+        Judge::new(&Endpoint { url, model, key, key_env: &self.judge_key_env }).map(Some)
     }
 
     fn model_id(&self, subject: &Subject<'_>) -> Result<String> {

@@ -62,6 +62,10 @@ fn endpoint<'a>(url: &'a str, key: Option<&str>) -> Endpoint<'a> {
     Endpoint { url, model: "stand/in", key: key.map(str::to_owned), key_env: "JUDGE_KEY" }
 }
 
+fn judge(url: &str, key: Option<&str>) -> Judge {
+    Judge::new(&endpoint(url, key)).unwrap()
+}
+
 /// Questions and a model's answers in a directory.
 fn answers(dir: &Path) -> (Questions, PathBuf) {
     let file = dir.join("questions.jsonl");
@@ -86,7 +90,7 @@ fn every_turn_is_graded_and_kept() {
     let replies = ["Fine. [[8]]", "[[6]]", "no rating", "Rating: [[10]]", "[[3]]"];
     let (url, asked) = serve(replies.map(says).into());
     let out = dir.path().join("out");
-    let grades = grade(&endpoint(&url, Some(KEY)), &questions, &path, "tiny", &out).unwrap();
+    let grades = judge(&url, Some(KEY)).grade(&questions, &path, "tiny", &out).unwrap();
     let mean = |score: f64, replies| Mean { score, replies };
     assert_eq!((grades.all, grades.unrated), (mean(6.75, 4), 1));
     assert_eq!(grades.turns, [mean(5.5, 2), mean(8.0, 2)]);
@@ -106,13 +110,13 @@ fn every_turn_is_graded_and_kept() {
     let file = out.join("model_judgment/stand_in_single.jsonl");
     let lines: Vec<Grade> = files::read_lines(&file).unwrap().map(|l| l.unwrap()).collect();
     assert_eq!(lines.iter().map(|g| g.score).collect::<Vec<_>>(), [8.0, 6.0, -1.0, 10.0, 3.0]);
-    assert_eq!(grade(&endpoint(&url, None), &questions, &path, "tiny", &out).unwrap(), grades);
+    assert_eq!(judge(&url, None).grade(&questions, &path, "tiny", &out).unwrap(), grades);
     assert!(!fs::read_to_string(&file).unwrap().contains(KEY));
     // One grade lost, one asked for.
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.lines().take(4).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
     let (url, asked) = serve(vec![says("[[5]]")]);
-    let again = grade(&endpoint(&url, None), &questions, &path, "tiny", &out).unwrap();
+    let again = judge(&url, None).grade(&questions, &path, "tiny", &out).unwrap();
     assert_eq!((again.all, asked.try_iter().count()), (mean(7.25, 4), 1));
 }
 
@@ -161,6 +165,6 @@ fn answers_to_other_questions_are_refused() {
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.lines().skip(1).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
     let (url, _asked) = serve(vec![]);
-    let e = grade(&endpoint(&url, None), &questions, &path, "tiny", &dir.path().join("out")).unwrap_err();
+    let e = judge(&url, None).grade(&questions, &path, "tiny", &dir.path().join("out")).unwrap_err();
     assert!(e.message().contains("no answer to every turn of question 81"), "{e}");
 }
