@@ -7,13 +7,13 @@ use ldalign::{
     plugin::{CorpusSource, Finder, Kind, ModelFacts, OwnedSample, Plugin, Pooling, Services},
 };
 use ldalign_sdk::{LatentShape, Sample, StepContext};
-use ldalign_tests::{Bare, built, outside};
+use ldalign_tests::{Bare, built, outside, runs};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Arc, Mutex, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const PAIR: LatentShape = LatentShape { slots: 1, dim: 2 };
@@ -452,6 +452,17 @@ fn an_encoder_uses_every_service_of_the_host() {
         e.starts_with("error[plugin/panic]: encoder `asks-the-host` of ZOO panicked in encode: a fault of the host"),
         "{e}"
     );
+}
+
+#[test]
+fn a_plugins_thread_is_answered_though_the_hosts_only_one_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let encoder = format!("encoder: {{ plugin: {}, id: asks-the-host }}", zoo().display());
+    let config = runs::config(dir.path(), &format!("generate: {{ max_new_tokens: 4 }}\n{encoder}\n"));
+    let mut child = runs::command("score", &config, &["data.max_rows=4"]).spawn().unwrap();
+    let start = Instant::now();
+    assert!(!runs::kill_when(&mut child, || start.elapsed() > Duration::from_secs(60)), "it hung");
+    assert!(dir.path().join("run/round-1/scores.jsonl").exists());
 }
 
 #[test]

@@ -7,7 +7,8 @@ use crate::{
     progress::Progress,
 };
 use ldalign_sdk::Sample;
-use std::sync::{Arc, Mutex, RwLock, TryLockError};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, TryLockError};
 
 /// The policy, read by plugins while latents are made, written by training.
 pub type SharedPolicy = Arc<RwLock<Policy>>;
@@ -33,10 +34,10 @@ impl PolicyServices {
         Self { policy, end_ids: end_ids.to_vec(), seed: seed ^ salt, plugin: id.clone(), fit: Mutex::default() }
     }
 
-    fn with<R>(&self, work: impl FnOnce(&Policy) -> Result<R>) -> Result<R> {
+    fn with<R: Send>(&self, work: impl FnOnce(&Policy) -> Result<R> + Send) -> Result<R> {
         let policy = self.policy.as_ref().ok_or_else(|| Error::new("plugin/no-model", "no model is loaded yet"))?;
         match policy.try_read() {
-            Ok(policy) => work(&policy),
+            Ok(policy) => on_free_threads(|| work(&policy)),
             // A plugin that asks while the policy trains would otherwise wait for itself.
             Err(TryLockError::WouldBlock) => {
                 Err(Error::new("plugin/no-model", "the model is being trained; ask for hidden states in fit or encode"))
@@ -124,6 +125,18 @@ impl Services for PolicyServices {
             progress.finish(note);
         }
     }
+}
+
+/// Runs work whose parts a pool shares. A call from a thread of the plugin's own goes to a pool of its own: all threads of the usual one may be
+/// inside the plugin, waiting for this call.
+fn on_free_threads<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    if rayon::current_thread_index().is_some() {
+        return work();
+    }
+    let make = || ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build().ok();
+    let pool = POOL.get_or_init(make).as_ref();
+    pool.ok_or_else(|| Error::new("plugin/threads", "no threads can be started for a plugin's call"))?.install(work)
 }
 
 /// Code of the errors of services that were asked for what cannot be.
