@@ -50,6 +50,9 @@ struct Facts {
 }
 
 /// Handle to the host's services; cheap to clone, usable from any thread.
+///
+/// What computes with the model (states, likelihoods) runs on the host's threads, of which the one that called you may be the only one: ask for
+/// it on that thread, not on threads of yours that it waits for.
 #[derive(Clone)]
 pub struct Host(Arc<abi::HostBox>);
 

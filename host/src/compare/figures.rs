@@ -53,6 +53,8 @@ fn bootstrap<R: Rows + Sync>(runs: &[R], seed: u64, of: impl Fn(&R, &[u32]) -> O
         })
         .collect();
     let once = vec![1; rows];
+    // One number has no spread: of its interval nothing is known.
+    let drawn = if rows * runs.len() > 1 { drawn } else { vec![] };
     let values = runs.iter().map(|run| of(run, &once)).collect::<Option<Vec<_>>>();
     Figure::new(values.map(|values| mean(&values)), drawn)
 }
@@ -135,6 +137,7 @@ mod tests {
         assert_eq!(run.ratio(&[2, 1, 5]), Some(8.0 / 5.0));
         assert_eq!(Parts(vec![[0.0, 0.0]]).figure(), None);
         assert_eq!(figure(&[], 0), Figure::default());
+        assert_eq!(figure(&[&Parts(vec![[3.0, 2.0]])], 0), Figure { value: Some(1.5), interval: None });
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Metric {
                 "β · log-ratio of golden less own responses at the end of training. Its size depends on the arm's β."
             }
             Self::RewardAccuracy => {
-                "Training pairs whose golden response has the higher reward at the end of training."
+                "Training pairs whose golden response has the higher reward at the end of training. Pairs of weight 0 are left out and equal pairs never count, so arms that weigh equal pairs look worse."
             }
         }
     }

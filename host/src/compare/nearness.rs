@@ -13,7 +13,7 @@ use crate::{
 use std::sync::{Arc, RwLock};
 
 /// Encoder and distance of a comparison, loaded, before a model is.
-pub struct Nearness {
+pub struct Plugins {
     encoder: Plugin,
     distance: Plugin,
 }
@@ -27,7 +27,7 @@ pub struct Yardstick {
     latents: Vec<f32>,
 }
 
-impl Nearness {
+impl Plugins {
     /// Finds and loads the plugins.
     pub fn new(plan: &Plan) -> Result<Self> {
         let finder = Finder::of(&plan.base);

@@ -14,13 +14,12 @@ pub fn value(figures: &BTreeMap<Metric, Figure>, metric: Metric) -> String {
     figures.get(&metric).and_then(|f| f.value).map_or("-".into(), |value| metric.show(value))
 }
 
-/// A difference and its interval; `-` where there is none.
+/// A difference and its interval, if it has one; `-` where there is none.
 pub fn difference(differences: &BTreeMap<Metric, Figure>, metric: Metric) -> String {
-    let Some(Figure { value: Some(value), interval: Some([low, high]) }) = differences.get(&metric) else {
-        return "-".into();
-    };
-    let [value, low, high] = [value, low, high].map(|x| metric.show_difference(*x));
-    format!("{value} [{low}, {high}]")
+    let Some(Figure { value: Some(value), interval }) = differences.get(&metric) else { return "-".into() };
+    let show = |x: f64| metric.show_difference(x);
+    let interval = interval.map_or(String::new(), |[low, high]| format!(" [{}, {}]", show(low), show(high)));
+    show(*value) + &interval
 }
 
 /// What the columns of differences are.

@@ -1,6 +1,6 @@
 //! `ldalign sft`: supervised fine-tuning on golden responses by the same engine, at once or in the rounds of a run.
 
-use super::{Manifest, RunDir, device, evaluate, is_evaluated, write_evaluation};
+use super::{Manifest, RunDir, Stage, device, evaluate, is_evaluated, write_evaluation};
 use crate::{
     Result,
     config::RunConfig,
@@ -62,13 +62,13 @@ pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
     for round in 1..=config.rounds {
         let (output_dir, seed) = (dir.round(round), config.seed.wrapping_add(round));
         let trained = dir.model(round);
-        // Training writes the model last.
-        if !trained.exists() {
+        if !dir.is_done(round, Stage::Train)? {
             let mut config = RunConfig { output_dir, seed, ..config.clone() };
             if config.train.lora.is_none() {
                 config.model = before.clone().unwrap_or(config.model);
             }
             fine_tune(&config, before.as_deref()).map_err(|e| e.at(format!("round {round}")))?;
+            dir.set_done(round, Stage::Train, std::slice::from_ref(&trained))?;
         }
         measure(&dir, config, &trained, round)?;
         before = Some(trained);

@@ -33,6 +33,11 @@ pub trait Services: Send + Sync {
     fn progress(&self, _fraction: f32, _note: &str) {}
 }
 
+/// What every service says that needs a model where there is none.
+fn no_model() -> Error {
+    Error::new("plugin/no-model", "no model is loaded yet")
+}
+
 /// A host without a model: what a plugin meets in the probe, and all that measuring its speed takes.
 pub struct NoModel;
 
@@ -49,11 +54,6 @@ impl Services for NoModel {
     fn threads(&self) -> usize {
         1
     }
-}
-
-/// What every service says that needs a model where there is none.
-fn no_model() -> Error {
-    Error::new("plugin/no-model", "no model is loaded yet")
 }
 
 /// The samples an encoder is fitted on: 2i is the golden, 2i+1 the generated response of row i.

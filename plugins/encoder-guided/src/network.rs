@@ -50,8 +50,8 @@ pub struct Scales {
     pub embedding: f32,
 }
 
-/// How far a fresh network moves the prefix, in units of embeddings.
-const FIRST_MOVE: f64 = 0.5;
+/// How far a fresh network moves the prefix, in units of embeddings: little, so that training starts near the policy by itself.
+const FIRST_MOVE: f64 = 0.05;
 
 /// phi and the projection.
 pub struct Network {

@@ -31,6 +31,7 @@ pub use ldalign_abi as abi;
 pub use report::{Checked, Report, Verdict};
 pub use runner::{Plan, run};
 pub use serde_json;
+pub use stand_in::StandIn;
 pub use subject::{Case, Library};
 pub use suite::{Job, Said, answer};
 
