@@ -86,8 +86,8 @@ fn stages(lines: &[TimingLine]) -> Vec<(&str, Stage)> {
 fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {
-        0 => format!("{} s", number(seconds)),
-        1..10 => format!("{seconds:.1} s"),
+        _ if seconds < 1.0 => format!("{:.0} ms", 1000.0 * seconds),
+        0..10 => format!("{seconds:.1} s"),
         10..120 => format!("{whole} s"),
         120..7200 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
@@ -134,7 +134,7 @@ mod tests {
     fn times_and_counts_are_legible() {
         assert_eq!(
             [0.04, 9.34, 61.2, 150.0, 7384.0].map(duration),
-            ["0.04 s", "9.3 s", "61 s", "2 min 30 s", "2 h 3 min"]
+            ["40 ms", "9.3 s", "61 s", "2 min 30 s", "2 h 3 min"]
         );
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([3.98731, 861.27, 9461.8].map(legible), ["3.987", "861.3", "9,462"]);
