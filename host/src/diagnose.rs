@@ -174,7 +174,7 @@ fn reconstruction(fit: &BTreeMap<String, f64>, limit: f64) -> Diagnosis {
         return unknown(
             sign,
             "this encoder reconstructs nothing, so what its latents carry is not known",
-            "use an encoder that reports `latent_gain`, such as autoencoder",
+            "use an encoder that reports `latent_gain`, such as guided",
         );
     };
     let shuffled = match (fit.get("nll_shuffled_latent"), fit.get("nll_with_latent")) {

@@ -7,7 +7,7 @@ use ldalign_abi::{
     abi_stable::{
         abi_stability::{
             StableAbi,
-            abi_checking::{AbiInstabilityErrors, check_layout_compatibility},
+            abi_checking::{AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals},
         },
         library::{AbiHeaderRef, LibHeader, ROOT_MODULE_LOADER_NAME_WITH_NUL},
         type_layout::{TLFieldOrFunction, TypeLayout},
@@ -79,9 +79,13 @@ const REBUILD: &str = "rebuild the plugin with this program's SDK";
 ///
 /// The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields read as None or as
 /// the default body, but the stock check accepts growth on the plugin's side only.
+///
+/// Each library is held against the host alone: no plugin hands another anything. abi_stable by itself also remembers what it has seen, and
+/// refuses a plugin of the host's own boundary after one of an older boundary.
 fn agree(host: &'static TypeLayout, plugin: &'static TypeLayout) -> std::result::Result<(), String> {
-    match check_layout_compatibility(host, plugin) {
-        Err(mismatch) if check_layout_compatibility(plugin, host).is_err() => {
+    let check = |a, b| check_layout_compatibility_with_globals(a, b, &CheckingGlobals::new());
+    match check(host, plugin) {
+        Err(mismatch) if check(plugin, host).is_err() => {
             tracing::debug!("full layout comparison:\n{mismatch}");
             Err(condense(&mismatch))
         }
@@ -155,7 +159,7 @@ mod tests {
             assert_eq!(agree(host, plugin), Ok(()));
         }
         // What the second direction is for: alone, the first refuses a plugin older than the host.
-        assert!(check_layout_compatibility(grown, first).is_err());
+        assert!(check_layout_compatibility_with_globals(grown, first, &CheckingGlobals::new()).is_err());
         let e = agree(first, retyped::Module_Ref::LAYOUT);
         assert_eq!(e, Err("u64 of `b`: mismatched type: host has u64, plugin has i64".into()));
         assert!(agree(grown, retyped::Module_Ref::LAYOUT).is_err());

@@ -71,8 +71,7 @@ pub fn fit(guide: &Guide, options: &Options, host: &Host, corpus: &Corpus<'_>) -
 
     let measured = read(&measured)?;
     let likelihoods = measure(&guide.network, &measured, options.batch_size).map_err(tensor_fault)?;
-    let gain = likelihoods.without - likelihoods.with;
-    Ok(likelihoods.report(gain, measured.len(), held_out))
+    Ok(likelihoods.report(measured.len(), held_out))
 }
 
 /// One step on the mean over the batch's response tokens; returns it. `keep` is 0 where a sample goes without latent.

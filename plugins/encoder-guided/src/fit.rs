@@ -126,10 +126,7 @@ impl Fit<'_> {
             Level::Info,
             &format!("{steps} steps took {trained:.1} s, measuring {:.1} s", begun.elapsed().as_secs_f64() - trained),
         );
-        // Without latent there is no prefix, and a prefix may help that is the same for all: what the latent tells is what the right one is
-        // better than either.
-        let gain = likelihoods.without.min(likelihoods.shuffled) - likelihoods.with;
-        let mut report = likelihoods.report(gain, measured.len(), if apart { measured.len() } else { 0 });
+        let mut report = likelihoods.report(measured.len(), if apart { measured.len() } else { 0 });
         report.push(("latent_rank".to_owned(), rank));
         Ok(report)
     }

@@ -15,13 +15,19 @@ pub struct Likelihoods {
 }
 
 impl Likelihoods {
+    /// What the right latent is better than, of no latent and of another row's: a latent may also help, or harm, by what it has in common
+    /// with all others, which says nothing of the response.
+    pub fn gain(self) -> f64 {
+        self.without.min(self.shuffled) - self.with
+    }
+
     /// The figures under the names that diagnostics know.
-    pub fn report(self, gain: f64, measured: usize, held_out: usize) -> FitReport {
+    pub fn report(self, measured: usize, held_out: usize) -> FitReport {
         [
             ("nll_with_latent", self.with),
             ("nll_without_latent", self.without),
             ("nll_shuffled_latent", self.shuffled),
-            ("latent_gain", gain),
+            ("latent_gain", self.gain()),
             ("measured_samples", measured as f64),
             ("held_out_samples", held_out as f64),
         ]
