@@ -1,5 +1,5 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart test lint check-cuda doc
+.PHONY: build quickstart test test-judge lint check-cuda doc
 
 build:
 	cargo build --release --workspace
@@ -11,6 +11,10 @@ quickstart: build
 # One profile for building, the quickstart and the tests: dependencies are compiled once.
 test: build
 	cargo test --release --workspace
+
+# What only builds with a feature that the commands above leave out.
+test-judge:
+	cargo test --release -p ldalign --features judge --lib judge
 
 lint:
 	cargo fmt --all --check
