@@ -125,7 +125,7 @@ pub fn compare(plan: &Plan, title: &str, lead: &str) -> Result<Comparison> {
     let comparison = seen.finish(runs, budgets, names)?;
     files::write_json(&plan.output_dir.join("compare.json"), &comparison)?;
     let page = page::html(&comparison, title, lead);
-    files::write(&plan.output_dir.join("report.html"), page.as_bytes())?;
+    files::write(&page_path(plan), page.as_bytes())?;
     Ok(comparison)
 }
 

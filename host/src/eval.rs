@@ -8,13 +8,14 @@ pub mod judge;
 pub mod mt_bench;
 
 use crate::{
-    Error, Result, files,
+    Error, Result,
+    files::{self, Journal},
     model::Policy,
     ops::Precision,
     pipeline::{self, Source, hash_path},
     text::TextCodec,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::path::Path;
 
 /// A model to measure, loaded when it is needed.
@@ -55,4 +56,15 @@ fn claim(out: &Path, name: &str, what: &impl Serialize) -> Result<()> {
         return Err(Error::new("eval/changed", what).hint("undo the change to go on there, or choose another --out"));
     }
     Ok(())
+}
+
+/// Opens the journal at `path` and hands what is in it to `take`.
+fn journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<Journal> {
+    Journal::open(path, |line| {
+        let value = serde_json::from_str(line).map_err(|e| {
+            Error::new("run/damaged", format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
+        })?;
+        take(value);
+        Ok(())
+    })
 }

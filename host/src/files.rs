@@ -49,6 +49,16 @@ pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<impl It
     }))
 }
 
+/// Writes a JSON-lines file, whole or not at all.
+pub fn write_lines<T: serde::Serialize>(path: &Path, values: &[T]) -> Result<()> {
+    write_with(path, |out| {
+        values.iter().try_for_each(|value| {
+            serde_json::to_writer(&mut *out, value)?;
+            out.write_all(b"\n")
+        })
+    })
+}
+
 /// Reads a whole UTF-8 file.
 pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|e| io_error(path, "read", e))

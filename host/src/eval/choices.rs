@@ -10,11 +10,9 @@ mod question;
 pub use crate::stats::Share;
 pub use question::Questions;
 
-use super::{Subject, claim};
+use super::{Subject, claim, journal};
 use crate::{
-    Error, Result,
-    files::{self, Journal},
-    interrupt,
+    Error, Result, files, interrupt,
     model::{PASS_TOKENS, Pack, Policy},
     progress::Progress,
     text::{EncodedTurn, Message, TextCodec},
@@ -62,12 +60,7 @@ pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &P
     claim(out, "choices", &what)?;
     let mut lines: Vec<AnswerLine> = vec![];
     let path = out.join("choices.jsonl");
-    let mut journal = Journal::open(&path, |line| {
-        lines.push(serde_json::from_str(line).map_err(|e| {
-            Error::new("run/damaged", format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
-        })?);
-        Ok(())
-    })?;
+    let mut journal = journal(&path, |line| lines.push(line))?;
     if lines.len() < questions.rows.len() {
         let (policy, codec) = subject.load()?;
         let mut progress = Progress::new("choices", lines.len() as u64, questions.rows.len() as u64);

@@ -11,16 +11,10 @@ mod client;
 mod prompt;
 
 use super::{
-    claim,
+    claim, journal,
     mt_bench::{Answer, Question, Questions},
 };
-use crate::{
-    Error, Result,
-    files::{self, Journal},
-    interrupt,
-    progress::Progress,
-    stats::mean,
-};
+use crate::{Error, Result, files, interrupt, progress::Progress, stats::mean};
 use client::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -113,12 +107,7 @@ impl Judge {
         files::make_dir(&dir)?;
         let path = dir.join(format!("{}_single.jsonl", self.model.replace(['/', '\\'], "_")));
         let mut grades: Vec<Grade> = vec![];
-        let mut journal = Journal::open(&path, |line| {
-            grades.push(serde_json::from_str(line).map_err(|e| {
-                Error::new("run/damaged", format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
-            })?);
-            Ok(())
-        })?;
+        let mut journal = journal(&path, |grade| grades.push(grade))?;
         let total: usize = questions.rows.iter().map(|q| q.turns.len()).sum();
         let mut progress = Progress::new("judge", grades.len() as u64, total as u64);
         for question in &questions.rows {

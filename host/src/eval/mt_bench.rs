@@ -9,9 +9,9 @@ mod question;
 
 pub use question::{Question, Questions};
 
-use super::{Subject, claim};
+use super::{Subject, claim, journal};
 use crate::{
-    Error, Result,
+    Result,
     config::GenerateConfig,
     files::{self, Journal},
     generate::{Request, generate},
@@ -90,12 +90,8 @@ pub fn answer(
     }
     let partial = out.join("mt-bench.partial.jsonl");
     let mut replies = BTreeMap::new();
-    let mut journal = Journal::open(&partial, |line| {
-        let reply: Reply = serde_json::from_str(line)
-            .map_err(|e| Error::new("run/damaged", format!("{} cannot be read", partial.display())).caused_by(e))?;
-        replies.insert((reply.question_id, reply.turn), reply.text);
-        Ok(())
-    })?;
+    let mut journal =
+        journal(&partial, |reply: Reply| drop(replies.insert((reply.question_id, reply.turn), reply.text)))?;
     let (policy, codec) = subject.load()?;
     let turns: usize = questions.rows.iter().map(|q| q.turns.len()).sum();
     let mut work =
@@ -130,12 +126,7 @@ pub fn answer(
     };
     let answers: Vec<Answer> = questions.rows.iter().map(answer).collect();
     files::make_dir(files::parent(&path))?;
-    files::write_with(&path, |file| {
-        answers.iter().try_for_each(|answer| {
-            serde_json::to_writer(&mut *file, answer)?;
-            file.write_all(b"\n")
-        })
-    })?;
+    files::write_lines(&path, &answers)?;
     files::remove_file(&partial)?;
     Ok(path)
 }

@@ -93,12 +93,7 @@ impl Run {
 
 /// Writes figures to `path`, and before them what came of each row into `path` with the ending `.jsonl`: where the one is, so is the other.
 pub fn write_evaluation(path: &Path, figures: &Evaluation) -> Result<()> {
-    files::write_with(&path.with_extension("jsonl"), |out| {
-        figures.outcomes.iter().try_for_each(|outcome| {
-            serde_json::to_writer(&mut *out, outcome)?;
-            out.write_all(b"\n")
-        })
-    })?;
+    files::write_lines(&path.with_extension("jsonl"), &figures.outcomes)?;
     files::write_json(path, figures)
 }
 
