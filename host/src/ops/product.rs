@@ -30,6 +30,7 @@ pub use narrow::{to_bf16, to_bf16_transposed};
 use pack::{Lanes, Packed, Source};
 use std::borrow::Cow;
 use tile::Output;
+use vector::Shape;
 
 /// Number format of a product's operands; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +39,6 @@ pub enum Precision {
     F32,
     /// Operands are rounded to bf16, to nearest even.
     Bf16,
-}
-
-impl Precision {
-    /// Numbers in a word of 32 bits.
-    fn depth(self) -> usize {
-        match self {
-            Self::F32 => 1,
-            Self::Bf16 => 2,
-        }
-    }
 }
 
 /// A matrix of weights as a product reads it.
@@ -86,7 +77,7 @@ impl Panels {
     fn at(level: Level, x: &[f32], k: usize, precision: Precision) -> Self {
         let m = x.len().checked_div(k).unwrap_or(0);
         assert_eq!(x.len(), m * k, "a whole number of rows");
-        let form = if m <= vector::lanes(level) / 2 {
+        let form = if m <= Shape::of(level).lanes / 2 {
             Form::Rows(level, precision, narrow::words(level, x, k, precision))
         } else {
             Form::Packed(Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Rows))
@@ -102,13 +93,19 @@ impl Panels {
         }
     }
 
+    fn level(&self) -> Level {
+        match &self.form {
+            Form::Packed(packed) => packed.level,
+            Form::Rows(level, ..) => *level,
+        }
+    }
+
     /// `out` [m, n] = x wᵀ, or `out += x wᵀ`.
     ///
     /// # Panics
     /// If the weights are not of the precision packed for, or a length does not fit.
     pub fn times(&self, w: Weights<'_>, n: usize, out: &mut [f32], add: bool) {
-        let (k, depth) = (self.k, self.precision().depth());
-        let steps = k.div_ceil(depth);
+        let k = self.k;
         let (len, of) = match w {
             Weights::F32(w) | Weights::F32Transposed(w) => (w.len(), Precision::F32),
             Weights::Bf16(w) => (w.len(), Precision::Bf16),
@@ -124,13 +121,16 @@ impl Panels {
                 out.fill(0.0)
             };
         }
+        let shape = Shape::of(self.level());
+        let steps = shape.words(k, self.precision());
         let padded;
         let b = match w {
-            Weights::F32(w) => Operand::Rows(bytemuck::cast_slice(w)),
+            Weights::F32(w) => Operand::Words(bytemuck::cast_slice(w)),
             Weights::F32Transposed(w) => Operand::Columns(w, k),
+            Weights::Bf16(w) if shape.widens() => Operand::Narrow(w),
             Weights::Bf16(w) => {
                 padded = whole_words(w, k, steps);
-                Operand::Rows(bytemuck::cast_slice(&padded))
+                Operand::Words(bytemuck::cast_slice(&padded))
             }
         };
         let to = Shared::new(out);

@@ -5,9 +5,9 @@ use super::blocks::{Block, Sizes};
 use crate::ops::{
     buffer::Shared,
     product::{
-        pack::{Aligned, WIDTH, columns_panel, rows_panel},
+        pack::{Aligned, columns_panel, rows_panel},
         tile::{F32, Output, Place, Rows, Sums, block},
-        vector::{self, Job, Vectors},
+        vector::{Job, Shape, Vectors},
     },
     simd::Level,
 };
@@ -15,7 +15,7 @@ use std::ops::Range;
 
 /// Queries of a block: as many as a tile is wide.
 pub fn queries(level: Level) -> usize {
-    WIDTH * vector::lanes(level)
+    Shape::of(level).panel
 }
 
 /// A matrix [steps, lanes], its lanes padded to whole vectors.
@@ -30,7 +30,7 @@ impl Panel {
     /// # Safety
     /// Every number is written before it is read.
     pub unsafe fn uninit(level: Level, steps: usize, lanes: usize) -> Self {
-        let n = vector::lanes(level);
+        let n = Shape::of(level).lanes;
         let vectors = lanes.div_ceil(n);
         // SAFETY: the caller's promise.
         Self { words: unsafe { Aligned::uninit(steps * vectors * n) }, vectors }
@@ -54,7 +54,7 @@ impl Panel {
 
     /// Lanes with their padding.
     pub fn width(&self, level: Level) -> usize {
-        self.vectors * vector::lanes(level)
+        self.vectors * Shape::of(level).lanes
     }
     /// The numbers, [steps, width].
     pub fn numbers(&self) -> &[f32] {
@@ -90,7 +90,7 @@ impl Job for Pack<'_> {
             if transposed {
                 rows_panel::<S, F32>(from, stride, lanes, steps, to, 0);
             } else {
-                columns_panel::<S, F32>(from, stride, lanes, steps, to, (width, S::LANES));
+                columns_panel::<S, F32>(from, stride, lanes, steps, to, width, |v| v * S::LANES);
             }
         }
     }
@@ -134,13 +134,17 @@ impl Job for Product<'_> {
             assert!(last < p.x.len(), "the rows are there");
         }
         let mut sums = Sums::new();
-        for row in (0..self.rows).step_by(S::LANES) {
-            let rows = S::LANES.min(self.rows - row);
+        for row in (0..self.rows).step_by(S::BLOCK) {
+            let rows = S::BLOCK.min(self.rows - row);
             let mut words = words.get().as_ptr();
             for (i, p) in parts.iter().enumerate() {
                 // SAFETY: the caller's promise; panel and rows have the lengths asserted.
                 unsafe {
-                    let from = Rows { start: p.x.as_ptr().add(row * p.stride), stride: p.stride, step: p.step };
+                    let start = p.x.as_ptr().add(row * p.stride);
+                    let from = match p.step {
+                        1 => Rows::in_place(start, p.stride),
+                        step => Rows { start, stride: p.stride, step, ahead: None },
+                    };
                     block::<S, F32>(words, *vectors, from, rows, p.steps, &mut sums, i == 0);
                     words = words.add(p.steps * width);
                 }

@@ -2,11 +2,12 @@
 
 use super::{
     Precision,
-    pack::{Aligned, Packed, WIDTH, columns_panel, rows_panel},
-    tile::{Bf16, F32, Format, Output, Place, Rows, Sums, block},
-    vector::{Job, MAX_LANES, Vectors},
+    pack::{Aligned, Packed, columns_panel, narrow_rows_panel, rows_panel},
+    tile::{Ahead, F32, Format, Output, Place, Rows, Sums, block},
+    vector::{Job, MAX_LANES, MAX_WIDTH, Vectors},
 };
 use crate::ops::simd::Level;
+use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -32,8 +33,10 @@ fn chain(steps: usize) -> usize {
 /// A row-major matrix of words.
 #[derive(Clone, Copy)]
 pub enum Operand<'a> {
-    /// [n, steps], as bytes: words need no alignment.
-    Rows(&'a [u8]),
+    /// Words [n, steps], as bytes since they need no alignment.
+    Words(&'a [u8]),
+    /// [n, steps], to be widened to words in passing.
+    Narrow(&'a [bf16]),
     /// Numbers [steps * depth, n], to be packed in passing; with their number of rows.
     Columns(&'a [f32], usize),
 }
@@ -42,10 +45,11 @@ pub enum Operand<'a> {
 pub fn multiply(a: &Packed, b: Operand, n: usize, out: Output, add: bool) {
     let (panels, steps, threads) = (a.panels(), a.steps, rayon::current_num_threads());
     let length = chain(steps);
-    let units = n.div_ceil(a.vector);
+    let unit = a.shape.block;
+    let units = n.div_ceil(unit);
     let serial = a.lanes * n * steps <= SERIAL;
     let wanted = if serial { 1 } else { TASKS * threads };
-    let parts = (units * a.vector * length * size_of::<f32>()).div_ceil(CACHE);
+    let parts = (units * unit * length * size_of::<f32>()).div_ceil(CACHE);
     let parts = parts.max(wanted.min(units.div_ceil(2))).next_multiple_of(threads).min(units);
     let groups = wanted.div_ceil(parts).min(panels);
     let split = |i: usize, of: usize, total: usize| total * i / of..total * (i + 1) / of;
@@ -56,14 +60,18 @@ pub fn multiply(a: &Packed, b: Operand, n: usize, out: Output, add: bool) {
             b,
             chains: chains.clone(),
             panels: split(task / parts, groups, panels),
-            rows: rows.start * a.vector..n.min(rows.end * a.vector),
+            rows: rows.start * unit..n.min(rows.end * unit),
             n,
             out,
             add,
             scratch: scratch.get_mut(),
         });
     };
-    let room = if let Operand::Columns(..) = b { units.div_ceil(parts) * a.vector * length } else { 0 };
+    let room = match b {
+        Operand::Words(_) => 0,
+        Operand::Narrow(_) => unit * padded(length),
+        Operand::Columns(..) => units.div_ceil(parts) * unit * length,
+    };
     // SAFETY: packing writes what the tiles read.
     let scratch = || unsafe { Aligned::uninit(room) };
     // Tasks go through long sums together, so that what they read of both operands is in the shared cache.
@@ -102,7 +110,7 @@ impl Job for Blocks<'_> {
         unsafe {
             match self.a.precision {
                 Precision::F32 => self.go::<S, F32>(),
-                Precision::Bf16 => self.go::<S, Bf16>(),
+                Precision::Bf16 => self.go::<S, S::Bf16>(),
             }
         }
     }
@@ -112,25 +120,45 @@ impl Blocks<'_> {
     /// # Safety
     /// As for [`Job::run`].
     #[inline(always)]
-    unsafe fn go<S: Vectors, F: Format>(self) {
+    unsafe fn go<S: Vectors, F: Format<S>>(self) {
         let (steps, first) = (self.a.steps, self.rows.start);
         for start in self.chains.clone().step_by(chain(steps)) {
             let length = chain(steps).min(steps - start);
             match self.b {
-                Operand::Rows(words) => {
+                Operand::Words(words) => {
                     assert!(words.len() == 4 * self.n * steps);
                     let from = words.as_ptr().cast::<f32>();
                     // SAFETY: rows below n lie inside the operand.
                     unsafe {
-                        self.panels::<S, F>(start, length, |row| Rows {
-                            start: from.add(row * steps + start),
-                            stride: steps,
-                            step: 1,
-                        });
+                        let at = |row| Rows::in_place(from.add(row * steps + start), steps);
+                        self.panels::<S, F>(start, length, self.rows.clone(), at);
+                    }
+                }
+                Operand::Narrow(numbers) => {
+                    let stride = padded(length);
+                    assert!(numbers.len() == self.n * steps && self.scratch.len() >= S::BLOCK * stride);
+                    let wide = self.scratch.as_ptr().cast_mut();
+                    // A block's words stay in the first-level or second-level cache while all panels pass.
+                    for first in self.rows.clone().step_by(S::BLOCK) {
+                        let rows = first..self.rows.end.min(first + S::BLOCK);
+                        // SAFETY: rows below n lie inside the operand, a block's words inside the scratch memory.
+                        unsafe {
+                            for row in rows.clone() {
+                                let from = numbers.as_ptr().add(row * steps + start);
+                                widen::<S>(from, length, wide.add((row - first) * stride));
+                            }
+                            let next = numbers.as_ptr().wrapping_add((first + S::BLOCK) * steps + start).cast();
+                            self.panels::<S, F>(start, length, rows, |row| Rows {
+                                start: wide.add((row - first) * stride),
+                                stride,
+                                step: 1,
+                                ahead: Some(Ahead { start: next, stride: 2 * steps, step: 2 }),
+                            });
+                        }
                     }
                 }
                 Operand::Columns(numbers, height) => {
-                    let room = self.rows.len().next_multiple_of(S::LANES) * length;
+                    let room = self.rows.len().next_multiple_of(S::BLOCK) * length;
                     assert!(numbers.len() == height * self.n && self.scratch.len() >= room);
                     let top = start * F::DEPTH;
                     let height = (length * F::DEPTH).min(height - top);
@@ -138,12 +166,14 @@ impl Blocks<'_> {
                     // SAFETY: the columns and rows lie inside the matrix, the result inside the scratch memory.
                     unsafe {
                         let from = numbers.as_ptr().add(top * self.n + first);
-                        let places = (S::LANES, S::LANES * length);
-                        columns_panel::<S, F>(from, self.n, self.rows.len(), height, packed, places);
-                        self.panels::<S, F>(start, length, |row| Rows {
+                        let of_block = S::BLOCK / S::LANES;
+                        let place = |v| v / of_block * S::BLOCK * length + v % of_block * S::LANES;
+                        columns_panel::<S, F>(from, self.n, self.rows.len(), height, packed, S::BLOCK, place);
+                        self.panels::<S, F>(start, length, self.rows.clone(), |row| Rows {
                             start: packed.add((row - first) * length),
                             stride: 1,
-                            step: S::LANES,
+                            step: S::BLOCK,
+                            ahead: None,
                         });
                     }
                 }
@@ -151,27 +181,56 @@ impl Blocks<'_> {
         }
     }
 
-    /// One chain of all rows against all panels of the task.
+    /// One chain of rows against all panels of the task; `at` says where a row's words are.
     ///
     /// # Safety
     /// As for [`Job::run`]; the rows are readable for the length.
     #[inline(always)]
-    unsafe fn panels<S: Vectors, F: Format>(&self, start: usize, length: usize, rows: impl Fn(usize) -> Rows) {
+    unsafe fn panels<S: Vectors, F: Format<S>>(
+        &self,
+        start: usize,
+        length: usize,
+        rows: Range<usize>,
+        at: impl Fn(usize) -> Rows,
+    ) {
         let mut sums = Sums::new();
         let add = self.add || start > 0;
         for panel in self.panels.clone() {
             let (words, vectors, lane, lanes) = self.a.panel(panel);
             let words = &words[start * vectors * S::LANES..][..length * vectors * S::LANES];
-            for row in self.rows.clone().step_by(S::LANES) {
-                let count = S::LANES.min(self.rows.end - row);
+            for row in rows.clone().step_by(S::BLOCK) {
+                let count = S::BLOCK.min(rows.end - row);
                 let place = Place { row, rows: count, lane, lanes };
                 // SAFETY: the caller's promise; the panel's words are sliced for the length; tasks own disjoint parts.
                 unsafe {
                     self.out.prefetch::<S>(place);
-                    block::<S, F>(words.as_ptr(), vectors, rows(row), count, length, &mut sums, true);
+                    block::<S, F>(words.as_ptr(), vectors, at(row), count, length, &mut sums, true);
                     self.out.put::<S>(&sums, vectors, place, add);
                 }
             }
+        }
+    }
+}
+
+/// Words from one row of widened ones to the next: rows that lie a power of two apart would push each other out of the cache.
+fn padded(length: usize) -> usize {
+    length.next_multiple_of(16) + 16
+}
+
+/// Widens bf16 to f32.
+///
+/// # Safety
+/// As for [`Vectors`]; `from` is readable for `length` numbers, `to` writable for [`padded`] ones.
+#[inline(always)]
+unsafe fn widen<S: Vectors>(from: *const bf16, length: usize, to: *mut f32) {
+    let whole = length - length % S::LANES;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for i in (0..whole).step_by(S::LANES) {
+            S::store(to.add(i), S::load_bf16(from.add(i).cast()));
+        }
+        for i in whole..length {
+            *to.add(i) = from.add(i).read().to_f32();
         }
     }
 }
@@ -191,14 +250,14 @@ impl FewRows<'_> {
         let threads = rayon::current_num_threads();
         let serial = m * n * self.steps <= SERIAL / 4;
         // SAFETY: packing writes what the tiles read.
-        let scratch = || unsafe { Aligned::uninit(WIDTH * MAX_LANES * STRIP) };
+        let scratch = || unsafe { Aligned::uninit(MAX_WIDTH * MAX_LANES * STRIP) };
         let work = |scratch: &mut Aligned, start: usize, end: usize| {
             self.level.run(Strips { of: self, m, b, n, columns: start..end, out, add, scratch: scratch.get_mut() });
         };
         if serial {
             return work(&mut scratch(), 0, n);
         }
-        let part = n.div_ceil(8 * threads).next_multiple_of(WIDTH * MAX_LANES);
+        let part = n.div_ceil(8 * threads).next_multiple_of(MAX_WIDTH * MAX_LANES);
         (0..n.div_ceil(part)).into_par_iter().with_max_len(1).for_each_init(scratch, |scratch, i| {
             work(scratch, i * part, n.min((i + 1) * part));
         });
@@ -225,7 +284,7 @@ impl Job for Strips<'_> {
         unsafe {
             match self.of.precision {
                 Precision::F32 => self.go::<S, F32>(),
-                Precision::Bf16 => self.go::<S, Bf16>(),
+                Precision::Bf16 => self.go::<S, S::Bf16>(),
             }
         }
     }
@@ -235,13 +294,13 @@ impl Strips<'_> {
     /// # Safety
     /// As for [`Job::run`].
     #[inline(always)]
-    unsafe fn go<S: Vectors, F: Format>(self) {
+    unsafe fn go<S: Vectors, F: Format<S>>(self) {
         let FewRows { x, steps, .. } = self.of;
         let mut sums = Sums::new();
         let panel = self.scratch.as_mut_ptr();
-        assert!(self.m * steps == x.len() && self.m <= S::LANES && self.scratch.len() >= WIDTH * S::LANES * STRIP);
-        for column in self.columns.clone().step_by(WIDTH * S::LANES) {
-            let lanes = (WIDTH * S::LANES).min(self.columns.end - column);
+        assert!(self.m * steps == x.len() && self.m <= S::LANES && self.scratch.len() >= S::WIDTH * S::LANES * STRIP);
+        for column in self.columns.clone().step_by(S::WIDTH * S::LANES) {
+            let lanes = (S::WIDTH * S::LANES).min(self.columns.end - column);
             let vectors = lanes.div_ceil(S::LANES);
             for start in (0..steps).step_by(chain(steps)) {
                 let end = steps.min(start + chain(steps));
@@ -251,21 +310,26 @@ impl Strips<'_> {
                     // room for a strip, and x has m rows.
                     unsafe {
                         match self.b {
-                            Operand::Rows(words) => {
+                            Operand::Words(words) => {
                                 assert!(words.len() == 4 * self.n * steps);
                                 let from = words.as_ptr().cast::<f32>().add(column * steps + strip);
                                 rows_panel::<S, F32>(from, steps, lanes, length, panel, lanes * steps);
+                            }
+                            Operand::Narrow(numbers) => {
+                                assert!(numbers.len() == self.n * steps);
+                                let from = numbers.as_ptr().add(column * steps + strip);
+                                narrow_rows_panel::<S>(from, steps, lanes, length, panel, lanes * steps);
                             }
                             Operand::Columns(numbers, height) => {
                                 assert!(numbers.len() == height * self.n);
                                 let first = strip * F::DEPTH;
                                 let height = (length * F::DEPTH).min(height - first);
                                 let from = numbers.as_ptr().add(first * self.n + column);
-                                let places = (vectors * S::LANES, S::LANES);
-                                columns_panel::<S, F>(from, self.n, lanes, height, panel, places);
+                                let step = vectors * S::LANES;
+                                columns_panel::<S, F>(from, self.n, lanes, height, panel, step, |v| v * S::LANES);
                             }
                         }
-                        let rows = Rows { start: x.as_ptr().add(strip), stride: steps, step: 1 };
+                        let rows = Rows { start: x.as_ptr().add(strip), stride: steps, step: 1, ahead: None };
                         block::<S, F>(panel, vectors, rows, self.m, length, &mut sums, strip == start);
                     }
                 }

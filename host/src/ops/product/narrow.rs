@@ -6,7 +6,7 @@
 use super::{
     Precision,
     pack::{part, transpose},
-    vector::{Job, MAX_LANES, Vectors},
+    vector::{Job, MAX_LANES, Shape, Vectors},
 };
 use crate::ops::simd::Level;
 use half::bf16;
@@ -53,6 +53,9 @@ pub(super) fn to_bf16_transposed_at(level: Level, x: &[f32], rows: usize, cols: 
 pub(super) fn words(level: Level, x: &[f32], k: usize, precision: Precision) -> Vec<f32> {
     match precision {
         Precision::F32 => x.to_vec(),
+        Precision::Bf16 if Shape::of(level).widens() => {
+            x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect()
+        }
         Precision::Bf16 => {
             let steps = k.div_ceil(2);
             let mut words = vec![0.0f32; x.len().checked_div(k).unwrap_or(0) * steps];

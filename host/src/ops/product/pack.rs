@@ -5,14 +5,12 @@
 
 use super::{
     Precision,
-    tile::{Bf16, F32, Format},
-    vector::{self, Job, MAX_LANES, Vectors},
+    tile::{F32, Format},
+    vector::{Job, MAX_LANES, Shape, Vectors},
 };
 use crate::ops::simd::Level;
+use half::bf16;
 use rayon::prelude::*;
-
-/// Vectors of a panel at each step; the last panel may have fewer.
-pub const WIDTH: usize = 3;
 
 /// How many rows ahead of use columns are asked for.
 const ROWS_AHEAD: usize = 8;
@@ -77,8 +75,8 @@ pub struct Packed {
     pub steps: usize,
     /// Lanes in all.
     pub lanes: usize,
-    /// Lanes of a vector.
-    pub vector: usize,
+    /// Sizes of the level.
+    pub shape: Shape,
     words: Aligned,
 }
 
@@ -89,11 +87,11 @@ impl Packed {
             Lanes::Rows => (x.rows, x.cols),
             Lanes::Columns => (x.cols, x.rows),
         };
-        let steps = length.div_ceil(precision.depth());
-        let vector = vector::lanes(level);
+        let shape = Shape::of(level);
+        let steps = shape.words(length, precision);
         // SAFETY: packing writes every number of every panel.
-        let mut words = unsafe { Aligned::uninit(lanes.div_ceil(vector) * vector * steps) };
-        let width = WIDTH * vector;
+        let mut words = unsafe { Aligned::uninit(lanes.next_multiple_of(shape.lanes) * steps) };
+        let width = shape.panel;
         if steps > 0 {
             words.get_mut().par_chunks_mut(width * steps).enumerate().for_each(|(panel, to)| {
                 let first = panel * width;
@@ -101,20 +99,20 @@ impl Packed {
                 level.run(Pack { x, lanes_are, lanes, precision, to });
             });
         }
-        Self { level, precision, steps, lanes, vector, words }
+        Self { level, precision, steps, lanes, shape, words }
     }
     /// Number of panels.
     pub fn panels(&self) -> usize {
-        self.lanes.div_ceil(WIDTH * self.vector)
+        self.lanes.div_ceil(self.shape.panel)
     }
     /// A panel's words, its vectors at each step, its first lane and how many lanes hold something.
     #[inline(always)]
     pub fn panel(&self, i: usize) -> (&[f32], usize, usize, usize) {
-        let width = WIDTH * self.vector;
-        let first = i * width;
-        let lanes = width.min(self.lanes - first);
-        let vectors = lanes.div_ceil(self.vector);
-        let words = &self.words.get()[first * self.steps..][..vectors * self.vector * self.steps];
+        let Shape { lanes: vector, panel, .. } = self.shape;
+        let first = i * panel;
+        let lanes = panel.min(self.lanes - first);
+        let vectors = lanes.div_ceil(vector);
+        let words = &self.words.get()[first * self.steps..][..vectors * vector * self.steps];
         (words, vectors, first, lanes)
     }
 }
@@ -137,25 +135,25 @@ impl Job for Pack<'_> {
         let (first, lanes) = self.lanes;
         let length = if self.lanes_are == Lanes::Rows { cols } else { rows };
         let vectors = lanes.div_ceil(S::LANES);
-        let steps = length.div_ceil(self.precision.depth());
-        assert!(numbers.len() == rows * cols && self.to.len() == steps * vectors * S::LANES, "the panel fits");
+        let steps = self.to.len() / (vectors * S::LANES);
+        assert!(numbers.len() == rows * cols && self.to.len() == steps * vectors * S::LANES && length <= steps * S::Bf16::DEPTH, "the panel fits");
         let to = self.to.as_mut_ptr();
         // SAFETY: the caller's promise; the lanes lie inside the matrix, and the panel inside `to` by the assertion.
         unsafe {
             let from = numbers.as_ptr();
-            let places = (vectors * S::LANES, S::LANES);
+            let step = vectors * S::LANES;
             match (self.lanes_are, self.precision) {
                 (Lanes::Rows, Precision::F32) => {
                     rows_panel::<S, F32>(from.add(first * cols), cols, lanes, cols, to, NUMBERS_AHEAD)
                 }
                 (Lanes::Rows, Precision::Bf16) => {
-                    rows_panel::<S, Bf16>(from.add(first * cols), cols, lanes, cols, to, NUMBERS_AHEAD)
+                    rows_panel::<S, S::Bf16>(from.add(first * cols), cols, lanes, cols, to, NUMBERS_AHEAD)
                 }
                 (Lanes::Columns, Precision::F32) => {
-                    columns_panel::<S, F32>(from.add(first), cols, lanes, rows, to, places)
+                    columns_panel::<S, F32>(from.add(first), cols, lanes, rows, to, step, |v| v * S::LANES)
                 }
                 (Lanes::Columns, Precision::Bf16) => {
-                    columns_panel::<S, Bf16>(from.add(first), cols, lanes, rows, to, places)
+                    columns_panel::<S, S::Bf16>(from.add(first), cols, lanes, rows, to, step, |v| v * S::LANES)
                 }
             }
         }
@@ -169,7 +167,7 @@ impl Job for Pack<'_> {
 /// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors for
 /// each step.
 #[inline(always)]
-pub unsafe fn rows_panel<S: Vectors, F: Format>(
+pub unsafe fn rows_panel<S: Vectors, F: Format<S>>(
     from: *const f32,
     stride: usize,
     lanes: usize,
@@ -197,7 +195,7 @@ pub unsafe fn rows_panel<S: Vectors, F: Format>(
                 transpose::<S>(&mut m);
                 for s in 0..n / F::DEPTH {
                     if first + s < steps {
-                        let word = F::word::<S>(m[s * F::DEPTH], m[s * F::DEPTH + F::DEPTH - 1]);
+                        let word = F::word(m[s * F::DEPTH], m[s * F::DEPTH + F::DEPTH - 1]);
                         S::store(to.add((first + s) * width + lane), word);
                     }
                 }
@@ -207,18 +205,19 @@ pub unsafe fn rows_panel<S: Vectors, F: Format>(
 }
 
 /// Packs `lanes` columns of `length` numbers; rows lie `stride` apart. Missing numbers are zero. The words of one step
-/// lie `places.0` after those of the step before, and a vector `places.1` after the vector of the lanes before.
+/// lie `step` after those of the step before, those of the v-th vector `place(v)` after the first.
 ///
 /// # Safety
 /// As for [`rows_panel`].
 #[inline(always)]
-pub unsafe fn columns_panel<S: Vectors, F: Format>(
+pub unsafe fn columns_panel<S: Vectors, F: Format<S>>(
     from: *const f32,
     stride: usize,
     lanes: usize,
     length: usize,
     to: *mut f32,
-    places: (usize, usize),
+    step: usize,
+    place: impl Fn(usize) -> usize,
 ) {
     let n = S::LANES;
     for (s, row) in (0..length).step_by(F::DEPTH).enumerate() {
@@ -230,7 +229,50 @@ pub unsafe fn columns_panel<S: Vectors, F: Format>(
                 let first = part::<S>(from.add(row * stride + lane), columns);
                 let last = row + F::DEPTH - 1;
                 let second = if last < length { part::<S>(from.add(last * stride + lane), columns) } else { S::zero() };
-                S::store(to.add(s * places.0 + v * places.1), F::word::<S>(first, second));
+                S::store(to.add(s * step + place(v)), F::word(first, second));
+            }
+        }
+    }
+}
+
+/// As [`rows_panel`] of rows of bf16, widened to f32.
+///
+/// # Safety
+/// As for [`rows_panel`].
+#[inline(always)]
+pub unsafe fn narrow_rows_panel<S: Vectors>(
+    from: *const bf16,
+    stride: usize,
+    lanes: usize,
+    length: usize,
+    to: *mut f32,
+    ahead: usize,
+) {
+    let n = S::LANES;
+    let width = lanes.next_multiple_of(n);
+    for lane in (0..lanes).step_by(n) {
+        // Pairs are transposed as one, and then parted.
+        for column in (0..length).step_by(2 * n) {
+            let columns = (2 * n).min(length - column);
+            // SAFETY: the caller's promises; rows and columns are inside by the minima taken.
+            unsafe {
+                let mut m = [S::zero(); MAX_LANES];
+                for r in 0..n {
+                    if lane + r < lanes {
+                        let row = from.add((lane + r) * stride + column);
+                        S::prefetch_far(row.wrapping_add(ahead).cast());
+                        m[r] = part_of_bytes::<S>(row.cast(), 2 * columns);
+                    }
+                }
+                transpose::<S>(&mut m);
+                for s in 0..n {
+                    let (even, odd) = S::halves(m[s]);
+                    for (step, half) in [(2 * s, even), (2 * s + 1, odd)] {
+                        if step < columns {
+                            S::store(to.add((column + step) * width + lane), half);
+                        }
+                    }
+                }
             }
         }
     }
@@ -243,12 +285,22 @@ pub unsafe fn columns_panel<S: Vectors, F: Format>(
 #[inline(always)]
 pub unsafe fn part<S: Vectors>(p: *const f32, count: usize) -> S::V {
     // SAFETY: the caller's promise.
+    unsafe { part_of_bytes::<S>(p.cast(), size_of::<f32>() * count) }
+}
+
+/// A vector whose bytes from `count` on are zero.
+///
+/// # Safety
+/// As for [`Vectors`]; `p` is readable for `count` bytes.
+#[inline(always)]
+unsafe fn part_of_bytes<S: Vectors>(p: *const u8, count: usize) -> S::V {
+    // SAFETY: the caller's promise.
     unsafe {
-        if count == S::LANES {
-            return S::load(p);
+        if count == size_of::<f32>() * S::LANES {
+            return S::load(p.cast());
         }
         let mut line = [0.0f32; MAX_LANES];
-        std::ptr::copy_nonoverlapping(p.cast::<u8>(), line.as_mut_ptr().cast::<u8>(), 4 * count);
+        std::ptr::copy_nonoverlapping(p, line.as_mut_ptr().cast::<u8>(), count);
         S::load(line.as_ptr())
     }
 }

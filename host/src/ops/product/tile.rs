@@ -5,61 +5,62 @@
 
 use super::{
     super::buffer::Shared,
-    pack::{WIDTH, transpose},
-    vector::{MAX_LANES, Vectors},
+    pack::transpose,
+    vector::{MAX_LANES, MAX_WIDTH, Vectors, Work},
 };
+use std::marker::PhantomData;
 
-/// What a word of the operands is.
-pub trait Format {
+/// What a word of the operands is: 32 bits.
+pub trait Format<S: Vectors> {
     /// Numbers in a word.
     const DEPTH: usize;
     /// `sum` and the products of words `a` and `b`.
     ///
     /// # Safety
     /// As for [`Vectors`].
-    unsafe fn add<S: Vectors>(sum: S::V, a: S::V, b: S::V) -> S::V;
+    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V;
     /// Words of the numbers `first` and, if a word has two, `second`.
     ///
     /// # Safety
     /// As for [`Vectors`].
-    unsafe fn word<S: Vectors>(first: S::V, second: S::V) -> S::V;
+    unsafe fn word(first: S::V, second: S::V) -> S::V;
 }
 
 /// One f32.
 pub struct F32;
-/// Two bf16.
-pub struct Bf16;
+/// One f32 that was rounded to bf16, where there are no instructions for bf16.
+pub struct Rounded;
 
-impl Format for F32 {
+impl<S: Vectors> Format<S> for F32 {
     const DEPTH: usize = 1;
     #[inline(always)]
-    unsafe fn add<S: Vectors>(sum: S::V, a: S::V, b: S::V) -> S::V {
+    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V {
         // SAFETY: the caller's promise.
         unsafe { S::add_product(sum, a, b) }
     }
     #[inline(always)]
-    unsafe fn word<S: Vectors>(first: S::V, _: S::V) -> S::V {
+    unsafe fn word(first: S::V, _: S::V) -> S::V {
         first
     }
 }
 
-impl Format for Bf16 {
-    const DEPTH: usize = 2;
+impl<S: Vectors> Format<S> for Rounded {
+    const DEPTH: usize = 1;
     #[inline(always)]
-    unsafe fn add<S: Vectors>(sum: S::V, a: S::V, b: S::V) -> S::V {
+    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V {
         // SAFETY: the caller's promise.
-        unsafe { S::add_pairs(sum, a, b) }
+        unsafe { S::add_product(sum, a, b) }
     }
     #[inline(always)]
-    unsafe fn word<S: Vectors>(first: S::V, second: S::V) -> S::V {
+    unsafe fn word(first: S::V, _: S::V) -> S::V {
         // SAFETY: the caller's promise.
-        unsafe { S::pair(first, second) }
+        unsafe { S::round(first) }
     }
 }
 
-/// Sums of one block: a vector's number of rows, each as wide as a panel.
+/// Sums of one block: [`Vectors::BLOCK`] rows, each as wide as a panel.
 #[repr(align(64))]
-pub struct Sums([f32; MAX_LANES * WIDTH * MAX_LANES]);
+pub struct Sums([f32; MAX_LANES * MAX_WIDTH * MAX_LANES]);
 
 impl Sums {
     /// All zero.
@@ -67,9 +68,6 @@ impl Sums {
         Self([0.0; _])
     }
 }
-
-/// How many rows ahead of use the memory of rows is asked for: they follow each other, so it is read in one stream.
-const ROWS_AHEAD: usize = 16;
 
 /// Rows of words that are broadcast, one word at a time, to the lanes of a panel.
 #[derive(Clone, Copy)]
@@ -80,15 +78,36 @@ pub struct Rows {
     pub stride: usize,
     /// Words from one step to the next.
     pub step: usize,
+    /// What is asked for meanwhile.
+    pub ahead: Option<Ahead>,
+}
+
+impl Rows {
+    /// Rows of adjacent words that lie at `start`, with others of the kind behind them.
+    pub fn in_place(start: *const f32, stride: usize) -> Self {
+        // They follow each other, so that memory is read in one stream.
+        const ROWS_AHEAD: usize = 16;
+        let ahead = start.wrapping_add(ROWS_AHEAD * stride).cast();
+        Self { start, stride, step: 1, ahead: Some(Ahead { start: ahead, stride: 4 * stride, step: 4 }) }
+    }
+}
+
+/// Memory that will be needed when the rows at hand are done; it need not be readable.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    pub start: *const u8,
+    /// Bytes for each row, and for each of its steps.
+    pub stride: usize,
+    pub step: usize,
 }
 
 /// `sums = rows * panel` over `steps` words, or `sums +=` unless `fresh`.
 ///
 /// # Safety
-/// As for [`Vectors`]; `panel` holds `vectors` vectors for each step, `rows` has `count` rows, at most as many as a vector
-/// has lanes.
+/// As for [`Vectors`]; `panel` holds `vectors` vectors for each step, `rows` has `count` rows, at most
+/// [`Vectors::BLOCK`].
 #[inline(always)]
-pub unsafe fn block<S: Vectors, F: Format>(
+pub unsafe fn block<S: Vectors, F: Format<S>>(
     panel: *const f32,
     vectors: usize,
     rows: Rows,
@@ -102,7 +121,7 @@ pub unsafe fn block<S: Vectors, F: Format>(
         match vectors {
             1 => tall::<S, F, 1>(panel, rows, count, steps, sums, fresh),
             2 => tall::<S, F, 2>(panel, rows, count, steps, sums, fresh),
-            _ => tall::<S, F, WIDTH>(panel, rows, count, steps, sums, fresh),
+            _ => tall::<S, F, MAX_WIDTH>(panel, rows, count, steps, sums, fresh),
         }
     }
 }
@@ -110,7 +129,7 @@ pub unsafe fn block<S: Vectors, F: Format>(
 /// # Safety
 /// As for [`block`].
 #[inline(always)]
-unsafe fn tall<S: Vectors, F: Format, const V: usize>(
+unsafe fn tall<S: Vectors, F: Format<S>, const V: usize>(
     panel: *const f32,
     rows: Rows,
     count: usize,
@@ -122,75 +141,92 @@ unsafe fn tall<S: Vectors, F: Format, const V: usize>(
     while row < count {
         // SAFETY: the caller's promises; the tile's rows are below `count`.
         unsafe {
-            let rows = Rows { start: rows.start.add(row * rows.stride), ..rows };
-            let sums = sums.0.as_mut_ptr().add(row * V * S::LANES);
+            let ahead = rows.ahead.map(|a| Ahead { start: a.start.wrapping_add(row * a.stride), ..a });
+            let rows = Rows { start: rows.start.add(row * rows.stride), ahead, ..rows };
+            let tile = Tile { panel, rows, steps, sums: sums.0.as_mut_ptr().add(row * V * S::LANES), fresh };
             row += match count - row {
-                16.. if S::ROWS == 8 && V == 1 => tile::<S, F, 16, V>(panel, rows, steps, sums, fresh),
-                8.. if S::ROWS == 8 => tile::<S, F, 8, V>(panel, rows, steps, sums, fresh),
-                4.. => tile::<S, F, 4, V>(panel, rows, steps, sums, fresh),
-                2.. => tile::<S, F, 2, V>(panel, rows, steps, sums, fresh),
-                _ => tile::<S, F, 1, V>(panel, rows, steps, sums, fresh),
+                16.. if S::ROWS == 8 && V == 1 => tile.sum::<S, F, 16, V>(),
+                12.. if S::ROWS == 6 && V == 1 => tile.sum::<S, F, 12, V>(),
+                8.. if S::ROWS == 8 => tile.sum::<S, F, 8, V>(),
+                6.. if S::ROWS == 6 => tile.sum::<S, F, 6, V>(),
+                4.. => tile.sum::<S, F, 4, V>(),
+                2.. => tile.sum::<S, F, 2, V>(),
+                _ => tile.sum::<S, F, 1, V>(),
             };
         }
     }
 }
 
-/// Each sum is one chain of fused products in the order of the steps, whatever `R` and `V` are. Returns `R`.
-///
-/// # Safety
-/// As for [`block`]; `sums` has room for `R` rows of `V` vectors.
-#[inline(always)]
-unsafe fn tile<S: Vectors, F: Format, const R: usize, const V: usize>(
+/// Rows whose sums are in registers together.
+struct Tile {
     panel: *const f32,
     rows: Rows,
     steps: usize,
     sums: *mut f32,
     fresh: bool,
-) -> usize {
-    // Steps between requests for memory ahead: a line of each row.
-    const LINE: usize = 16;
-    // SAFETY: the caller's promises; `panel` advances over the steps it holds, and prefetching reads nothing.
-    unsafe {
-        let row = |r: usize| rows.start.add(r * rows.stride);
-        let mut acc = [[S::zero(); V]; R];
-        if !fresh {
-            for r in 0..R {
-                for v in 0..V {
-                    acc[r][v] = S::load(sums.add((r * V + v) * S::LANES));
-                }
-            }
-        }
-        let mut s = 0;
-        while s < steps {
-            // A constant length lets the compiler count down one register.
-            let line = LINE.min(steps - s);
-            if rows.step == 1 {
+}
+
+impl Tile {
+    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R` and `V` are.
+    /// Returns `R`.
+    ///
+    /// # Safety
+    /// As for [`block`]; `sums` has room for `R` rows of `V` vectors.
+    #[inline(always)]
+    unsafe fn sum<S: Vectors, F: Format<S>, const R: usize, const V: usize>(self) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { S::apart(Sum::<F, R, V>(self, PhantomData)) };
+        R
+    }
+}
+
+/// [`Tile::sum`]
+struct Sum<F, const R: usize, const V: usize>(Tile, PhantomData<F>);
+
+impl<S: Vectors, F: Format<S>, const R: usize, const V: usize> Work<S> for Sum<F, R, V> {
+    #[inline(always)]
+    unsafe fn run(self) {
+        // Steps between requests for memory ahead: a line of each row.
+        const LINE: usize = 16;
+        let Tile { panel, rows, steps, sums, fresh } = self.0;
+        // SAFETY: the promises of [`Tile::sum`]; `panel` advances over the steps it holds, and prefetching reads nothing.
+        unsafe {
+            let row = |r: usize| rows.start.add(r * rows.stride);
+            let mut acc = [[S::zero(); V]; R];
+            if !fresh {
                 for r in 0..R {
-                    S::prefetch_far(row(r).wrapping_add(ROWS_AHEAD * rows.stride + s));
-                }
-            }
-            for _ in 0..line {
-                let panel = panel.add(s * V * S::LANES);
-                let mut a = [S::zero(); V];
-                for v in 0..V {
-                    a[v] = S::load(panel.add(v * S::LANES));
-                }
-                for r in 0..R {
-                    let b = S::splat(row(r).add(s * rows.step).read_unaligned());
                     for v in 0..V {
-                        acc[r][v] = F::add::<S>(acc[r][v], a[v], b);
+                        acc[r][v] = S::load(sums.add((r * V + v) * S::LANES));
                     }
                 }
-                s += 1;
             }
-        }
-        for r in 0..R {
-            for v in 0..V {
-                S::store(sums.add((r * V + v) * S::LANES), acc[r][v]);
+            for line in (0..steps).step_by(LINE) {
+                if let Some(ahead) = rows.ahead {
+                    for r in 0..R {
+                        S::prefetch_far(ahead.start.wrapping_add(r * ahead.stride + line * ahead.step).cast());
+                    }
+                }
+                for s in line..steps.min(line + LINE) {
+                    let panel = panel.add(s * V * S::LANES);
+                    let mut a = [S::zero(); V];
+                    for v in 0..V {
+                        a[v] = S::load(panel.add(v * S::LANES));
+                    }
+                    for r in 0..R {
+                        let b = S::splat(row(r).add(s * rows.step).read_unaligned());
+                        for v in 0..V {
+                            acc[r][v] = F::add(acc[r][v], a[v], b);
+                        }
+                    }
+                }
+            }
+            for r in 0..R {
+                for v in 0..V {
+                    S::store(sums.add((r * V + v) * S::LANES), acc[r][v]);
+                }
             }
         }
     }
-    R
 }
 
 /// Where the sums of a block belong.
@@ -241,24 +277,24 @@ impl Output<'_> {
     #[inline(always)]
     pub unsafe fn put<S: Vectors>(self, sums: &Sums, vectors: usize, at: Place, add: bool) {
         let n = S::LANES;
-        // SAFETY: the caller's promises; a block has at most `n` rows of `vectors` vectors, which `Sums` has room for.
+        // SAFETY: the caller's promises; a block has at most `BLOCK` rows of `vectors` vectors, which `Sums` has room for.
         unsafe {
             if !self.lanes_are_rows {
                 for r in 0..at.rows {
                     self.row::<S>(at.row + r, at.lane, &sums.0[r * vectors * n..][..at.lanes], add);
                 }
             } else {
-                for first in (0..at.lanes).step_by(n) {
-                    let mut m = [S::zero(); MAX_LANES];
+                for (first, row) in (0..at.lanes).step_by(n).flat_map(|lane| (0..at.rows).step_by(n).map(move |r| (lane, r))) {
+                    let (rows, mut m) = (n.min(at.rows - row), [S::zero(); MAX_LANES]);
                     for r in 0..n {
-                        m[r] = S::load(sums.0.as_ptr().add(r * vectors * n + first));
+                        m[r] = S::load(sums.0.as_ptr().add((row + r) * vectors * n + first));
                     }
                     transpose::<S>(&mut m);
                     for l in 0..n {
                         if first + l < at.lanes {
                             let mut line = [0.0; MAX_LANES];
                             S::store(line.as_mut_ptr(), m[l]);
-                            self.row::<S>(at.lane + first + l, at.row, &line[..at.rows], add);
+                            self.row::<S>(at.lane + first + l, at.row + row, &line[..rows], add);
                         }
                     }
                 }

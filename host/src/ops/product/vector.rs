@@ -1,23 +1,35 @@
 //! Vector registers of each level, and how a product is compiled for all of them.
 
-use super::super::simd::{Level, Set};
+use super::{
+    super::simd::{Level, Set},
+    Precision,
+    tile::{Format, Rounded},
+};
 
 /// Lanes of the widest vector.
 pub const MAX_LANES: usize = 16;
+/// Vectors of the widest panel at each step.
+pub const MAX_WIDTH: usize = 3;
 
 /// An instruction set: what products need of its vector registers.
 ///
-/// A register holds [`LANES`](Self::LANES) numbers, or as many *words* of two bf16, the earlier one in the low half.
+/// A register holds [`LANES`](Self::LANES) numbers, or, where there are instructions for them, as many pairs of bf16.
 ///
 /// Every function is unsafe for one reason: the processor must have the instructions, which [`Level::run`] sees to.
 /// Those that take a pointer also need the lanes behind it to be readable or writable.
 #[allow(clippy::missing_safety_doc)]
 pub trait Vectors: Copy {
     type V: Copy;
+    /// What products of bf16 are made of.
+    type Bf16: Format<Self>;
     /// Numbers in a register.
     const LANES: usize;
-    /// Rows of a tile: with three registers each, its sums fill the registers.
+    /// Vectors of a panel at each step; the last panel may have fewer.
+    const WIDTH: usize;
+    /// Rows of a tile: with [`WIDTH`](Self::WIDTH) registers each, its sums and the operands of a step fill the registers.
     const ROWS: usize;
+    /// Rows whose sums are moved to the result at once: whole tiles, and whole squares to transpose.
+    const BLOCK: usize;
     unsafe fn zero() -> Self::V;
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
@@ -25,20 +37,33 @@ pub trait Vectors: Copy {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// `sum + a * b`
     unsafe fn add_product(sum: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// `sum` and both products of the pairs in words `a` and `b`.
-    unsafe fn add_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V;
-    /// Words of `low` and `high`, rounded to nearest even.
-    unsafe fn pair(low: Self::V, high: Self::V) -> Self::V;
+    /// Rounded to bf16, to nearest even.
+    unsafe fn round(v: Self::V) -> Self::V;
     /// Stores rounded numbers.
     unsafe fn store_bf16(p: *mut u16, v: Self::V);
+    /// Loads what [`store_bf16`](Self::store_bf16) stores.
+    unsafe fn load_bf16(p: *const u16) -> Self::V;
+    /// The earlier and the later bf16 of each pair.
+    unsafe fn halves(pairs: Self::V) -> (Self::V, Self::V);
     /// a0 b0 a1 b1 ..., first and second half.
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
+    /// Runs work in a function of its own, where nothing around it takes registers away.
+    unsafe fn apart(work: impl Work<Self>);
     /// Asks for the line at `p`, which need not be readable, in the first-level cache.
     #[inline(always)]
     unsafe fn prefetch(_p: *const f32) {}
     /// Asks for it in the second-level cache.
     #[inline(always)]
     unsafe fn prefetch_far(_p: *const f32) {}
+}
+
+/// Work of one instruction set.
+pub trait Work<S: Vectors> {
+    /// Does it. As [`Job::run`].
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`.
+    unsafe fn run(self);
 }
 
 /// Work compiled for each level.
@@ -87,17 +112,43 @@ impl Level {
     }
 }
 
-/// Numbers in a vector of a level.
-pub fn lanes(level: Level) -> usize {
-    struct Lanes;
-    impl Job for Lanes {
-        type Output = usize;
-        #[inline(always)]
-        unsafe fn run<S: Vectors>(self) -> usize {
-            S::LANES
+/// The sizes of a level's [`Vectors`].
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// Numbers in a vector.
+    pub lanes: usize,
+    /// Lanes of a whole panel.
+    pub panel: usize,
+    /// [`Vectors::BLOCK`]
+    pub block: usize,
+    /// Numbers in a word of bf16.
+    bf16: usize,
+}
+
+impl Shape {
+    /// Of a level.
+    pub fn of(level: Level) -> Self {
+        struct Sizes;
+        impl Job for Sizes {
+            type Output = Shape;
+            #[inline(always)]
+            unsafe fn run<S: Vectors>(self) -> Shape {
+                Shape { lanes: S::LANES, panel: S::WIDTH * S::LANES, block: S::BLOCK, bf16: S::Bf16::DEPTH }
+            }
+        }
+        level.run(Sizes)
+    }
+    /// Whether bf16 are multiplied as f32, a number a word, for want of instructions.
+    pub fn widens(self) -> bool {
+        self.bf16 == 1
+    }
+    /// Words of that many numbers.
+    pub fn words(self, numbers: usize, precision: Precision) -> usize {
+        match precision {
+            Precision::F32 => numbers,
+            Precision::Bf16 => numbers.div_ceil(self.bf16),
         }
     }
-    level.run(Lanes)
 }
 
 /// The upper 16 bits of a number rounded to nearest even; NaN stays NaN.
@@ -114,8 +165,11 @@ pub struct Portable;
 
 impl Vectors for Portable {
     type V = [f32; 4];
+    type Bf16 = Rounded;
     const LANES: usize = 4;
-    const ROWS: usize = 4;
+    const WIDTH: usize = 2;
+    const ROWS: usize = 6;
+    const BLOCK: usize = 12;
     #[inline(always)]
     unsafe fn zero() -> Self::V {
         [0.0; 4]
@@ -143,14 +197,8 @@ impl Vectors for Portable {
         std::array::from_fn(|i| sum[i] + a[i] * b[i])
     }
     #[inline(always)]
-    unsafe fn add_pairs(sum: Self::V, a: Self::V, b: Self::V) -> Self::V {
-        let low = |x: f32| f32::from_bits(x.to_bits() << 16);
-        let high = |x: f32| f32::from_bits(x.to_bits() & 0xffff_0000);
-        std::array::from_fn(|i| sum[i] + low(a[i]) * low(b[i]) + high(a[i]) * high(b[i]))
-    }
-    #[inline(always)]
-    unsafe fn pair(low: Self::V, high: Self::V) -> Self::V {
-        std::array::from_fn(|i| f32::from_bits(round(low[i]) | round(high[i]) << 16))
+    unsafe fn round(v: Self::V) -> Self::V {
+        v.map(|x| f32::from_bits(round(x) << 16))
     }
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, v: Self::V) {
@@ -158,8 +206,23 @@ impl Vectors for Portable {
         unsafe { p.cast::<[u16; 4]>().write_unaligned(v.map(|x| round(x) as u16)) }
     }
     #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u16; 4]>().read_unaligned().map(|x| f32::from_bits(u32::from(x) << 16)) }
+    }
+    #[inline(always)]
+    unsafe fn halves(pairs: Self::V) -> (Self::V, Self::V) {
+        let bits = pairs.map(f32::to_bits);
+        (bits.map(|x| f32::from_bits(x << 16)), bits.map(|x| f32::from_bits(x & 0xffff_0000)))
+    }
+    #[inline(always)]
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V) {
         ([a[0], b[0], a[1], b[1]], [a[2], b[2], a[3], b[3]])
+    }
+    #[inline(never)]
+    unsafe fn apart(work: impl Work<Self>) {
+        // SAFETY: no special instructions.
+        unsafe { work.run() }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Vectors of x86-64. Every unsafe block rests on the promise of [`Vectors`]: the processor has the instructions.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use super::Vectors;
+use super::{
+    super::tile::{Format, Rounded},
+    Vectors, Work,
+};
 use std::arch::x86_64::*;
 
 /// AVX2 with FMA.
@@ -16,10 +19,12 @@ pub struct Avx512Bf16;
 
 /// What vectors of both widths have under names that differ by a prefix.
 macro_rules! common {
-    ($v:ty, $lanes:literal, $rows:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident) => {
+    ($features:literal, $v:ty, $lanes:literal, $width:literal, $rows:literal, $block:literal, $zero:ident, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident) => {
         type V = $v;
         const LANES: usize = $lanes;
+        const WIDTH: usize = $width;
         const ROWS: usize = $rows;
+        const BLOCK: usize = $block;
         #[inline(always)]
         unsafe fn zero() -> $v {
             unsafe { $zero() }
@@ -45,6 +50,15 @@ macro_rules! common {
             unsafe { $fma(a, b, sum) }
         }
         #[inline(always)]
+        unsafe fn apart(work: impl Work<Self>) {
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            fn run<S: Vectors>(work: impl Work<S>) {
+                unsafe { work.run() }
+            }
+            unsafe { run(work) }
+        }
+        #[inline(always)]
         unsafe fn prefetch(p: *const f32) {
             unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
         }
@@ -57,9 +71,9 @@ macro_rules! common {
 
 /// 16 lanes.
 macro_rules! wide {
-    () => {
+    ($features:literal) => {
         common! {
-            __m512, 16, 8, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps,
+            $features, __m512, 16, 3, 8, 16, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_add_ps,
             _mm512_fmadd_ps
         }
         #[inline(always)]
@@ -70,23 +84,50 @@ macro_rules! wide {
                 (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
             }
         }
+        #[inline(always)]
+        unsafe fn round(v: __m512) -> __m512 {
+            unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(round512(v))) }
+        }
+        #[inline(always)]
+        unsafe fn load_bf16(p: *const u16) -> __m512 {
+            unsafe {
+                let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(numbers))
+            }
+        }
+        #[inline(always)]
+        unsafe fn halves(pairs: __m512) -> (__m512, __m512) {
+            unsafe {
+                let bits = _mm512_castps_si512(pairs);
+                let odd = _mm512_and_si512(bits, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+                (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(bits)), _mm512_castsi512_ps(odd))
+            }
+        }
     };
 }
 
-impl Vectors for Avx512Bf16 {
-    wide!();
+/// Pairs of bf16, the earlier one in the low half.
+pub struct Pairs;
+
+impl Format<Avx512Bf16> for Pairs {
+    const DEPTH: usize = 2;
     #[inline(always)]
-    unsafe fn add_pairs(sum: __m512, a: __m512, b: __m512) -> __m512 {
+    unsafe fn add(sum: __m512, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_dpbf16_ps(sum, bf16(a), bf16(b)) }
     }
     #[inline(always)]
-    unsafe fn pair(low: __m512, high: __m512) -> __m512 {
+    unsafe fn word(first: __m512, second: __m512) -> __m512 {
         unsafe {
-            let (low, high) = (half(_mm512_cvtneps_pbh(low)), half(_mm512_cvtneps_pbh(high)));
+            let (low, high) = (half(_mm512_cvtneps_pbh(first)), half(_mm512_cvtneps_pbh(second)));
             let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
             _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high))
         }
     }
+}
+
+impl Vectors for Avx512Bf16 {
+    type Bf16 = Pairs;
+    wide!("avx512f,avx512vl,avx512dq,avx512bw,avx512bf16,avx2,fma");
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, v: __m512) {
         unsafe { _mm256_storeu_si256(p.cast(), half(_mm512_cvtneps_pbh(v))) }
@@ -106,20 +147,8 @@ unsafe fn half(v: __m256bh) -> __m256i {
 }
 
 impl Vectors for Avx512 {
-    wide!();
-    #[inline(always)]
-    unsafe fn add_pairs(sum: __m512, a: __m512, b: __m512) -> __m512 {
-        unsafe {
-            let low = |x| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(x)));
-            let mask = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            let high = |x| _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), mask));
-            _mm512_fmadd_ps(high(a), high(b), _mm512_fmadd_ps(low(a), low(b), sum))
-        }
-    }
-    #[inline(always)]
-    unsafe fn pair(low: __m512, high: __m512) -> __m512 {
-        unsafe { _mm512_castsi512_ps(_mm512_or_si512(round512(low), _mm512_slli_epi32::<16>(round512(high)))) }
-    }
+    type Bf16 = Rounded;
+    wide!("avx512f,avx512vl,avx512dq,avx2,fma");
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, v: __m512) {
         unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(round512(v))) }
@@ -140,8 +169,9 @@ unsafe fn round512(x: __m512) -> __m512i {
 }
 
 impl Vectors for Avx2 {
+    type Bf16 = Rounded;
     common! {
-        __m256, 8, 4, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
+        "avx2,fma", __m256, 8, 2, 6, 24, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
         _mm256_fmadd_ps
     }
     #[inline(always)]
@@ -152,17 +182,23 @@ impl Vectors for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn add_pairs(sum: __m256, a: __m256, b: __m256) -> __m256 {
+    unsafe fn round(v: __m256) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(round256(v))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> __m256 {
         unsafe {
-            let low = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
-            let mask = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
-            let high = |x| _mm256_and_ps(x, mask);
-            _mm256_fmadd_ps(high(a), high(b), _mm256_fmadd_ps(low(a), low(b), sum))
+            let numbers = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(numbers))
         }
     }
     #[inline(always)]
-    unsafe fn pair(low: __m256, high: __m256) -> __m256 {
-        unsafe { _mm256_castsi256_ps(_mm256_or_si256(round256(low), _mm256_slli_epi32::<16>(round256(high)))) }
+    unsafe fn halves(pairs: __m256) -> (__m256, __m256) {
+        unsafe {
+            let bits = _mm256_castps_si256(pairs);
+            let odd = _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)), _mm256_castsi256_ps(odd))
+        }
     }
     #[inline(always)]
     unsafe fn store_bf16(p: *mut u16, v: __m256) {
