@@ -53,9 +53,7 @@ pub(super) fn to_bf16_transposed_at(level: Level, x: &[f32], rows: usize, cols: 
 pub(super) fn words(level: Level, x: &[f32], k: usize, precision: Precision) -> Vec<f32> {
     match precision {
         Precision::F32 => x.to_vec(),
-        Precision::Bf16 if Shape::of(level).widens() => {
-            x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect()
-        }
+        Precision::Bf16 if Shape::of(level).widens() => x.iter().map(|x| bf16::from_f32(*x).to_f32()).collect(),
         Precision::Bf16 => {
             let steps = k.div_ceil(2);
             let mut words = vec![0.0f32; x.len().checked_div(k).unwrap_or(0) * steps];

@@ -136,7 +136,12 @@ impl Job for Pack<'_> {
         let length = if self.lanes_are == Lanes::Rows { cols } else { rows };
         let vectors = lanes.div_ceil(S::LANES);
         let steps = self.to.len() / (vectors * S::LANES);
-        assert!(numbers.len() == rows * cols && self.to.len() == steps * vectors * S::LANES && length <= steps * S::Bf16::DEPTH, "the panel fits");
+        assert!(
+            numbers.len() == rows * cols
+                && self.to.len() == steps * vectors * S::LANES
+                && length <= steps * S::Bf16::DEPTH,
+            "the panel fits"
+        );
         let to = self.to.as_mut_ptr();
         // SAFETY: the caller's promise; the lanes lie inside the matrix, and the panel inside `to` by the assertion.
         unsafe {

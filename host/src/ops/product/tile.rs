@@ -284,7 +284,9 @@ impl Output<'_> {
                     self.row::<S>(at.row + r, at.lane, &sums.0[r * vectors * n..][..at.lanes], add);
                 }
             } else {
-                for (first, row) in (0..at.lanes).step_by(n).flat_map(|lane| (0..at.rows).step_by(n).map(move |r| (lane, r))) {
+                for (first, row) in
+                    (0..at.lanes).step_by(n).flat_map(|lane| (0..at.rows).step_by(n).map(move |r| (lane, r)))
+                {
                     let (rows, mut m) = (n.min(at.rows - row), [S::zero(); MAX_LANES]);
                     for r in 0..n {
                         m[r] = S::load(sums.0.as_ptr().add((row + r) * vectors * n + first));
