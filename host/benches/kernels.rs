@@ -50,13 +50,28 @@ fn elements(c: &mut Criterion) {
 }
 
 fn attention(c: &mut Criterion) {
-    let (q, k, v) =
-        (random(TOKENS, HEADS * HEAD_DIM), random(TOKENS, KV_HEADS * HEAD_DIM), random(TOKENS, KV_HEADS * HEAD_DIM));
-    let span = Span { queries: 0..TOKENS, keys: [0..0, 0..TOKENS] };
-    let attention = Attention::new(vec![span], HEAD_DIM).unwrap();
-    // Two products, each over half of the square.
-    let work = 2 * HEADS * HEAD_DIM * TOKENS * (TOKENS + 1);
-    time(c, "attention forward", TOKENS, work, || attention.forward(&q, &k, &v, None));
+    let qkv = |queries: usize, keys: usize| {
+        (random(queries, HEADS * HEAD_DIM), random(keys, KV_HEADS * HEAD_DIM), random(keys, KV_HEADS * HEAD_DIM))
+    };
+    for tokens in [200, TOKENS, 2000] {
+        let (q, k, v) = qkv(tokens, tokens);
+        let span = Span { queries: 0..tokens, keys: [0..0, 0..tokens] };
+        let attention = Attention::new(vec![span], HEAD_DIM).unwrap();
+        // Two products, each over half of the square; four in the backward pass.
+        let work = 2 * HEADS * HEAD_DIM * tokens * (tokens + 1);
+        time(c, "attention forward", tokens, work, || attention.forward(&q, &k, &v, None));
+        let (out, sums) = attention.forward(&q, &k, &v, None).unwrap();
+        let d = random(tokens, HEADS * HEAD_DIM);
+        time(c, "attention backward", tokens, 2 * work, || attention.backward([&q, &k, &v], None, (&out, &sums), &d));
+    }
+
+    // One query of each sequence against its slot of a cache.
+    let (slots, capacity) = (16, 512);
+    let (q, k, v) = qkv(slots, slots * capacity);
+    let span = |i: usize| Span { queries: i..i + 1, keys: [0..0, i * capacity..i * capacity + TOKENS / 2] };
+    let attention = Attention::new((0..slots).map(span).collect(), HEAD_DIM).unwrap();
+    let work = 4 * slots * HEADS * HEAD_DIM * TOKENS / 2;
+    time(c, "attention decode", TOKENS / 2, work, || attention.forward(&q, &k, &v, None));
 }
 
 fn kernels(c: &mut Criterion) {

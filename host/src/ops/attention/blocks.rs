@@ -74,13 +74,17 @@ impl Block {
 
     /// Writes `value` where a query (a column of `p` [seen, width]) does not see a key (a row).
     pub fn fill_unseen(&self, p: &mut [f32], width: usize, s: &Sizes, value: f32) {
-        let queries = self.rows.len();
-        for (key, p) in self.seen.clone().zip(p.chunks_exact_mut(width)) {
+        let (queries, seen) = (self.rows.len(), &self.seen);
+        // Keys that all queries see: up to the first query's own, from the start of the last one's window.
+        let before = visible(self.first + queries - 1, s.window).start.clamp(seen.start, seen.end);
+        let after = (self.first + 1).clamp(before, seen.end);
+        for key in (seen.start..before).chain(after..seen.end) {
+            let p = &mut p[(key - seen.start) * width..][..queries];
             // The first query that is not before the key, and the first whose window has left it behind.
             let first = key.saturating_sub(self.first).min(queries);
             let end = s.window.map_or(queries, |w| (key + w).saturating_sub(self.first).min(queries));
             p[..first].fill(value);
-            p[end..queries].fill(value);
+            p[end..].fill(value);
         }
     }
 }

@@ -129,19 +129,46 @@ pub fn exp_scale_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: f32, 
     }
 }
 
+/// Columns that go down the rows together, with what they have come to in registers.
+const COLUMNS: usize = 16;
+
 #[inline(always)]
 pub fn column_max_body(x: &[f32], out: &mut [f32]) {
-    for row in x.chunks_exact(out.len()) {
-        for (max, v) in out.iter_mut().zip(row) {
-            *max = if *v > *max { *v } else { *max };
+    let greater = |max: f32, v: f32| if v > max { v } else { max };
+    let (width, whole) = (out.len(), out.len() - out.len() % COLUMNS);
+    let (chunks, rest) = out.as_chunks_mut::<COLUMNS>();
+    for (c, out) in chunks.iter_mut().enumerate() {
+        let mut max = *out;
+        for row in x.chunks_exact(width) {
+            let row = row.as_chunks::<COLUMNS>().0[c];
+            for i in 0..COLUMNS {
+                max[i] = greater(max[i], row[i]);
+            }
         }
+        *out = max;
+    }
+    for row in x.chunks_exact(width) {
+        rest.iter_mut().zip(&row[whole..]).for_each(|(max, v)| *max = greater(*max, *v));
     }
 }
 
 #[inline(always)]
 pub fn column_exp_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: &[f32], sums: &mut [f32]) {
-    for row in x.chunks_exact_mut(shift.len()) {
-        for ((v, shift), sum) in row.iter_mut().zip(shift).zip(sums.iter_mut()) {
+    let (width, whole) = (shift.len(), shift.len() - shift.len() % COLUMNS);
+    let ((sums, sums_rest), shifts) = (sums.as_chunks_mut::<COLUMNS>(), shift.as_chunks::<COLUMNS>().0);
+    for (c, (sums, shift)) in sums.iter_mut().zip(shifts).enumerate() {
+        let mut sum = *sums;
+        for row in x.chunks_exact_mut(width) {
+            let row = &mut row.as_chunks_mut::<COLUMNS>().0[c];
+            for i in 0..COLUMNS {
+                row[i] = exp::<FUSED>(row[i] * scale - shift[i]);
+                sum[i] += row[i];
+            }
+        }
+        *sums = sum;
+    }
+    for row in x.chunks_exact_mut(width) {
+        for ((v, shift), sum) in row[whole..].iter_mut().zip(&shift[whole..]).zip(sums_rest.iter_mut()) {
             *v = exp::<FUSED>(*v * scale - *shift);
             *sum += *v;
         }
