@@ -118,7 +118,8 @@ impl Plan {
     /// Reads a file, applies `overrides` (`key.key=value`) and checks the config of every arm.
     ///
     /// # Errors
-    /// All faults of a level at once, each with its key and line: first of the file, then of the base, then of the arms.
+    /// All faults of a level at once, each with its key and line: first of the file, then of the base as `set` changes it, then of the
+    /// arms.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let mut source = Source::parse(path, &files::read_text(path)?)?;
         for assignment in overrides {
@@ -136,9 +137,18 @@ impl Plan {
         })?;
         let fail = |faults: Vec<Fault>| refuse(path, &source, faults);
         let reference = config.rules(&order).map_err(fail)?;
-        let (value, directory) = config.base_value(&source, path, here)?;
+        let (value, directory, file) = config.base_value(here)?;
 
-        let common = resolve(&value, [&config.set], directory).map_err(|f| fail(at("set", f)))?;
+        let common = resolve(&value, [&config.set], directory).map_err(|found| {
+            // What the base itself has wrong and `set` does not mend.
+            let own = resolve(&value, [], directory).err().unwrap_or_default();
+            let (own, set): (Vec<_>, Vec<_>) = found.into_iter().partition(|fault| own.contains(fault));
+            match (own.is_empty(), &file) {
+                (true, _) => fail(at("set", set)),
+                (false, None) => fail(at("base", own)),
+                (false, Some((file, source))) => report(file, source, own),
+            }
+        })?;
         let base = RunConfig {
             encoder: config.nearness.encoder.clone().unwrap_or(common.encoder.clone()),
             distance: config.nearness.distance.clone().unwrap_or(common.distance.clone()),
@@ -226,20 +236,11 @@ impl CompareConfig {
         if faults.is_empty() { Ok(reference) } else { Err(faults) }
     }
 
-    /// The base as written, found to be sound, and the directory that its paths start at.
-    fn base_value<'a>(&'a self, source: &Source, path: &Path, here: &'a Path) -> Result<(Value, &'a Path)> {
-        match self.base.as_str() {
-            Some(file) => {
-                let file = Path::new(file);
-                let own = Source::parse(file, &files::read_text(file)?)?;
-                resolve(&own.value, [], files::parent(file)).map_err(|faults| report(file, &own, faults))?;
-                Ok((own.value, files::parent(file)))
-            }
-            None => {
-                resolve(&self.base, [], here).map_err(|faults| refuse(path, source, at("base", faults)))?;
-                Ok((self.base.clone(), here))
-            }
-        }
+    /// The base as written, the directory that its paths start at, and its file if it has one.
+    fn base_value<'a>(&'a self, here: &'a Path) -> Result<(Value, &'a Path, Option<(&'a Path, Source)>)> {
+        let Some(file) = self.base.as_str().map(Path::new) else { return Ok((self.base.clone(), here, None)) };
+        let source = Source::parse(file, &files::read_text(file)?)?;
+        Ok((source.value.clone(), files::parent(file), Some((file, source))))
     }
 }
 

@@ -94,7 +94,25 @@ fn faults_are_named_by_their_keys_and_lines() {
 #[test]
 fn faults_of_a_base_in_a_file_are_the_files() {
     let dir = place();
-    fs::write(dir.path().join("sub/base.yaml"), BASE.replace("rounds: 2", "rounds: 0")).unwrap();
+    fs::write(dir.path().join("sub/base.yaml"), BASE.replace("encoder: {plugin", "seed: x\nencoder: {plugin")).unwrap();
     let said = load(&dir, GOOD, &[]).unwrap_err().to_string();
-    assert!(said.ends_with("sub/base.yaml: rounds (line 3): expected a whole number of at least 1, found 0"), "{said}");
+    assert!(said.contains("sub/base.yaml: seed (line 6): expected a whole number"), "{said}");
+}
+
+#[test]
+fn set_mends_what_the_base_lacks() {
+    let dir = place();
+    fs::write(
+        dir.path().join("sub/base.yaml"),
+        BASE.replace("rounds: 2", "rounds: 0").replace("{path: data", "{path: no"),
+    )
+    .unwrap();
+    let mended = GOOD
+        .replace("set: {rounds: 4}", "set: {rounds: 4, data: {path: data.jsonl}, eval: {data: {path: data.jsonl}}}");
+    assert_eq!(load(&dir, &mended, &[]).unwrap().arms[0].config.data.path, dir.path().join("sub/data.jsonl"));
+    // What is left is the base's own fault, what `set` breaks is not.
+    let said = load(&dir, GOOD, &[]).unwrap_err().to_string();
+    assert!(said.contains("sub/base.yaml") && said.contains("data.path") && !said.contains("rounds"), "{said}");
+    let said = load(&dir, &mended, &["set.rounds=many"]).unwrap_err().to_string();
+    assert!(said.contains("set.rounds") && !said.contains("base.yaml"), "{said}");
 }
