@@ -114,6 +114,15 @@ impl Memory {
     }
 }
 
+/// Time that all threads of this process have been at work.
+pub fn cpu_time() -> Duration {
+    // SAFETY: zeros are a valid time.
+    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the time; the clock exists on every system that there are plugins for.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// What is written to stdout while `run` runs, besides its result. Text that stays in a buffer of the writer is not seen.
 pub fn printed<T>(run: impl FnOnce() -> T) -> std::io::Result<(T, String)> {
     let mut caught = tempfile::tempfile()?;
