@@ -10,7 +10,7 @@ mod network;
 mod state;
 mod vocabulary;
 
-use ldalign_guiding::tensor_fault;
+use ldalign_guiding::{check_options, tensor_fault};
 use ldalign_sdk::{Corpus, Encoder, Error, FitReport, Host, LatentShape, PluginOptions, Sample};
 use network::{Architecture, Batch, Network};
 use rayon::prelude::*;
@@ -77,17 +77,12 @@ impl PluginOptions for Options {
             ("max_tokens", self.max_tokens),
             ("batch_size", self.batch_size),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::options(format!("{name} must be at least 1")));
-        }
+        check_options(&positive, self.learning_rate)?;
         if !self.dim.is_multiple_of(self.heads) || !self.dim.is_multiple_of(2) {
             return Err(Error::options(format!(
                 "dim {} must be even and a multiple of heads {}",
                 self.dim, self.heads
             )));
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(Error::options(format!("learning_rate {} must be a number above 0", self.learning_rate)));
         }
         Ok(())
     }

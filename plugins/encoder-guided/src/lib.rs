@@ -12,6 +12,7 @@ mod states;
 
 use fit::Fit;
 use ldalign_guiding::{
+    check_options,
     state::{self, broken},
     tensor_fault,
 };
@@ -83,14 +84,9 @@ impl PluginOptions for Options {
             ("max_tokens", self.max_tokens),
             ("batch_size", self.batch_size),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::options(format!("{name} must be at least 1")));
-        }
+        check_options(&positive, self.learning_rate)?;
         if !self.dim.is_multiple_of(self.heads) {
             return Err(Error::options(format!("dim {} must be a multiple of heads {}", self.dim, self.heads)));
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Err(Error::options(format!("learning_rate {} must be a number above 0", self.learning_rate)));
         }
         Ok(())
     }
