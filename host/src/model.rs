@@ -4,6 +4,7 @@ mod cache;
 mod config;
 mod gradients;
 mod layer;
+mod linear;
 mod lora;
 mod pack;
 mod passes;

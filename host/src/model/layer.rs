@@ -1,116 +1,20 @@
-//! A transformer layer, forward and backward, and the linear modules it is made of.
+//! A transformer layer, forward and backward.
 
-use super::{config::ModelConfig, gradients::Sums, policy::Parameter};
+use super::{
+    config::ModelConfig,
+    gradients::Sums,
+    linear::{Inner, Linear, Matrix},
+    policy::Parameter,
+};
 use crate::{
     Result,
-    ops::{self, Angles, LogSums, Precision, Rows, Weight},
+    ops::{self, Angles, LogSums, Precision, Rows},
 };
 use candle_core::Tensor;
 use std::sync::Arc;
 
 /// Gives a tensor by Hugging Face's name and shape.
 pub type Get<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Parameter>;
-
-/// A matrix with its name.
-pub struct Matrix {
-    name: String,
-    trained: bool,
-    /// In the form its products read.
-    pub weight: Weight,
-}
-
-impl Matrix {
-    /// The form of a parameter that products of this precision read.
-    pub fn new(p: Parameter, precision: Precision) -> Result<Self> {
-        Ok(Self { weight: Weight::new(&p.tensor, precision)?, name: p.name, trained: p.trained })
-    }
-    /// Accumulates dyᵀ x if the matrix is trained.
-    fn gradient(&self, dy: &Tensor, x: &Tensor, grads: &mut Sums) -> Result<()> {
-        grads.add(&self.name, self.trained, |onto| self.weight.gradient(dy, x, onto))
-    }
-}
-
-/// Of each adapter u = scale x Aᵀ [tokens, r], in the order of the forward pass, reversed by the backward pass.
-type Inner = Vec<Tensor>;
-
-/// y = x Wᵀ + b + u Bᵀ, the last two where there are a bias and an adapter.
-pub struct Linear {
-    weight: Matrix,
-    bias: Option<Parameter>,
-    adapter: Option<Adapter>,
-}
-
-struct Adapter {
-    a: Matrix,
-    b: Matrix,
-    scale: f64,
-}
-
-impl Linear {
-    /// The result is added to `onto`, in its memory, if there is one. An adapter's u is put into `inner`.
-    fn forward(&self, x: &Rows, onto: Option<Tensor>, inner: &mut Inner) -> Result<Tensor> {
-        let mut y = self.weight.weight.forward(x, onto)?;
-        if let Some(b) = &self.bias {
-            y = ops::add_vector(y, &b.tensor)?;
-        }
-        if let Some(adapter) = &self.adapter {
-            let u = ops::scale(adapter.a.weight.forward(x, None)?, adapter.scale)?;
-            let b = &adapter.b.weight;
-            y = b.forward(&Rows::new(&u, b.precision())?, Some(y))?;
-            inner.push(u);
-        }
-        Ok(y)
-    }
-
-    /// Gradients of what is trained; and by x, added to `onto`, if `want_dx`. Takes the last of `inner` if it has an adapter.
-    fn backward(
-        &self,
-        x: &Tensor,
-        inner: &mut Inner,
-        dy: &Tensor,
-        onto: Option<Tensor>,
-        want_dx: bool,
-        grads: &mut Sums,
-    ) -> Result<Option<Tensor>> {
-        let weight = &self.weight.weight;
-        self.weight.gradient(dy, x, grads)?;
-        if let Some(b) = &self.bias {
-            grads.add(&b.name, b.trained, |onto| ops::column_sums(dy, onto))?;
-        }
-        let rows = Rows::new(dy, weight.precision())?;
-        let mut dx = onto;
-        if want_dx {
-            dx = Some(weight.backward(&rows, dx)?);
-        }
-        if let Some(Adapter { a, b, scale }) = &self.adapter {
-            let u = inner.pop().expect("the forward pass put it there");
-            let du = ops::scale(b.weight.backward(&rows, None)?, *scale)?;
-            b.gradient(dy, &u, grads)?;
-            a.gradient(&du, x, grads)?;
-            if want_dx {
-                dx = Some(a.weight.backward(&Rows::new(&du, weight.precision())?, dx)?);
-            }
-        }
-        Ok(dx)
-    }
-
-    /// W + scale B A.
-    pub fn merged(&self) -> Result<Tensor> {
-        let w = self.weight.weight.tensor();
-        match &self.adapter {
-            None => Ok(w.clone()),
-            Some(Adapter { a, b, scale }) => Ok((w + (b.weight.tensor().matmul(a.weight.tensor())? * *scale)?)?),
-        }
-    }
-    /// Width of its input and of its output.
-    pub fn sizes(&self) -> (usize, usize) {
-        self.weight.weight.sizes()
-    }
-    /// Puts an adapter on it, y += scale (x Aᵀ) Bᵀ.
-    pub fn adapt(&mut self, a: Matrix, b: Matrix, scale: f64) {
-        self.adapter = Some(Adapter { a, b, scale });
-    }
-}
 
 /// A vector that scales a norm's result.
 pub struct Norm {
@@ -194,11 +98,8 @@ impl Layer {
         let mut linear = |module: &str, (inputs, outputs): (usize, usize)| -> Result<Linear> {
             let name = format!("model.layers.{index}.{module}");
             let biased = c.qkv_bias && ["q_proj", "k_proj", "v_proj"].iter().any(|m| module.ends_with(m));
-            Ok(Linear {
-                weight: Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, precision)?,
-                bias: biased.then(|| get(&format!("{name}.bias"), &[outputs])).transpose()?,
-                adapter: None,
-            })
+            let weight = Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, precision)?;
+            Ok(Linear::new(weight, biased.then(|| get(&format!("{name}.bias"), &[outputs])).transpose()?))
         };
         Ok(Self {
             input_norm,
@@ -218,8 +119,20 @@ impl Layer {
 
     /// x [tokens, hidden]: [tokens, hidden], and what [`backward`](Self::backward) needs.
     pub fn forward(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<(Tensor, Kept)> {
-        let rows = |x: &Tensor| Rows::new(x, self.precision);
-        let h = rows(&self.input_norm.forward(&x)?)?;
+        let mut kept = self.up_to_gates(x, angles, attend)?;
+        let y = self.down.forward(&self.activated(&kept)?, Some(kept.middle.copy()?), &mut kept.inner)?;
+        Ok((y, kept))
+    }
+
+    /// What [`backward`](Self::backward) needs, once more: the result is known, and the last product is not computed.
+    pub fn forward_again(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
+        let mut kept = self.up_to_gates(x, angles, attend)?;
+        self.down.forward_inner(&self.activated(&kept)?, &mut kept.inner)?;
+        Ok(kept)
+    }
+
+    fn up_to_gates(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
+        let h = self.rows(&self.input_norm.forward(&x)?)?;
         let mut inner = vec![];
         let mut q = self.q.forward(&h, None, &mut inner)?;
         let mut k = self.k.forward(&h, None, &mut inner)?;
@@ -233,12 +146,18 @@ impl Layer {
         }
         let (q, k) = (ops::rope(q, angles)?, ops::rope(k, angles)?);
         let (attended, sums) = attend(&q, &k, &v)?;
-        let middle = self.o.forward(&rows(&attended)?, Some(x.copy()?), &mut inner)?;
-        let h = rows(&self.post_norm.forward(&middle)?)?;
+        let middle = self.o.forward(&self.rows(&attended)?, Some(x.copy()?), &mut inner)?;
+        let h = self.rows(&self.post_norm.forward(&middle)?)?;
         let (gate, up) = (self.gate.forward(&h, None, &mut inner)?, self.up.forward(&h, None, &mut inner)?);
-        drop(h);
-        let y = self.down.forward(&rows(&ops::swiglu(&gate, &up)?)?, Some(middle.copy()?), &mut inner)?;
-        Ok((y, Kept { x, raw, q, k, v, attended, sums, middle, gate, up, inner }))
+        Ok(Kept { x, raw, q, k, v, attended, sums, middle, gate, up, inner })
+    }
+
+    fn activated(&self, kept: &Kept) -> Result<Rows> {
+        self.rows(&ops::swiglu(&kept.gate, &kept.up)?)
+    }
+
+    fn rows(&self, x: &Tensor) -> Result<Rows> {
+        Ok(Rows::new(x, self.precision)?)
     }
 
     /// Gradients of what is trained, and by the layer's input if `want_dx`, from the gradient of its result. `attend`

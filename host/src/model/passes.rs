@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    ops::{self, Angles, Attention, Span, Wanted},
+    ops::{self, Angles, Attention, LogSums, Span, Wanted},
 };
 use candle_core::Tensor;
 
@@ -33,10 +33,16 @@ impl Policy {
     }
 
     fn layer(&self, index: usize, x: Tensor, context: &Context) -> Result<(Tensor, Kept)> {
-        let model = self.model();
-        let attend =
-            &mut |q: &Tensor, k: &Tensor, v: &Tensor| context.attention.forward(q, k, v, model.config.windows[index]);
-        model.layers[index].forward(x, &context.angles, attend)
+        self.model().layers[index].forward(x, &context.angles, &mut self.attend(index, context))
+    }
+
+    fn attend<'a>(
+        &'a self,
+        index: usize,
+        context: &'a Context,
+    ) -> impl FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)> {
+        let window = self.model().config.windows[index];
+        move |q, k, v| context.attention.forward(q, k, v, window)
     }
 
     /// What goes into the first layer: embeddings of the pack's tokens, and the given ones, [given rows, hidden].
@@ -167,10 +173,10 @@ impl Policy {
         for (i, stored) in stack.into_iter().enumerate().rev() {
             let kept = match stored {
                 Stored::All(kept) => kept,
-                Stored::Input(x) => self.layer(i, x, &context)?.1,
+                Stored::Input(x) => model.layers[i].forward_again(x, &context.angles, &mut self.attend(i, &context))?,
             };
             let window = model.config.windows[i];
-            let attend = |qkv: [&Tensor; 3], out: (&Tensor, &ops::LogSums), d: &Tensor| {
+            let attend = |qkv: [&Tensor; 3], out: (&Tensor, &LogSums), d: &Tensor| {
                 context.attention.backward(qkv, window, out, d)
             };
             match model.layers[i].backward(kept, dx, &context.angles, attend, want_dx || i > 0, grads)? {

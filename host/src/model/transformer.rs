@@ -2,7 +2,8 @@
 
 use super::{
     config::ModelConfig,
-    layer::{Get, Layer, Linear, Matrix, Norm},
+    layer::{Get, Layer, Norm},
+    linear::{Linear, Matrix},
     lora,
     policy::Parameter,
 };
