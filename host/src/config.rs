@@ -5,14 +5,18 @@
 
 mod device;
 mod load;
+mod measure;
 mod rules;
 mod schema;
 mod source;
+mod train;
 
 pub use device::gpu;
 pub(crate) use load::report;
+pub use measure::{Checker, EvalConfig, Limits, ValidateConfig};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::Source;
+pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
 
 use crate::ops::Precision;
 use schemars::JsonSchema;
@@ -244,218 +248,6 @@ impl Default for GenerateConfig {
     fn default() -> Self {
         Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: 16 }
     }
-}
-
-/// Weighted DPO (and, for `sft`, the part that applies there). Names are TRL's where TRL has one.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainConfig {
-    /// sigmoid, hinge or ipo.
-    pub loss_type: LossType,
-    /// Strength of the pull to the reference.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub beta: f64,
-    /// cDPO: probability that a label is wrong, in 0..0.5.
-    #[schemars(range(min = 0), extend("exclusiveMaximum" = 0.5))]
-    pub label_smoothing: f64,
-    /// Weight of the SFT loss on chosen responses (RPO's alpha); 0 for none.
-    #[schemars(range(min = 0))]
-    pub sft_weight: f64,
-    /// Peak learning rate.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub learning_rate: f64,
-    /// constant, linear or cosine, after warm-up.
-    pub lr_scheduler_type: LrSchedulerType,
-    /// Share of the steps that warm up.
-    #[schemars(range(min = 0, max = 1))]
-    pub warmup_ratio: f64,
-    /// Decoupled weight decay.
-    #[schemars(range(min = 0))]
-    pub weight_decay: f64,
-    /// Adam's betas.
-    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
-    pub adam_beta1: f64,
-    /// See `adam_beta1`.
-    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
-    pub adam_beta2: f64,
-    /// Adam's epsilon.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub adam_epsilon: f64,
-    /// Gradients are scaled to this norm at most; 0 for never.
-    #[schemars(range(min = 0))]
-    pub max_grad_norm: f64,
-    /// Passes over the pairs.
-    #[schemars(range(min = 1))]
-    pub num_train_epochs: u64,
-    /// Optimizer steps; overrides epochs where above 0.
-    pub max_steps: u64,
-    /// Rows in one forward and backward pass.
-    #[schemars(range(min = 1))]
-    pub per_device_train_batch_size: usize,
-    /// Passes summed before an optimizer step.
-    #[schemars(range(min = 1))]
-    pub gradient_accumulation_steps: usize,
-    /// Steps between checkpoints; 0 for only at the end of an epoch.
-    pub save_steps: u64,
-    /// Checkpoints kept.
-    #[schemars(range(min = 1))]
-    pub save_total_limit: usize,
-    /// Steps between metric lines.
-    #[schemars(range(min = 1))]
-    pub logging_steps: u64,
-    /// Low-rank adapters instead of full fine-tuning.
-    pub lora: Option<LoraConfig>,
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            loss_type: LossType::Sigmoid,
-            beta: 0.1,
-            label_smoothing: 0.0,
-            sft_weight: 0.0,
-            learning_rate: 1e-6,
-            lr_scheduler_type: LrSchedulerType::Linear,
-            warmup_ratio: 0.1,
-            weight_decay: 0.0,
-            adam_beta1: 0.9,
-            adam_beta2: 0.999,
-            adam_epsilon: 1e-8,
-            max_grad_norm: 1.0,
-            num_train_epochs: 1,
-            max_steps: 0,
-            per_device_train_batch_size: 4,
-            gradient_accumulation_steps: 4,
-            save_steps: 50,
-            save_total_limit: 2,
-            logging_steps: 1,
-            lora: None,
-        }
-    }
-}
-
-/// DPO's loss of beta times the difference of log-ratios.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum LossType {
-    /// -log sigmoid (DPO, SPIN).
-    Sigmoid,
-    /// max(0, 1 - x) (SLiC, SPIN's other loss).
-    Hinge,
-    /// Squared distance to 1/(2 beta) of length-averaged log-ratios, as TRL.
-    Ipo,
-}
-
-/// Shape of the learning rate after warm-up.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum LrSchedulerType {
-    /// Stays at the peak.
-    Constant,
-    /// Falls to 0 in a line.
-    Linear,
-    /// Falls to 0 along half a cosine.
-    Cosine,
-}
-
-/// Low-rank adapters, PEFT's names.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct LoraConfig {
-    /// Rank.
-    #[schemars(range(min = 1))]
-    pub r: usize,
-    /// Scale is lora_alpha / r.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub lora_alpha: f64,
-    /// Module names such as q_proj; `all-linear` for every linear layer but the head.
-    #[schemars(length(min = 1))]
-    pub target_modules: Vec<String>,
-}
-
-impl Default for LoraConfig {
-    fn default() -> Self {
-        Self { r: 16, lora_alpha: 32.0, target_modules: vec!["all-linear".into()] }
-    }
-}
-
-/// Held-out rows with checkable answers.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct EvalConfig {
-    /// Rows, read like the training rows.
-    pub data: DataConfig,
-    /// How a generated response is compared with the golden one.
-    #[serde(default)]
-    pub checker: Checker,
-    /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
-    #[serde(default)]
-    pub generate: Option<GenerateConfig>,
-}
-
-/// Annotated rows on which distances are held against judgements, and what is held against them.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct ValidateConfig {
-    /// Rows of `prompt`, `golden` and either `better` and `worse`, or `responses`, each a `text` with a `label` (true or false, or a
-    /// number: the higher, the better). `fields` maps these names; that of `responses` may be several keys with commas between, each
-    /// a response or a list of them. `turns` does not apply.
-    pub data: DataConfig,
-    /// Encoders; the config's `encoder` where there is none.
-    #[serde(default)]
-    pub encoders: Vec<PluginChoice>,
-    /// Distances, each tried with every encoder; the config's `distance` where there is none.
-    #[serde(default)]
-    pub distances: Vec<PluginChoice>,
-}
-
-/// Limits of the signs that training is going wrong ([`crate::diagnose`]).
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Nats a token that the encoder's latent must save in reconstructing responses, where the encoder reports it.
-    pub min_latent_gain: f64,
-    /// Effective sample size of the weights over the number of pairs that differ.
-    #[schemars(range(min = 0, max = 1))]
-    pub min_effective_share: f64,
-    /// Effective rank of the latents.
-    #[schemars(range(min = 0))]
-    pub min_latent_rank: f64,
-    /// Share of prompts that nearly repeat an earlier one.
-    #[schemars(range(min = 0, max = 1))]
-    pub max_duplicate_prompts: f64,
-    /// Rank correlation of distance with difference in length.
-    #[schemars(range(min = -1, max = 1))]
-    pub max_length_correlation: f64,
-    /// Nats a token that golden responses may lose in a round's training.
-    pub max_likelihood_drop: f64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            min_latent_gain: 0.02,
-            min_effective_share: 0.25,
-            min_latent_rank: 2.0,
-            max_duplicate_prompts: 0.1,
-            max_length_correlation: 0.7,
-            max_likelihood_drop: 0.1,
-        }
-    }
-}
-
-/// When a response counts as right.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Checker {
-    /// Equal after trimming white space.
-    #[default]
-    Exact,
-    /// The last number in the text is equal (GSM8K).
-    LastNumber,
-    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
-    /// equal; a golden response without a match is the answer itself.
-    Regex(String),
 }
 
 #[cfg(test)]

@@ -1,0 +1,84 @@
+//! What a run is measured by: held-out rows, annotated rows, and limits of what looks wrong.
+
+use super::{DataConfig, GenerateConfig, PluginChoice};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Held-out rows with checkable answers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct EvalConfig {
+    /// Rows, read like the training rows.
+    pub data: DataConfig,
+    /// How a generated response is compared with the golden one.
+    #[serde(default)]
+    pub checker: Checker,
+    /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
+    #[serde(default)]
+    pub generate: Option<GenerateConfig>,
+}
+
+/// Annotated rows on which distances are held against judgements, and what is held against them.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ValidateConfig {
+    /// Rows of `prompt`, `golden` and either `better` and `worse`, or `responses`, each a `text` with a `label` (true or false, or a
+    /// number: the higher, the better). `fields` maps these names; that of `responses` may be several keys with commas between, each
+    /// a response or a list of them. `turns` does not apply.
+    pub data: DataConfig,
+    /// Encoders; the config's `encoder` where there is none.
+    #[serde(default)]
+    pub encoders: Vec<PluginChoice>,
+    /// Distances, each tried with every encoder; the config's `distance` where there is none.
+    #[serde(default)]
+    pub distances: Vec<PluginChoice>,
+}
+
+/// Limits of the signs that training is going wrong ([`crate::diagnose`]).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Nats a token that the encoder's latent must save in reconstructing responses, where the encoder reports it.
+    pub min_latent_gain: f64,
+    /// Effective sample size of the weights over the number of pairs that differ.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_effective_share: f64,
+    /// Effective rank of the latents.
+    #[schemars(range(min = 0))]
+    pub min_latent_rank: f64,
+    /// Share of prompts that nearly repeat an earlier one.
+    #[schemars(range(min = 0, max = 1))]
+    pub max_duplicate_prompts: f64,
+    /// Rank correlation of distance with difference in length.
+    #[schemars(range(min = -1, max = 1))]
+    pub max_length_correlation: f64,
+    /// Nats a token that golden responses may lose in a round's training.
+    pub max_likelihood_drop: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            min_latent_gain: 0.02,
+            min_effective_share: 0.25,
+            min_latent_rank: 2.0,
+            max_duplicate_prompts: 0.1,
+            max_length_correlation: 0.7,
+            max_likelihood_drop: 0.1,
+        }
+    }
+}
+
+/// When a response counts as right.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checker {
+    /// Equal after trimming white space.
+    #[default]
+    Exact,
+    /// The last number in the text is equal (GSM8K).
+    LastNumber,
+    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
+    /// equal; a golden response without a match is the answer itself.
+    Regex(String),
+}

@@ -1,0 +1,137 @@
+//! How a run trains.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Weighted DPO (and, for `sft`, the part that applies there). Names are TRL's where TRL has one.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// sigmoid, hinge or ipo.
+    pub loss_type: LossType,
+    /// Strength of the pull to the reference.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub beta: f64,
+    /// cDPO: probability that a label is wrong, in 0..0.5.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 0.5))]
+    pub label_smoothing: f64,
+    /// Weight of the SFT loss on chosen responses (RPO's alpha); 0 for none.
+    #[schemars(range(min = 0))]
+    pub sft_weight: f64,
+    /// Peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub learning_rate: f64,
+    /// constant, linear or cosine, after warm-up.
+    pub lr_scheduler_type: LrSchedulerType,
+    /// Share of the steps that warm up.
+    #[schemars(range(min = 0, max = 1))]
+    pub warmup_ratio: f64,
+    /// Decoupled weight decay.
+    #[schemars(range(min = 0))]
+    pub weight_decay: f64,
+    /// Adam's betas.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub adam_beta1: f64,
+    /// See `adam_beta1`.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub adam_beta2: f64,
+    /// Adam's epsilon.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub adam_epsilon: f64,
+    /// Gradients are scaled to this norm at most; 0 for never.
+    #[schemars(range(min = 0))]
+    pub max_grad_norm: f64,
+    /// Passes over the pairs.
+    #[schemars(range(min = 1))]
+    pub num_train_epochs: u64,
+    /// Optimizer steps; overrides epochs where above 0.
+    pub max_steps: u64,
+    /// Rows in one forward and backward pass.
+    #[schemars(range(min = 1))]
+    pub per_device_train_batch_size: usize,
+    /// Passes summed before an optimizer step.
+    #[schemars(range(min = 1))]
+    pub gradient_accumulation_steps: usize,
+    /// Steps between checkpoints; 0 for only at the end of an epoch.
+    pub save_steps: u64,
+    /// Checkpoints kept.
+    #[schemars(range(min = 1))]
+    pub save_total_limit: usize,
+    /// Steps between metric lines.
+    #[schemars(range(min = 1))]
+    pub logging_steps: u64,
+    /// Low-rank adapters instead of full fine-tuning.
+    pub lora: Option<LoraConfig>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            loss_type: LossType::Sigmoid,
+            beta: 0.1,
+            label_smoothing: 0.0,
+            sft_weight: 0.0,
+            learning_rate: 1e-6,
+            lr_scheduler_type: LrSchedulerType::Linear,
+            warmup_ratio: 0.1,
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            num_train_epochs: 1,
+            max_steps: 0,
+            per_device_train_batch_size: 4,
+            gradient_accumulation_steps: 4,
+            save_steps: 50,
+            save_total_limit: 2,
+            logging_steps: 1,
+            lora: None,
+        }
+    }
+}
+
+/// DPO's loss of beta times the difference of log-ratios.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LossType {
+    /// -log sigmoid (DPO, SPIN).
+    Sigmoid,
+    /// max(0, 1 - x) (SLiC, SPIN's other loss).
+    Hinge,
+    /// Squared distance to 1/(2 beta) of length-averaged log-ratios, as TRL.
+    Ipo,
+}
+
+/// Shape of the learning rate after warm-up.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LrSchedulerType {
+    /// Stays at the peak.
+    Constant,
+    /// Falls to 0 in a line.
+    Linear,
+    /// Falls to 0 along half a cosine.
+    Cosine,
+}
+
+/// Low-rank adapters, PEFT's names.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// Rank.
+    #[schemars(range(min = 1))]
+    pub r: usize,
+    /// Scale is lora_alpha / r.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub lora_alpha: f64,
+    /// Module names such as q_proj; `all-linear` for every linear layer but the head.
+    #[schemars(length(min = 1))]
+    pub target_modules: Vec<String>,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self { r: 16, lora_alpha: 32.0, target_modules: vec!["all-linear".into()] }
+    }
+}
