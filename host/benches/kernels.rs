@@ -57,7 +57,7 @@ fn attention(c: &mut Criterion) {
         let (q, k, v) = qkv(tokens, tokens);
         let span = Span { queries: 0..tokens, keys: [0..0, 0..tokens] };
         let attention = Attention::new(vec![span], HEAD_DIM).unwrap();
-        // Two products, each over half of the square; four in the backward pass.
+        // Two products, each over half of the square; four that count in the backward pass.
         let work = 2 * HEADS * HEAD_DIM * tokens * (tokens + 1);
         time(c, "attention forward", tokens, work, || attention.forward(&q, &k, &v, None));
         let (out, sums) = attention.forward(&q, &k, &v, None).unwrap();

@@ -21,7 +21,7 @@ pub struct CompareConfig {
     #[schemars(extend("format" = "path"))]
     pub output_dir: PathBuf,
     /// The run that the arms vary: the path of its config, or the config itself. Its `eval` section has the rows that all are measured on.
-    /// Relative paths in it, and in the arms, start where it is written.
+    /// It is checked as `set` changes it. Relative paths in it, and in the arms, start where it is written.
     #[schemars(extend("anyOf" = [{"type": "string", "format": "file"}, {"type": "object"}]))]
     pub base: Value,
     /// Changes to the base for all arms. Maps are merged into the base's maps, but for a plugin's, which replaces the one there; all else
@@ -118,8 +118,8 @@ impl Plan {
     /// Reads a file, applies `overrides` (`key.key=value`) and checks the config of every arm.
     ///
     /// # Errors
-    /// All faults of a level at once, each with its key and line: first of the file, then of the base as `set` changes it, then of the
-    /// arms.
+    /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has wrong
+    /// and `set` does not mend, then of `set` (and a base in this file), then of the arms.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let mut source = Source::parse(path, &files::read_text(path)?)?;
         for assignment in overrides {
@@ -145,8 +145,8 @@ impl Plan {
             let (own, set): (Vec<_>, Vec<_>) = found.into_iter().partition(|fault| own.contains(fault));
             match (own.is_empty(), &file) {
                 (true, _) => fail(at("set", set)),
-                (false, None) => fail(at("base", own)),
-                (false, Some((file, source))) => report(file, source, own),
+                (false, None) => fail([at("base", own), at("set", set)].concat()),
+                (false, Some((file, source))) => refuse(file, source, own),
             }
         })?;
         let base = RunConfig {
@@ -239,8 +239,8 @@ impl CompareConfig {
     /// The base as written, the directory that its paths start at, and its file if it has one.
     fn base_value<'a>(&'a self, here: &'a Path) -> Result<(Value, &'a Path, Option<(&'a Path, Source)>)> {
         let Some(file) = self.base.as_str().map(Path::new) else { return Ok((self.base.clone(), here, None)) };
-        let source = Source::parse(file, &files::read_text(file)?)?;
-        Ok((source.value.clone(), files::parent(file), Some((file, source))))
+        let mut source = Source::parse(file, &files::read_text(file)?)?;
+        Ok((source.value.take(), files::parent(file), Some((file, source))))
     }
 }
 
@@ -248,7 +248,7 @@ fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
     Fault { key: key.into(), message: message.into(), hint: hint.map(str::to_owned) }
 }
 
-/// The error for faults of the comparison's file, which `ldalign check` knows nothing of.
+/// The error for faults of the comparison's file or of its base, as `set` changes it, which `ldalign check` knows nothing of.
 fn refuse(path: &Path, source: &Source, mut faults: Vec<Fault>) -> Error {
     if faults.iter().all(|f| f.hint.is_none())
         && let Some(first) = faults.first_mut()

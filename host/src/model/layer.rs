@@ -120,17 +120,19 @@ impl Layer {
     /// x [tokens, hidden]: [tokens, hidden], and what [`backward`](Self::backward) needs.
     pub fn forward(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<(Tensor, Kept)> {
         let mut kept = self.up_to_gates(x, angles, attend)?;
-        let y = self.down.forward(&self.activated(&kept)?, Some(kept.middle.copy()?), &mut kept.inner)?;
+        let activated = self.activated(&kept.gate, &kept.up)?;
+        let y = self.down.forward(&activated, Some(kept.middle.copy()?), &mut kept.inner)?;
         Ok((y, kept))
     }
 
-    /// What [`backward`](Self::backward) needs, once more: the result is known, and the last product is not computed.
+    /// What [`backward`](Self::backward) needs, once more, without the last product: nothing reads its result.
     pub fn forward_again(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
         let mut kept = self.up_to_gates(x, angles, attend)?;
-        self.down.forward_inner(&self.activated(&kept)?, &mut kept.inner)?;
+        self.down.forward_inner(|| self.activated(&kept.gate, &kept.up), &mut kept.inner)?;
         Ok(kept)
     }
 
+    /// All that is kept but what `down` puts into `inner`.
     fn up_to_gates(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
         let h = self.rows(&self.input_norm.forward(&x)?)?;
         let mut inner = vec![];
@@ -152,8 +154,8 @@ impl Layer {
         Ok(Kept { x, raw, q, k, v, attended, sums, middle, gate, up, inner })
     }
 
-    fn activated(&self, kept: &Kept) -> Result<Rows> {
-        self.rows(&ops::swiglu(&kept.gate, &kept.up)?)
+    fn activated(&self, gate: &Tensor, up: &Tensor) -> Result<Rows> {
+        self.rows(&ops::swiglu(gate, up)?)
     }
 
     fn rows(&self, x: &Tensor) -> Result<Rows> {

@@ -69,9 +69,11 @@ impl Linear {
         Ok(y)
     }
 
-    /// What [`forward`](Self::forward) puts into `inner`, without the result.
-    pub fn forward_inner(&self, x: &Rows, inner: &mut Inner) -> Result<()> {
-        inner.extend(self.adapter.as_ref().map(|adapter| adapter.inner(x)).transpose()?);
+    /// What [`forward`](Self::forward) puts into `inner`, without the result. Asks for `x` if there is an adapter.
+    pub fn forward_inner(&self, x: impl FnOnce() -> Result<Rows>, inner: &mut Inner) -> Result<()> {
+        if let Some(adapter) = &self.adapter {
+            inner.push(adapter.inner(&x()?)?);
+        }
         Ok(())
     }
 

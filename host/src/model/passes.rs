@@ -36,10 +36,10 @@ impl Policy {
         self.model().layers[index].forward(x, &context.angles, &mut self.attend(index, context))
     }
 
-    fn attend<'a>(
-        &'a self,
+    fn attend(
+        &self,
         index: usize,
-        context: &'a Context,
+        context: &Context,
     ) -> impl FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)> {
         let window = self.model().config.windows[index];
         move |q, k, v| context.attention.forward(q, k, v, window)

@@ -116,8 +116,7 @@ impl Memory {
 
 /// Time that all threads of this process have been at work.
 pub fn cpu_time() -> Duration {
-    // SAFETY: zeros are a valid time.
-    let mut time: libc::timespec = unsafe { std::mem::zeroed() };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes the time; the clock exists on every system that there are plugins for.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

@@ -75,9 +75,9 @@ impl Block {
     /// Writes `value` where a query (a column of `p` [seen, width]) does not see a key (a row).
     pub fn fill_unseen(&self, p: &mut [f32], width: usize, s: &Sizes, value: f32) {
         let (queries, seen) = (self.rows.len(), &self.seen);
-        // Keys that all queries see: up to the first query's own, from the start of the last one's window.
-        let before = visible(self.first + queries - 1, s.window).start.clamp(seen.start, seen.end);
-        let after = (self.first + 1).clamp(before, seen.end);
+        // All queries see the keys from the start of the last one's window up to the first one's own.
+        let before = visible(self.first + queries - 1, s.window).start;
+        let after = before.max(self.first + 1);
         for key in (seen.start..before).chain(after..seen.end) {
             let p = &mut p[(key - seen.start) * width..][..queries];
             // The first query that is not before the key, and the first whose window has left it behind.

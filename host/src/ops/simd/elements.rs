@@ -129,13 +129,13 @@ pub fn exp_scale_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: f32, 
     }
 }
 
-/// Columns that go down the rows together, with what they have come to in registers.
+/// Columns taken down all rows at once, so that their maxima or sums stay in registers.
 const COLUMNS: usize = 16;
 
 #[inline(always)]
 pub fn column_max_body(x: &[f32], out: &mut [f32]) {
     let greater = |max: f32, v: f32| if v > max { v } else { max };
-    let (width, whole) = (out.len(), out.len() - out.len() % COLUMNS);
+    let width = out.len();
     let (chunks, rest) = out.as_chunks_mut::<COLUMNS>();
     for (c, out) in chunks.iter_mut().enumerate() {
         let mut max = *out;
@@ -148,14 +148,15 @@ pub fn column_max_body(x: &[f32], out: &mut [f32]) {
         *out = max;
     }
     for row in x.chunks_exact(width) {
-        rest.iter_mut().zip(&row[whole..]).for_each(|(max, v)| *max = greater(*max, *v));
+        let row = row.as_chunks::<COLUMNS>().1;
+        rest.iter_mut().zip(row).for_each(|(max, v)| *max = greater(*max, *v));
     }
 }
 
 #[inline(always)]
 pub fn column_exp_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: &[f32], sums: &mut [f32]) {
-    let (width, whole) = (shift.len(), shift.len() - shift.len() % COLUMNS);
-    let ((sums, sums_rest), shifts) = (sums.as_chunks_mut::<COLUMNS>(), shift.as_chunks::<COLUMNS>().0);
+    let width = shift.len();
+    let ((sums, sums_rest), (shifts, shifts_rest)) = (sums.as_chunks_mut::<COLUMNS>(), shift.as_chunks::<COLUMNS>());
     for (c, (sums, shift)) in sums.iter_mut().zip(shifts).enumerate() {
         let mut sum = *sums;
         for row in x.chunks_exact_mut(width) {
@@ -168,7 +169,8 @@ pub fn column_exp_body<const FUSED: bool>(x: &mut [f32], scale: f32, shift: &[f3
         *sums = sum;
     }
     for row in x.chunks_exact_mut(width) {
-        for ((v, shift), sum) in row[whole..].iter_mut().zip(&shift[whole..]).zip(sums_rest.iter_mut()) {
+        let row = row.as_chunks_mut::<COLUMNS>().1;
+        for ((v, shift), sum) in row.iter_mut().zip(shifts_rest).zip(sums_rest.iter_mut()) {
             *v = exp::<FUSED>(*v * scale - *shift);
             *sum += *v;
         }
