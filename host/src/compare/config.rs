@@ -137,7 +137,7 @@ impl Plan {
         })?;
         let fail = |faults: Vec<Fault>| refuse(path, &source, faults);
         let reference = config.rules(&order).map_err(fail)?;
-        let (value, directory, file) = config.base_value(here)?;
+        let Base { value, directory, file } = config.base(here)?;
 
         let common = resolve(&value, [&config.set], directory).map_err(|found| {
             // What the base itself has wrong and `set` does not mend.
@@ -236,12 +236,23 @@ impl CompareConfig {
         if faults.is_empty() { Ok(reference) } else { Err(faults) }
     }
 
-    /// The base as written, the directory that its paths start at, and its file if it has one.
-    fn base_value<'a>(&'a self, here: &'a Path) -> Result<(Value, &'a Path, Option<(&'a Path, Source)>)> {
-        let Some(file) = self.base.as_str().map(Path::new) else { return Ok((self.base.clone(), here, None)) };
+    /// Reads the base, which is not checked.
+    fn base<'a>(&'a self, here: &'a Path) -> Result<Base<'a>> {
+        let Some(file) = self.base.as_str().map(Path::new) else {
+            return Ok(Base { value: self.base.clone(), directory: here, file: None });
+        };
         let mut source = Source::parse(file, &files::read_text(file)?)?;
-        Ok((source.value.take(), files::parent(file), Some((file, source))))
+        Ok(Base { value: source.value.take(), directory: files::parent(file), file: Some((file, source)) })
     }
+}
+
+/// The base as written.
+struct Base<'a> {
+    value: Value,
+    /// Where its paths start.
+    directory: &'a Path,
+    /// Its file, if it has one of its own.
+    file: Option<(&'a Path, Source)>,
 }
 
 fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
