@@ -59,22 +59,23 @@ pub struct Step {
 pub fn measure(bench: &Bench<'_>) -> Result<Training> {
     let config = bench.training(bench.options.batch, bench.options.steps);
     let mut policy = bench.policy()?;
-    let reference = train::reference_logps(&policy, &bench.pairs, |_| interrupt::check())?;
+    let pairs = pairs(bench)?;
+    let reference = train::reference_logps(&policy, &pairs, |_| interrupt::check())?;
     let watch = Watch::start();
     let data = DpoData {
-        pairs: &bench.pairs,
+        pairs: &pairs,
         reference: &reference,
-        distances: &vec![0.0; bench.pairs.len()],
+        distances: &vec![0.0; pairs.len()],
         measured: false,
         schedule: &|_, distances| Ok(vec![1.0; distances.len()]),
         round: (0, 1),
     };
     let dir = bench.scratch.path().join("train");
     train::dpo(&mut policy, &data, &config, SEED, &dir)?;
-    let estimate = estimate(bench, &bench.pairs, &config)?;
+    let estimate = estimate(bench, &pairs, &config)?;
     let memory = watch.stop(Some(estimate.peak));
 
-    let steps = steps(bench, &bench.pairs, &config, &dir)?;
+    let steps = steps(bench, &pairs, &config, &dir)?;
     let counted = steady(&steps);
     let sum = |of: fn(&Step) -> f64| counted.iter().map(of).sum::<f64>();
     let seconds = sum(|s| s.seconds);
@@ -88,6 +89,15 @@ pub fn measure(bench: &Bench<'_>) -> Result<Training> {
         weights_sha256: weights(&policy)?,
         steps,
     })
+}
+
+/// The first rows, as many as the steps take: the reference of others would be computed for nothing.
+fn pairs(bench: &Bench<'_>) -> Result<TokenStore> {
+    let count = bench.pairs.len().min(bench.options.batch * bench.options.steps as usize);
+    let row = |row| Ok([0, 1, 2].map(|column| bench.pairs.get(row, column).to_vec()));
+    let path = bench.scratch.path().join("train.tokens");
+    TokenStore::write(&path, (0..count).map(row))?;
+    TokenStore::open(&path, 3)
 }
 
 /// The steps that count: the first also touches memory for the first time.
