@@ -94,9 +94,9 @@ fn faults_are_named_by_their_keys_and_lines() {
 #[test]
 fn faults_of_a_base_in_a_file_are_the_files() {
     let dir = place();
-    fs::write(dir.path().join("sub/base.yaml"), BASE.replace("encoder: {plugin", "seed: x\nencoder: {plugin")).unwrap();
-    let said = load(&dir, GOOD, &[]).unwrap_err().to_string();
-    assert!(said.contains("sub/base.yaml: seed (line 6): expected a whole number"), "{said}");
+    fs::write(dir.path().join("sub/base.yaml"), BASE.replace("rounds: 2", "rounds: 0")).unwrap();
+    let said = load(&dir, &GOOD.replace("set: {rounds: 4}\n", ""), &[]).unwrap_err().to_string();
+    assert!(said.ends_with("sub/base.yaml: rounds (line 3): expected a whole number of at least 1, found 0"), "{said}");
 }
 
 #[test]
