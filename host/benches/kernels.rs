@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ldalign::ops::{Attention, Precision, Rows, Span, Weight, configure_allocator, rms_norm, swiglu};
+use ldalign::ops::{Attention, Precision, Rows, Span, Weight, rms_norm, swiglu};
 
 const DIM: usize = 576;
 const FFN: usize = 1536;
@@ -75,7 +75,6 @@ fn attention(c: &mut Criterion) {
 }
 
 fn kernels(c: &mut Criterion) {
-    configure_allocator();
     products(c);
     elements(c);
     attention(c);

@@ -22,6 +22,7 @@ use crate::{
     data::tokens::TokenStore,
     interrupt,
     machine::{self, Machine},
+    memory,
     model::{ModelConfig, Policy},
     ops::Precision,
 };
@@ -172,7 +173,7 @@ struct Watch {
 impl Watch {
     /// Starts with what is held now, free memory given back first.
     fn start() -> Self {
-        machine::release();
+        memory::release();
         Self { own: machine::reset_peak() }
     }
     /// The peak since then.

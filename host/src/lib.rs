@@ -16,6 +16,7 @@ pub mod hub;
 pub mod import;
 pub mod interrupt;
 pub mod machine;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod pipeline;

@@ -57,15 +57,6 @@ pub fn reset_peak() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// Gives memory that is free inside this process back to the system, so that a peak that is measured next is its own.
-pub fn release() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim takes a plain number and touches free memory only.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// The first `key: N kB` of a file under /proc.
 fn kib(path: &str, key: &str) -> Option<u64> {
     field(path, key)?.split(' ').next()?.parse().ok()

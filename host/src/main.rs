@@ -2,12 +2,10 @@
 
 mod cli;
 
-use ldalign::{interrupt, ops, plugin};
+use ldalign::{interrupt, plugin};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before the first thread starts and the first tensor is made.
-    ops::configure_allocator();
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|a| a == plugin::PROBE_COMMAND) {
         return plugin::probe_main(args);

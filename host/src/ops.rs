@@ -25,21 +25,6 @@ pub use swiglu::{swiglu, swiglu_backward};
 
 use candle_core::Tensor;
 
-/// Tells malloc to keep freed memory: every result is a fresh buffer, and mapping each anew doubled the time of a step.
-///
-/// Call it first in `main`; memory grows to the peak and stays there.
-pub fn configure_allocator() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt takes plain numbers and only changes malloc's own policy.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
-        // Threads' own arenas would give whole heaps back.
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
-}
-
 /// Whether our kernels serve this tensor; where not, `plain` does.
 pub(crate) fn has_kernels(x: &Tensor) -> bool {
     #[cfg(test)]

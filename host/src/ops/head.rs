@@ -1,5 +1,8 @@
 //! Log-probabilities of tokens from hidden states, in chunks of rows: the matrix [tokens, vocabulary] exists as a whole only
 //! where it is small and its gradient by the weights is wanted.
+//!
+//! What outlives a chunk is allocated before the first one: between two chunks' logits it would keep the memory of the former from
+//! serving the latter.
 
 use super::{
     Rows, Weight,
@@ -60,25 +63,20 @@ fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
 /// `log softmax(hidden wᵀ)` of one token each: hidden [n, d], w [vocabulary, d], n tokens.
 pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32], wanted: Wanted) -> Result<Scores> {
     let rows = logit_rows(check(hidden, w, tokens)?, wanted);
-    let (mut logps, mut lse, mut slopes, mut kept) = (vec![], vec![], vec![], Kept::Nothing);
+    let (mut logps, mut lse) = (vec![], vec![]);
+    let mut kept = if wanted == Wanted::Hidden { Kept::Slopes(hidden.zeros_like()?) } else { Kept::Nothing };
     for (i, here) in tokens.chunks(rows).enumerate() {
         let h = hidden.narrow(0, i * rows, here.len())?;
         let logits = w.forward(&Rows::new(&h, w.precision())?, None)?;
         let (new, new_lse) = log_softmax(&logits, here)?;
-        match wanted {
-            Wanted::Nothing => {}
-            Wanted::Hidden => {
-                let d = log_softmax_backward(logits, here, &new_lse, &vec![1.0; here.len()])?;
-                slopes.push(w.backward(&Rows::new(&d, w.precision())?, None)?);
-            }
-            Wanted::Both if here.len() == tokens.len() => kept = Kept::Logits(logits),
-            Wanted::Both => {}
+        if let Kept::Slopes(slopes) = &kept {
+            let d = log_softmax_backward(logits, here, &new_lse, &vec![1.0; here.len()])?;
+            slopes.slice_set(&w.backward(&Rows::new(&d, w.precision())?, None)?, 0, i * rows)?;
+        } else if wanted == Wanted::Both && here.len() == tokens.len() {
+            kept = Kept::Logits(logits);
         }
         logps.extend(new);
         lse.extend(new_lse);
-    }
-    if !slopes.is_empty() {
-        kept = Kept::Slopes(Tensor::cat(&slopes, 0)?);
     }
     Ok(Scores { logps, lse, kept })
 }
@@ -138,7 +136,7 @@ pub fn score_backward(
         Kept::Logits(logits) => Some(logits),
         Kept::Nothing => None,
     };
-    let (mut dh, mut dw) = (vec![], onto);
+    let (dh, mut dw) = (hidden.zeros_like()?, onto);
     for (i, here) in tokens.chunks(rows).enumerate() {
         let range = i * rows..i * rows + here.len();
         let h = hidden.narrow(0, range.start, here.len())?;
@@ -146,11 +144,11 @@ pub fn score_backward(
             Some(logits) => logits,
             None => w.forward(&Rows::new(&h, w.precision())?, None)?,
         };
-        let g = log_softmax_backward(logits, here, &scores.lse[range.clone()], &dlogps[range])?;
-        dh.push(w.backward(&Rows::new(&g, w.precision())?, None)?);
+        let g = log_softmax_backward(logits, here, &scores.lse[range.clone()], &dlogps[range.clone()])?;
+        dh.slice_set(&w.backward(&Rows::new(&g, w.precision())?, None)?, 0, range.start)?;
         dw = Some(w.gradient(&g, &h, dw)?);
     }
-    Ok((Tensor::cat(&dh, 0)?, dw))
+    Ok((dh, dw))
 }
 
 /// The gradient by the logits, in their memory: d logp[token] / d logits = onehot(token) - softmax.
