@@ -8,11 +8,12 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    collections::BTreeMap,
     ptr,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests;
 
 /// Bytes from which on a block lies in the region.
@@ -27,6 +28,7 @@ struct Allocator;
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
+/// What its lock and its map allocate is never large, so it does not come back here.
 static REGION: OnceLock<Option<Mutex<Region>>> = OnceLock::new();
 
 fn region() -> Option<MutexGuard<'static, Region>> {
@@ -37,7 +39,7 @@ fn region() -> Option<MutexGuard<'static, Region>> {
 /// Gives memory that is free inside this process back to the system.
 pub fn release() {
     #[cfg(target_os = "linux")]
-    if let Some(region) = region() {
+    if let Some(mut region) = region() {
         region.release();
     }
     #[cfg(target_env = "gnu")]
@@ -51,8 +53,28 @@ fn block_size(size: usize) -> usize {
     (size + LINE).next_multiple_of(LINE)
 }
 
+/// A block of the region, and how many of its first bytes may have been used before; the others are zero.
 fn take(layout: Layout) -> Option<(*mut u8, usize)> {
-    if layout.size() < LARGE || layout.align() > LINE { None } else { region()?.take(block_size(layout.size())) }
+    if layout.size() < LARGE || layout.align() > LINE {
+        return None;
+    }
+    let mut region = region()?;
+    let (at, used) = region.take(block_size(layout.size()))?;
+    Some((region.start.wrapping_add(at), used))
+}
+
+/// Takes a block back; false where it is none of the region's.
+fn give(block: *mut u8, layout: Layout) -> bool {
+    if layout.size() < LARGE {
+        return false;
+    }
+    let Some(mut region) = region() else { return false };
+    let at = block.addr().wrapping_sub(region.start.addr());
+    let ours = at < region.size;
+    if ours {
+        region.give(at, block_size(layout.size()));
+    }
+    ours
 }
 
 // SAFETY: a block is System's, or taken from the region and given back to it once; which of them, its size and address tell.
@@ -73,15 +95,14 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let ours = layout.size() >= LARGE && region().is_some_and(|mut r| r.give(block, block_size(layout.size())));
-        if !ours {
+        if !give(block, layout) {
             // SAFETY: the caller's promise, and the region has not given it out.
             unsafe { System.dealloc(block, layout) }
         }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if layout.size() < LARGE && size < LARGE {
+        if layout.size() < LARGE && size < LARGE || region().is_none() {
             // SAFETY: the caller's promise.
             return unsafe { System.realloc(block, layout, size) };
         }
@@ -97,136 +118,94 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// A range of addresses: blocks in use and free ones up to `top`, and above it what was never used.
+/// A range of addresses. Places in it are counted from its start.
 struct Region {
     start: *mut u8,
-    end: *mut u8,
-    top: *mut u8,
-    /// The free blocks in order of their addresses. No two touch.
-    free: *mut Free,
+    size: usize,
+    /// Nothing from here on is in use.
+    top: usize,
+    /// Nothing from here on was ever used: it is zero.
+    touched: usize,
+    /// Sizes of the free blocks by their places. None touches another, or `top`.
+    free: BTreeMap<usize, usize>,
 }
 
-// SAFETY: it alone holds its range, and the lock around it lets one thread at it.
+// SAFETY: its range belongs to no thread.
 unsafe impl Send for Region {}
 
-/// What a free block begins with.
-struct Free {
-    size: usize,
-    next: *mut Free,
-}
-
-impl Free {
-    fn end(&self) -> *mut u8 {
-        ptr::from_ref(self).cast_mut().cast::<u8>().wrapping_add(self.size)
-    }
-}
-
-/// Writes a free block's beginning.
-///
-/// # Safety
-/// `size` bytes from there on are nobody else's, whole lines.
-#[allow(clippy::cast_ptr_alignment)]
-unsafe fn free_block(at: *mut u8, size: usize, next: *mut Free) -> *mut Free {
-    let free = at.cast::<Free>();
-    // SAFETY: the caller's promise; lines are aligned well enough.
-    unsafe { free.write(Free { size, next }) };
-    free
-}
-
 impl Region {
-    /// Addresses for that many bytes, which cost nothing until they are written to; None where the system has none.
-    fn reserve(size: usize) -> Option<Self> {
-        #[cfg(target_os = "linux")]
-        // SAFETY: a new mapping overlaps nothing; advice changes no contents.
-        unsafe {
-            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-            let start = libc::mmap(ptr::null_mut(), size, access, kind | libc::MAP_NORESERVE, -1, 0);
-            if start == libc::MAP_FAILED {
-                return None;
+    /// That many addresses or, where the system limits them, fewer; None where it has none. They cost nothing until they are written to.
+    #[cfg(target_os = "linux")]
+    fn reserve(mut size: usize) -> Option<Self> {
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        while size >= LARGE {
+            // SAFETY: a new mapping overlaps nothing, and advice changes no contents.
+            unsafe {
+                let start = libc::mmap(ptr::null_mut(), size, access, kind | libc::MAP_NORESERVE, -1, 0);
+                if start != libc::MAP_FAILED {
+                    // Fewer faults, and fewer misses of the TLB, where the system has large pages.
+                    libc::madvise(start, size, libc::MADV_HUGEPAGE);
+                    // A dump of all tensors helps nobody, and takes long.
+                    libc::madvise(start, size, libc::MADV_DONTDUMP);
+                    return Some(Self { start: start.cast(), size, top: 0, touched: 0, free: BTreeMap::new() });
+                }
             }
-            // Fewer faults and fewer misses of the TLB, where the system has large pages; without them it works as well.
-            libc::madvise(start, size, libc::MADV_HUGEPAGE);
-            let start = start.cast::<u8>();
-            Some(Self { start, end: start.add(size), top: start, free: ptr::null_mut() })
+            size /= 2;
         }
-        #[cfg(not(target_os = "linux"))]
         None
     }
 
-    /// A block, and how many of its first bytes may have been used before; the others are zero. None where nothing fits.
-    fn take(&mut self, size: usize) -> Option<(*mut u8, usize)> {
-        let mut link: *mut *mut Free = &raw mut self.free;
-        // SAFETY: links lead to free blocks, whose beginnings `free_block` wrote; new blocks lie inside free ones or between top and end.
-        unsafe {
-            while !(*link).is_null() {
-                let free = *link;
-                let (Free { size: used, next }, at) = (free.read(), free.cast::<u8>());
-                if used >= size {
-                    *link = if used > size { free_block(at.add(size), used - size, next) } else { next };
-                    return Some((at, size));
-                }
-                if (*free).end() == self.top {
-                    self.grow(size - used)?;
-                    *link = ptr::null_mut();
-                    return Some((at, used));
-                }
-                link = &raw mut (*free).next;
-            }
-        }
-        Some((self.grow(size)?, 0))
+    #[cfg(not(target_os = "linux"))]
+    fn reserve(_: usize) -> Option<Self> {
+        None
     }
 
-    /// Moves the top up, and returns where it was.
-    fn grow(&mut self, by: usize) -> Option<*mut u8> {
-        let top = self.top;
-        if by > self.end.addr() - top.addr() {
+    /// The place of a block, the lowest that is large enough, and how many of its first bytes may have been used before.
+    fn take(&mut self, size: usize) -> Option<(usize, usize)> {
+        let fits = self.free.iter().find(|(_, room)| **room >= size);
+        if let Some((at, room)) = fits.map(|(at, room)| (*at, *room)) {
+            self.free.remove(&at);
+            if room > size {
+                self.free.insert(at + size, room - size);
+            }
+            return Some((at, size));
+        }
+        let at = self.top;
+        if size > self.size - at {
             return None;
         }
-        self.top = top.wrapping_add(by);
-        Some(top)
+        let used = size.min(self.touched - at);
+        self.top += size;
+        self.touched = self.touched.max(self.top);
+        Some((at, used))
     }
 
-    /// Takes a block back; false where it is none of this region's.
-    fn give(&mut self, block: *mut u8, size: usize) -> bool {
-        if !(self.start..self.top).contains(&block) {
-            return false;
+    /// Takes a block back, and joins it with what is free beside it.
+    fn give(&mut self, mut at: usize, mut size: usize) {
+        let before = self.free.range(..at).next_back().map(|(at, room)| (*at, *room));
+        if let Some((before, room)) = before.filter(|(before, room)| before + room == at) {
+            self.free.remove(&before);
+            (at, size) = (before, room + size);
         }
-        let (mut before, mut after) = (ptr::null_mut::<Free>(), self.free);
-        // SAFETY: as in `take`; the block was taken, so nobody else has its bytes.
-        unsafe {
-            while !after.is_null() && after.cast::<u8>() < block {
-                (before, after) = (after, (*after).next);
-            }
-            let mut free = free_block(block, size, after);
-            if !after.is_null() && (*free).end() == after.cast() {
-                free = free_block(block, size + (*after).size, (*after).next);
-            }
-            if before.is_null() {
-                self.free = free;
-            } else if (*before).end() == block {
-                free_block(before.cast(), (*before).size + (*free).size, (*free).next);
-            } else {
-                (*before).next = free;
-            }
+        size += self.free.remove(&(at + size)).unwrap_or(0);
+        if at + size == self.top {
+            self.top = at;
+        } else {
+            self.free.insert(at, size);
         }
-        true
     }
 
-    /// Gives the pages of free blocks back, but those with their beginnings.
+    /// Gives the whole pages of what is free back.
     #[cfg(target_os = "linux")]
-    fn release(&self) {
-        const PAGE: usize = 4096;
-        let mut free = self.free;
-        // SAFETY: as in `take`; whole pages inside a free block, after its beginning.
-        unsafe {
-            while !free.is_null() {
-                let start = free.add(1).cast::<u8>();
-                let skip = start.align_offset(PAGE);
-                let pages = (*free).size.saturating_sub(size_of::<Free>() + skip) / PAGE;
-                if pages > 0 {
-                    libc::madvise(start.add(skip).cast(), pages * PAGE, libc::MADV_DONTNEED);
-                }
-                free = (*free).next;
+    fn release(&mut self) {
+        // SAFETY: sysconf takes a plain number.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(usize::MAX);
+        let above = (self.top, self.touched - self.top);
+        for (at, size) in self.free.iter().map(|(at, size)| (*at, *size)).chain([above]) {
+            let (first, end) = (at.div_ceil(page) * page, (at + size) / page * page);
+            if first < end {
+                // SAFETY: whole pages inside the region that nobody uses.
+                unsafe { libc::madvise(self.start.add(first).cast(), end - first, libc::MADV_DONTNEED) };
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Log-probabilities of tokens from hidden states, in chunks of rows: the matrix [tokens, vocabulary] exists as a whole only
 //! where it is small and its gradient by the weights is wanted.
 //!
-//! What outlives a chunk is allocated before the first one: between two chunks' logits it would keep the memory of the former from
+//! Results by row are allocated before the first chunk: between two chunks' logits they would keep the memory of the former from
 //! serving the latter.
 
 use super::{
@@ -63,7 +63,7 @@ fn check(hidden: &Tensor, w: &Weight, tokens: &[u32]) -> Result<usize> {
 /// `log softmax(hidden wᵀ)` of one token each: hidden [n, d], w [vocabulary, d], n tokens.
 pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32], wanted: Wanted) -> Result<Scores> {
     let rows = logit_rows(check(hidden, w, tokens)?, wanted);
-    let (mut logps, mut lse) = (vec![], vec![]);
+    let (mut logps, mut lse) = (Vec::with_capacity(tokens.len()), Vec::with_capacity(tokens.len()));
     let mut kept = if wanted == Wanted::Hidden { Kept::Slopes(hidden.zeros_like()?) } else { Kept::Nothing };
     for (i, here) in tokens.chunks(rows).enumerate() {
         let h = hidden.narrow(0, i * rows, here.len())?;
