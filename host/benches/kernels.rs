@@ -8,6 +8,9 @@ use candle_core::{Device, Result, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ldalign::ops::{Attention, Precision, Rows, Span, Weight, rms_norm, swiglu};
 
+#[global_allocator]
+static ALLOCATOR: ldalign::memory::Allocator = ldalign::memory::Allocator;
+
 const DIM: usize = 576;
 const FFN: usize = 1536;
 const HEADS: usize = 9;

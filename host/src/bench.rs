@@ -17,10 +17,9 @@ mod train;
 mod work;
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{LoraConfig, TrainConfig},
     data::tokens::TokenStore,
-    interrupt,
     machine::{self, Machine},
     memory,
     model::{ModelConfig, Policy},
@@ -98,7 +97,7 @@ impl FromStr for Stage {
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|s| s.to_string() == name).ok_or_else(|| {
             let all = Self::ALL.map(|s| s.to_string()).join(", ");
-            Error::new("bench/stage", format!("there is no stage {name}; expected some of {all}"))
+            Error::new(Code::BenchStage, format!("there is no stage {name}; expected some of {all}"))
         })
     }
 }
@@ -240,9 +239,9 @@ impl Bench<'_> {
 /// Measures the stages asked for, each with a policy of its own. Progress goes to stderr.
 ///
 /// Fails as loading, training and generation do, with `bench/options` for sizes that cannot be measured, and with
-/// [`interrupt::CODE`] soon after a stop was asked for.
+/// [`Code::RunInterrupted`] soon after a stop was asked for.
 pub fn run(options: &Options) -> Result<Report> {
-    let stopped = |e: Error| match e.code() == interrupt::CODE {
+    let stopped = |e: Error| match e.code() == Code::RunInterrupted {
         true => e.hint("nothing was kept; --stages and --steps make it shorter"),
         false => e,
     };
@@ -253,7 +252,7 @@ fn measure(options: &Options) -> Result<Report> {
     check(options)?;
     let config = ModelConfig::of(&options.model)?;
     let scratch = tempfile::tempdir()
-        .map_err(|e| Error::new("bench/scratch", "cannot make a directory for temporary files").caused_by(e))?;
+        .map_err(|e| Error::new(Code::BenchScratch, "cannot make a directory for temporary files").caused_by(e))?;
     let pairs = data::pairs(options, &config, &scratch.path().join("pairs.bin"))?;
     let parameters = Policy::load(&options.model, &Device::Cpu)?.num_parameters();
     let model = ModelFacts {
@@ -282,7 +281,7 @@ fn measure(options: &Options) -> Result<Report> {
 }
 
 fn check(options: &Options) -> Result<()> {
-    let bad = |what: &str| Err(Error::new("bench/options", what));
+    let bad = |what: &str| Err(Error::new(Code::BenchOptions, what));
     match options {
         Options { batch: 0, .. } => bad("batch is 0; expected 1 or more pairs a step"),
         Options { steps: 0, .. } => bad("steps is 0; expected 1 or more"),

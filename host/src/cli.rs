@@ -20,9 +20,8 @@ mod validate;
 
 use clap::{Args, Parser, Subcommand};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     config::{RunConfig, gpu},
-    interrupt,
 };
 use paint::{Paint, Style};
 use std::{
@@ -119,7 +118,7 @@ fn use_threads(threads: usize) -> Result<()> {
         return Ok(());
     }
     let made = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    made.map_err(|e| Error::new("config/threads", format!("cannot start {threads} threads")).caused_by(e))
+    made.map_err(|e| Error::new(Code::ConfigThreads, format!("cannot start {threads} threads")).caused_by(e))
 }
 
 /// Does heavy work on a thread of the pool: handing parts of it to the others then costs no sleep and wake of this one.
@@ -154,7 +153,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             complain(&e);
-            ExitCode::from(if e.code() == interrupt::CODE { 130 } else { 1 })
+            ExitCode::from(if e.code() == Code::RunInterrupted { 130 } else { 1 })
         }
     }
 }
@@ -195,12 +194,15 @@ fn write(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(Error::new("cli/output", "cannot write to stdout").caused_by(e)),
+        Err(e) => Err(Error::new(Code::CliOutput, "cannot write to stdout").caused_by(e)),
         Ok(()) => Ok(()),
     }
 }
 
 /// Writes a value to stdout as indented JSON.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    print(&serde_json::to_string_pretty(value).map_err(|e| Error::new("cli/output", "cannot write JSON").caused_by(e))?)
+    print(
+        &serde_json::to_string_pretty(value)
+            .map_err(|e| Error::new(Code::CliOutput, "cannot write JSON").caused_by(e))?,
+    )
 }

@@ -17,7 +17,7 @@ pub use crate::stats::bootstrap::Figure;
 pub use config::{Arm, ArmConfig, CompareConfig, Method, Nearness, Plan};
 pub use metric::Metric;
 
-use crate::{Error, Result, config::RunConfig, data::Dataset, files, interrupt, pipeline, report, train};
+use crate::{Code, Error, Result, config::RunConfig, data::Dataset, files, pipeline, report, train};
 use measure::Measurements;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -149,7 +149,7 @@ fn make_runs(plan: &Plan) -> Result<Vec<Vec<RunOutcome>>> {
             tracing::info!("{directory}: run {number} of {all}");
             let failure = match make_run(arm.method, plan.run(arm, seed)) {
                 Ok(()) => None,
-                Err(e) if e.code() == interrupt::CODE => return Err(e.at(directory)),
+                Err(e) if e.code() == Code::RunInterrupted => return Err(e.at(directory)),
                 Err(e) => {
                     tracing::error!("{directory} has failed: {e}");
                     Some(e.to_string())
@@ -163,7 +163,7 @@ fn make_runs(plan: &Plan) -> Result<Vec<Vec<RunOutcome>>> {
 
 fn make_run(method: Method, config: RunConfig) -> Result<()> {
     match method {
-        Method::Run => pipeline::run(config, None).map(drop),
+        Method::Run => pipeline::run(config, None, &report::refresh).map(drop),
         Method::Sft => report::write(&pipeline::sft_rounds(&config)?).map(drop),
     }
 }
@@ -174,7 +174,7 @@ pub fn failed(comparison: &Comparison) -> Option<Error> {
     let all: usize = comparison.arms.iter().map(|arm| arm.runs.len()).sum();
     let message = format!("{} of {all} runs have failed\n  {}", failures.len(), failures.join("\n  "));
     let hint = "mend the cause and run the same command again: what is finished is kept";
-    (!failures.is_empty()).then(|| Error::new("compare/failed", message).hint(hint))
+    (!failures.is_empty()).then(|| Error::new(Code::CompareFailed, message).hint(hint))
 }
 
 /// Where the page of a comparison is.

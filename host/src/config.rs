@@ -6,6 +6,7 @@
 mod device;
 mod load;
 mod measure;
+mod names;
 mod rules;
 mod schema;
 mod source;
@@ -13,7 +14,8 @@ mod train;
 
 pub use device::gpu;
 pub(crate) use load::report;
-pub use measure::{Checker, EvalConfig, Limits, ValidateConfig};
+pub use measure::{EvalConfig, Limits, ValidateConfig};
+pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::Source;
 pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};

@@ -9,11 +9,10 @@ mod shape;
 pub mod tokens;
 
 pub use budget::{Budget, BudgetReport};
-pub use shape::FIELDS;
 pub(crate) use shape::keys;
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::DataConfig,
     files::{self, io_error},
     text::Message,
@@ -121,7 +120,7 @@ impl Dataset {
             .map_err(|e| io_error(&self.path, "read", e))?;
         let changed = || {
             Error::new(
-                "data/changed",
+                Code::DataChanged,
                 format!("{}, line {}: the file was changed during the run", self.path.display(), entry.line),
             )
             .hint("put the file back as it was, or start a new run")
@@ -147,7 +146,7 @@ pub(crate) fn scan(config: &DataConfig, mut each: impl FnMut(Json, u32) -> Resul
 }
 
 fn no_rows(path: &Path) -> Error {
-    Error::new("data/empty", format!("{} has no rows", path.display())).hint("one JSON object a line is expected")
+    Error::new(Code::DataEmpty, format!("{} has no rows", path.display())).hint("one JSON object a line is expected")
 }
 
 /// A file's rows, one JSON object a line.
@@ -209,12 +208,12 @@ fn content(line: &[u8], offset: u64) -> &[u8] {
 fn not_json(place: &str, json: &[u8], e: &serde_json::Error) -> Error {
     if e.is_data() {
         let found = if json.trim_ascii_start().starts_with(b"[") { "a list" } else { "another value" };
-        return Error::new("data/json", format!("{place}: expected a JSON object, found {found}"))
+        return Error::new(Code::DataJson, format!("{place}: expected a JSON object, found {found}"))
             .hint("one object a line; a JSON array of rows is split by: jq -c '.[]' FILE > rows.jsonl");
     }
     let what = e.to_string();
     let what = what.split(" at line ").next().unwrap_or_default();
-    let err = Error::new("data/json", format!("{place}, column {}: not valid JSON: {what}", e.column()));
+    let err = Error::new(Code::DataJson, format!("{place}, column {}: not valid JSON: {what}", e.column()));
     match json.trim_ascii() {
         b"[" | b"{" => err.hint("one object a line; pretty-printed JSON is flattened by: jq -c . FILE > rows.jsonl"),
         _ => err.hint("correct the line; every line is one complete JSON object"),

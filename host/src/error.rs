@@ -1,5 +1,9 @@
 //! The one error type of the host: a stable code, a sentence that names the place, and a hint.
 
+mod code;
+
+pub use code::Code;
+
 use std::fmt;
 
 /// Result of everything in the host that can fail.
@@ -10,15 +14,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The message says what, where (file, row, key, tensor) and what was expected; the hint says what to do.
 #[derive(Debug)]
 pub struct Error {
-    code: &'static str,
+    code: Code,
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error with a stable code such as `data/row` and a message.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    /// An error of a kind with a message.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: None, source: None }
     }
     /// Adds what the user can do.
@@ -37,7 +41,7 @@ impl Error {
         self
     }
     /// The stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
     /// The message without code, cause and hint.
@@ -67,6 +71,6 @@ impl std::error::Error for Error {}
 impl From<candle_core::Error> for Error {
     /// A tensor operation failed: a fault of ours or of the machine, never of a user's file.
     fn from(e: candle_core::Error) -> Self {
-        Self::new("engine/tensor", e.to_string().lines().next().unwrap_or_default().to_owned())
+        Self::new(Code::EngineTensor, e.to_string().lines().next().unwrap_or_default().to_owned())
     }
 }

@@ -8,11 +8,11 @@ pub mod judge;
 pub mod mt_bench;
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     files::{self, Journal},
     model::Policy,
     ops::Precision,
-    pipeline::{self, Source, hash_path},
+    rundir::{self, Source, hash_path},
     text::TextCodec,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -31,7 +31,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     fn load(&self) -> Result<(Policy, TextCodec)> {
         let codec = TextCodec::load(self.model)?;
-        Ok((Policy::load_as(self.model, &pipeline::device(self.device)?, self.precision)?, codec))
+        Ok((Policy::load_as(self.model, &crate::pipeline::device(self.device)?, self.precision)?, codec))
     }
 
     /// What decides its answers.
@@ -44,16 +44,17 @@ impl Subject<'_> {
 fn claim(out: &Path, name: &str, what: &impl Serialize) -> Result<()> {
     files::make_dir(out)?;
     let path = out.join(format!("{name}.manifest.json"));
-    let new = serde_json::to_value(what).map_err(|e| Error::new("eval/manifest", "cannot be written").caused_by(e))?;
+    let new =
+        serde_json::to_value(what).map_err(|e| Error::new(Code::EvalManifest, "cannot be written").caused_by(e))?;
     if !path.exists() {
         return files::write_json(&path, &new);
     }
     let old: serde_json::Value = files::read_json(&path)?;
     let mut changes = vec![];
-    pipeline::differences("", &old, &new, &mut changes);
+    rundir::differences("", &old, &new, &mut changes);
     if !changes.is_empty() {
         let what = format!("{} was begun from something else: {}", out.display(), changes.join("; "));
-        return Err(Error::new("eval/changed", what).hint("undo the change to go on there, or choose another --out"));
+        return Err(Error::new(Code::EvalChanged, what).hint("undo the change to go on there, or choose another --out"));
     }
     Ok(())
 }
@@ -62,7 +63,7 @@ fn claim(out: &Path, name: &str, what: &impl Serialize) -> Result<()> {
 fn journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<Journal> {
     Journal::open(path, |line| {
         let value = serde_json::from_str(line).map_err(|e| {
-            Error::new("run/damaged", format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
+            Error::new(Code::RunDamaged, format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
         })?;
         take(value);
         Ok(())

@@ -1,6 +1,6 @@
 //! The only place that writes files a run depends on: whole or not at all, and on disk before it is said to be.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
@@ -10,7 +10,7 @@ use std::{
 
 /// An I/O failure with its path.
 pub fn io_error(path: &Path, doing: &str, e: io::Error) -> Error {
-    let err = Error::new("file/io", format!("cannot {doing} {}", path.display()));
+    let err = Error::new(Code::FileIo, format!("cannot {doing} {}", path.display()));
     match e.kind() {
         io::ErrorKind::StorageFull => {
             err.hint("free some disk space and run the same command again; finished work is kept").caused_by(e)
@@ -30,7 +30,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Reads a JSON file that a run wrote.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?).map_err(|e| {
-        Error::new("run/damaged", format!("{} is not what was written there", path.display()))
+        Error::new(Code::RunDamaged, format!("{} is not what was written there", path.display()))
             .hint("restore the file, or start again in another output_dir")
             .caused_by(e)
     })
@@ -44,7 +44,7 @@ pub fn read_lines<T: serde::de::DeserializeOwned>(path: &Path) -> Result<impl It
         let line = line.map_err(|e| io_error(&path, "read", e))?;
         serde_json::from_str(&line).map_err(|e| {
             let message = format!("{}, line {}: not what was written there", path.display(), i + 1);
-            Error::new("run/damaged", message).hint("start again in another output_dir").caused_by(e)
+            Error::new(Code::RunDamaged, message).hint("start again in another output_dir").caused_by(e)
         })
     }))
 }
@@ -225,7 +225,7 @@ impl Journal {
         while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 && line.last() == Some(&b'\n') {
             whole += line.len() as u64;
             let text = std::str::from_utf8(&line)
-                .map_err(|e| Error::new("file/journal", format!("{} is not UTF-8", path.display())).caused_by(e))?;
+                .map_err(|e| Error::new(Code::FileJournal, format!("{} is not UTF-8", path.display())).caused_by(e))?;
             seen(text.trim_end())?;
             line.clear();
         }
@@ -241,7 +241,7 @@ impl Journal {
     /// Appends one value as a line and returns the line's length without its end.
     pub fn push<T: serde::Serialize>(&mut self, value: &T) -> Result<usize> {
         let mut line = serde_json::to_vec(value).map_err(|e| {
-            Error::new("file/journal", format!("cannot write a line to {}", self.path.display())).caused_by(e)
+            Error::new(Code::FileJournal, format!("cannot write a line to {}", self.path.display())).caused_by(e)
         })?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(|e| io_error(&self.path, "append to", e))?;
@@ -293,7 +293,7 @@ mod tests {
         );
         assert_eq!(fs::read(&p).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-        assert!(write_dir(&dir.path().join("d"), |_| Err(Error::new("x", "boom"))).is_err());
+        assert!(write_dir(&dir.path().join("d"), |_| Err(Error::new(Code::FileIo, "boom"))).is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

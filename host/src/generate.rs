@@ -5,7 +5,7 @@ mod sampler;
 pub use sampler::Sampler;
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::GenerateConfig,
     interrupt,
     model::{KvCache, Policy},
@@ -43,7 +43,7 @@ pub struct Generation {
 
 /// Continues every request; `done(index, generation)` is called as each finishes, in order of completion.
 ///
-/// Finished sequences are replaced at once. Fails with [`crate::interrupt::CODE`] between tokens if a stop was asked for,
+/// Finished sequences are replaced at once. Fails with [`crate::Code::RunInterrupted`] between tokens if a stop was asked for,
 /// and with `generate/length` where a prompt and `max_new_tokens` exceed the model's positions.
 pub fn generate(
     policy: &Policy,
@@ -132,7 +132,7 @@ impl Batch<'_> {
             }
         }
         let (Some(cache), Some(slot)) = (&mut self.cache, self.free.pop()) else {
-            return Err(Error::new("generate/slots", "no slot is free"));
+            return Err(Error::new(Code::GenerateSlots, "no slot is free"));
         };
         cache.clear(slot);
         let sampler = Sampler::new(self.config, seed, request.key);
@@ -229,14 +229,14 @@ impl Sequence {
 fn length(policy: &Policy, request: &Request, config: &GenerateConfig) -> Result<usize> {
     let (prompt, room) = (request.prompt.len(), policy.max_positions());
     if prompt == 0 {
-        return Err(Error::new("generate/empty", "the prompt has no tokens"));
+        return Err(Error::new(Code::GenerateEmpty, "the prompt has no tokens"));
     }
     if prompt + config.max_new_tokens > room {
         let message = format!(
             "the prompt's {prompt} tokens and max_new_tokens {} exceed the model's {room} positions",
             config.max_new_tokens
         );
-        return Err(Error::new("generate/length", message).hint("lower max_new_tokens or max_prompt_length"));
+        return Err(Error::new(Code::GenerateLength, message).hint("lower max_new_tokens or max_prompt_length"));
     }
     Ok(prompt + config.max_new_tokens)
 }
@@ -253,7 +253,7 @@ fn check(config: &GenerateConfig) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new("generate/options", fault))
+    Err(Error::new(Code::GenerateOptions, fault))
 }
 
 #[cfg(test)]

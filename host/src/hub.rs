@@ -2,7 +2,7 @@
 //!
 //! Nothing is downloaded unless a config says so, and never without a revision: the commit it stood for is recorded.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use std::{path::PathBuf, str::FromStr};
 
 const PREFIX: &str = "hub:";
@@ -27,7 +27,7 @@ impl FromStr for HubId {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |what: &str| {
-            Error::new("hub/id", format!("`{text}`: {what}")).hint(
+            Error::new(Code::HubId, format!("`{text}`: {what}")).hint(
                 "write hub:owner/name@revision for a model and hub:owner/name@revision:path/in/repo.jsonl for data",
             )
         };
@@ -66,7 +66,7 @@ pub fn supported(id: &HubId) -> Result<()> {
     if cfg!(feature = "hub") {
         return Ok(());
     }
-    Err(Error::new("hub/feature", format!("{} is on the Hub, and this build cannot download", id.repo))
+    Err(Error::new(Code::HubFeature, format!("{} is on the Hub, and this build cannot download", id.repo))
         .hint("build with --features hub, or download it yourself and give the local path"))
 }
 
@@ -82,7 +82,7 @@ pub fn fetch(id: &HubId) -> Result<Fetched> {
 pub fn fetch(id: &HubId) -> Result<Fetched> {
     use hf_hub::{Repo, RepoType, api::sync::Api};
     let failed = |what: &str, e: hf_hub::api::sync::ApiError| {
-        Error::new("hub/download", format!("{}@{}: cannot download {what}", id.repo, id.revision))
+        Error::new(Code::HubDownload, format!("{}@{}: cannot download {what}", id.repo, id.revision))
             .hint("check the id, the revision and the network; private repositories need HF_TOKEN")
             .caused_by(e)
     };
@@ -105,7 +105,7 @@ pub fn fetch(id: &HubId) -> Result<Fetched> {
     }
     let path = path.ok_or_else(|| {
         let what = id.file.as_deref().unwrap_or("a model in safetensors");
-        Error::new("hub/missing", format!("{}@{} has no {what}", id.repo, info.sha))
+        Error::new(Code::HubMissing, format!("{}@{} has no {what}", id.repo, info.sha))
             .hint("look at the repository's list of files")
     })?;
     let path = if id.file.is_some() { path } else { path.parent().map_or(path.clone(), PathBuf::from) };
@@ -132,7 +132,7 @@ mod tests {
             "hub:o/n@m:../x",
             "hub:o/n@m:/x",
         ] {
-            assert_eq!(bad.parse::<HubId>().unwrap_err().code(), "hub/id", "{bad}");
+            assert_eq!(bad.parse::<HubId>().unwrap_err().code(), Code::HubId, "{bad}");
         }
     }
 
@@ -140,6 +140,6 @@ mod tests {
     #[test]
     fn without_the_feature_it_refuses() {
         let e = fetch(&"hub:o/n@main".parse().unwrap()).unwrap_err();
-        assert_eq!(e.code(), "hub/feature");
+        assert_eq!(e.code(), Code::HubFeature);
     }
 }

@@ -5,7 +5,7 @@ mod metadata;
 mod tokenizer;
 mod weights;
 
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use architecture::{Architecture, ROPE_FACTORS};
 use candle_core::quantized::gguf_file::Content;
 use metadata::Metadata;
@@ -42,15 +42,16 @@ pub struct ImportReport {
 pub fn gguf(input: &Path, output_dir: &Path, weight_type: WeightType) -> Result<ImportReport> {
     if output_dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         let message = format!("output directory {} is not empty", output_dir.display());
-        return Err(Error::new("import/output", message).hint("name a new directory, or remove this one"));
+        return Err(Error::new(Code::ImportOutput, message).hint("name a new directory, or remove this one"));
     }
     let file = File::open(input).map_err(|e| files::io_error(input, "read", e))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let content = Content::read(&mut reader).map_err(|e| {
         let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
-        Error::new("import/format", format!("{} is not a GGUF file that can be read: {reason}", input.display())).hint(
-            "supported are GGUF 1 to 3 with tensors of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K",
-        )
+        Error::new(Code::ImportFormat, format!("{} is not a GGUF file that can be read: {reason}", input.display()))
+            .hint(
+                "supported are GGUF 1 to 3 with tensors of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K",
+            )
     })?;
     convert(&content, &mut reader, output_dir, weight_type).map_err(|e| e.at(input.display()))
 }

@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM as a question long work asks between steps.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
@@ -27,13 +27,11 @@ pub fn requested() -> bool {
     flag().load(Ordering::Relaxed)
 }
 
-/// The error code of [`check`].
-pub const CODE: &str = "run/interrupted";
-
-/// Fails with [`CODE`] if a stop was asked for. Call it where everything done so far is safe on disk.
+/// Fails with [`Code::RunInterrupted`] if a stop was asked for. Call it where everything done so far is safe on disk.
 pub fn check() -> Result<()> {
     if requested() {
-        return Err(Error::new(CODE, "stopped by a signal").hint("run the same command again to go on from here"));
+        return Err(Error::new(Code::RunInterrupted, "stopped by a signal")
+            .hint("run the same command again to go on from here"));
     }
     Ok(())
 }

@@ -2,8 +2,11 @@
 
 mod cli;
 
-use ldalign::{interrupt, plugin};
+use ldalign::{interrupt, memory, plugin};
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: memory::Allocator = memory::Allocator;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);

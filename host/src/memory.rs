@@ -23,8 +23,16 @@ const LARGE: usize = 64 << 10;
 /// page, where they compete for the same cache lines.
 const LINE: usize = 64;
 
-struct Allocator;
+/// The allocator, for a binary to install: whoever links the library keeps their own.
+///
+/// ```
+/// #[global_allocator]
+/// static ALLOCATOR: ldalign::memory::Allocator = ldalign::memory::Allocator;
+/// ```
+pub struct Allocator;
 
+// The library's own tests measure and strain it.
+#[cfg(test)]
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
@@ -38,9 +46,10 @@ fn region() -> Option<MutexGuard<'static, Region>> {
 
 /// Gives memory that is free inside this process back to the system.
 pub fn release() {
+    // A process that has installed another allocator has no region.
     #[cfg(target_os = "linux")]
-    if let Some(mut region) = region() {
-        region.release();
+    if let Some(Some(region)) = REGION.get() {
+        region.lock().unwrap_or_else(PoisonError::into_inner).release();
     }
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim takes a plain number and touches free memory only.

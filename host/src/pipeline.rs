@@ -3,79 +3,39 @@
 //! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes on:
 //! generation by prompt, training by checkpoint, the other stages from their beginning.
 
-mod checker;
 mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
-mod prefix;
-mod rundir;
 mod score;
-mod services;
 mod sft;
-mod timing;
 mod train;
 mod weights;
 
-pub(crate) use checker::expression;
 pub use evaluate::{Answer, Evaluation, Outcome, evaluate, is_evaluated, write_evaluation};
 pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
-pub(crate) use rundir::differences;
-pub use rundir::{Manifest, RunDir, Source, hash_path};
 pub use score::ScoreLine;
-pub(crate) use score::{encode, write_latents};
-pub use services::{PolicyServices, SharedPolicy};
 pub use sft::{sft, sft_rounds};
-pub use timing::TimingLine;
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{RunConfig, gpu},
     data::Dataset,
     estimate::Estimate,
     interrupt,
+    latents::{PolicyServices, SharedPolicy},
+    library::Kind,
     model::{ModelConfig, Policy},
-    plugin::{Finder, Kind, Plugin},
-    report,
+    plugin::{Finder, Plugin},
+    rundir::{Manifest, RunDir, Stage, Stopwatch},
     text::TextCodec,
 };
 use candle_core::Device;
 use std::{
-    fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, RwLock},
 };
-use timing::Stopwatch;
-
-/// The stages of a round, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// The model's own responses.
-    Generate,
-    /// Token ids of prompt, chosen and rejected.
-    Pairs,
-    /// Latents, distances and first weights.
-    Score,
-    /// Reference log-probabilities and weighted DPO.
-    Train,
-}
-
-impl Stage {
-    /// All stages in order.
-    pub const ALL: [Stage; 4] = [Stage::Generate, Stage::Pairs, Stage::Score, Stage::Train];
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stage::Generate => "generate",
-            Stage::Pairs => "pairs",
-            Stage::Score => "score",
-            Stage::Train => "train",
-        })
-    }
-}
 
 /// What every stage works with.
 pub struct Run {
@@ -95,8 +55,9 @@ pub struct Run {
     policy: Option<(u64, SharedPolicy)>,
 }
 
-/// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run directory.
-pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
+/// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run directory, which `after_round`
+/// is given after every round in which something was done, and after the last.
+pub fn run(config: RunConfig, until: Option<Stage>, after_round: &dyn Fn(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut run = Run::open(config)?;
     if let Some(stage) = until
         && (1..=run.config.rounds).try_fold(true, |all, round| Ok::<_, Error>(all && run.dir.is_done(round, stage)?))?
@@ -123,8 +84,7 @@ pub fn run(config: RunConfig, until: Option<Stage>) -> Result<PathBuf> {
         }
         run.evaluate(round)?;
         if worked || round == run.config.rounds {
-            let report = report::write(run.dir.path())?;
-            tracing::info!("report: {}", report.display());
+            after_round(run.dir.path())?;
         }
     }
     Ok(run.dir.path().to_owned())
@@ -203,7 +163,7 @@ pub fn device(name: &str) -> Result<Device> {
     let Some(number) = gpu(name).map_err(|e| e.at("device"))? else { return Ok(Device::Cpu) };
     // With a stream of its own: candle's default is one for each of our threads, which do not wait for each other.
     Device::new_cuda_with_stream(number).map_err(|e| {
-        Error::new("config/device", format!("the device {name} cannot be used"))
+        Error::new(Code::ConfigDevice, format!("the device {name} cannot be used"))
             .hint("`nvidia-smi` lists the GPUs that the driver finds, from 0; without one, use device: cpu")
             .caused_by(Error::from(e))
     })

@@ -7,7 +7,6 @@
 mod call;
 pub mod conformance;
 mod find;
-mod inspect;
 mod instance;
 mod load;
 mod probe;
@@ -15,51 +14,23 @@ mod services;
 mod why_not;
 
 pub use find::{Finder, name_of};
-pub use inspect::{Inspected, Metadata, Provides, Step, abi_major, inspect, inspect_bytes};
 pub use instance::{Distance, Encoder, Schedule};
-pub use ldalign_abi::VERSION as ABI_VERSION;
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
 pub use probe::{COMMAND as PROBE_COMMAND, options_schema, probe_main};
 pub use services::{CorpusSource, NoModel, Services};
 pub use why_not::why_not;
 
-use crate::{Error, Result, config::PluginChoice, share::Origin};
+use crate::{
+    Code, Error, Result,
+    config::PluginChoice,
+    library::{self, Kind},
+    share::Origin,
+};
 use call::{Call, Who};
 use find::Found;
 use ldalign_abi::{AbiResult, HostBox, PluginModule_Ref, abi_stable::std_types::RStr};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
-
-/// The three kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Prompt and response to latent.
-    Encoder,
-    /// Two latents to a distance.
-    Distance,
-    /// Distances to weights.
-    Schedule,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Encoder, Kind::Distance, Kind::Schedule];
-    /// Its name in configs, metadata and file names.
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Encoder => "encoder",
-            Kind::Distance => "distance",
-            Kind::Schedule => "schedule",
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// What a run used, for its manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,9 +71,9 @@ impl Plugin {
     /// Inspects, probes and loads a library file; `choice` selects the id and brings the options.
     fn open(finder: &Finder, kind: Kind, found: &Found, choice: &PluginChoice) -> Result<Self> {
         let path = &found.path;
-        let inspected = inspect::inspect(path)?;
+        let inspected = library::inspect(path)?;
         if found.sha256.as_ref().is_some_and(|vouched| *vouched != inspected.sha256) {
-            return Err(Error::new("plugin/untrusted", format!("{} was changed just now", path.display()))
+            return Err(Error::new(Code::PluginUntrusted, format!("{} was changed just now", path.display()))
                 .hint("run the same command again"));
         }
         let id = inspected.metadata.choose(kind, choice).map_err(|e| e.at(path.display()))?;
@@ -156,7 +127,7 @@ impl Plugin {
             self.module.options_schema()(self.record.kind.name().into(), self.record.id.as_str().into())
         })?;
         serde_json::from_str(&schema).map_err(|e| {
-            Error::new("plugin/output", format!("{}: its options' schema is no JSON", self.who)).caused_by(e)
+            Error::new(Code::PluginOutput, format!("{}: its options' schema is no JSON", self.who)).caused_by(e)
         })
     }
     /// Makes an encoder.

@@ -3,9 +3,7 @@
 //! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`latents`], [`timing`] and [`validation`] say it, [`html`] and
 //! [`plot`] draw it.
 
-pub(crate) mod html;
 mod latents;
-pub(crate) mod plot;
 mod rounds;
 mod run;
 mod scores;
@@ -16,8 +14,7 @@ mod timing;
 mod validation;
 mod watch;
 
-use crate::{Result, files};
-use html::Page;
+use crate::{Result, files, page::Page};
 use run::Run;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +39,12 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     files::write(&path, page.finish().as_bytes())?;
     tensorboard::write(run_dir, &run)?;
     Ok(path)
+}
+
+/// [`write`], and says where the page is: what follows a round of a run.
+pub fn refresh(run_dir: &Path) -> Result<()> {
+    tracing::info!("report: {}", write(run_dir)?.display());
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub mod registry;
 pub mod store;
 pub mod trust;
 
-use crate::{Error, Result, files, plugin::Metadata};
+use crate::{Code, Error, Result, files, library::Metadata};
 use etcetera::BaseStrategy;
 use semver::Version;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ impl PackageId {
     /// `share/package` where one of them is unfit for that.
     pub fn of(metadata: &Metadata) -> Result<Self> {
         let Metadata { name, version, target, .. } = metadata;
-        let refuse = |what: String| Error::new("share/package", what);
+        let refuse = |what: String| Error::new(Code::SharePackage, what);
         let version = Version::parse(version)
             .map_err(|e| refuse(format!("{name}: the version {version:?} is not MAJOR.MINOR.PATCH")).caused_by(e))?;
         if !version.build.is_empty() {
@@ -76,22 +76,6 @@ impl fmt::Display for PackageId {
 pub fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     (1..=64).contains(&name.len()) && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(plain)
-}
-
-/// Whether no string in a document from elsewhere holds control characters, which a terminal would obey.
-fn is_printable(document: &serde_json::Value) -> bool {
-    use serde_json::Value;
-    match document {
-        Value::String(text) => !text.chars().any(char::is_control),
-        Value::Array(items) => items.iter().all(is_printable),
-        Value::Object(map) => map.iter().all(|(k, v)| !k.chars().any(char::is_control) && is_printable(v)),
-        _ => true,
-    }
-}
-
-/// The target of this program and of the plugins it can load.
-pub fn target() -> String {
-    ldalign_sdk::metadata::TARGET.join("")
 }
 
 /// Who vouches for a plugin.
@@ -157,39 +141,9 @@ impl fmt::Display for Origin {
 /// The user's directories for settings and for data, `ldalign` in those of XDG.
 fn home() -> Result<(PathBuf, PathBuf)> {
     let strategy = etcetera::choose_base_strategy().map_err(|e| {
-        Error::new("share/home", "there is no home directory to keep plugins in").hint("set HOME").caused_by(e)
+        Error::new(Code::ShareHome, "there is no home directory to keep plugins in").hint("set HOME").caused_by(e)
     })?;
     Ok((strategy.config_dir().join("ldalign"), strategy.data_dir().join("ldalign")))
-}
-
-/// Parses JSON that may come from others: what it says is printed, so it may hold no control characters.
-pub fn parse_json<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
-    let document = serde_json::from_slice(bytes)?;
-    if !is_printable(&document) {
-        return Err(serde::de::Error::custom("it holds control characters"));
-    }
-    serde_json::from_value(document)
-}
-
-/// Reads a JSON file that may come from others: none above `limit` bytes, and no panic whatever it holds.
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64, code: &'static str) -> Result<T> {
-    parse_json(&read_up_to(path, limit)?).map_err(|e| {
-        Error::new(code, format!("{} cannot be understood", path.display()))
-            .hint("it may have been written by a newer release, or by hand")
-            .caused_by(e)
-    })
-}
-
-/// Reads a file of at most `limit` bytes.
-fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    use std::io::Read;
-    let fail = |e| files::io_error(path, "read", e);
-    let mut bytes = Vec::new();
-    File::open(path).map_err(fail)?.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > limit {
-        return Err(Error::new("share/size", format!("{} has more than {limit} bytes", path.display())));
-    }
-    Ok(bytes)
 }
 
 /// Holds a lock file while several files change; waits for another process that does.
@@ -205,14 +159,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn control_characters_are_found_wherever_they_are() {
-        assert!(is_printable(&json!({"a": ["Ünïcode", 1, null, {"b": "c"}]})));
-        for hidden in [json!("\u{1b}[2J"), json!([{"a": "\n"}]), json!({"a\u{7}": 1})] {
-            assert!(!is_printable(&hidden), "{hidden}");
-        }
-    }
 
     #[test]
     fn what_cannot_be_a_file_name_or_told_apart_is_no_package() {

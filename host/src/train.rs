@@ -15,7 +15,7 @@ mod tensors;
 mod tests;
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::TrainConfig,
     data::tokens::TokenStore,
     files, interrupt,
@@ -52,7 +52,7 @@ pub struct DpoData<'a> {
 /// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash with
 /// the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same bits.
 ///
-/// Stops between steps with [`interrupt::CODE`] after writing a checkpoint. Fails with `train/non-finite` at the first number that
+/// Stops between steps with [`Code::RunInterrupted`] after writing a checkpoint. Fails with `train/non-finite` at the first number that
 /// is none, with `train/checkpoint` where `dir` holds a checkpoint of something else, with `train/row` for a row the model cannot take.
 pub fn dpo(policy: &mut Policy, data: &DpoData<'_>, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
     train(policy, &Dpo::new(data, config)?, config, seed, dir)
@@ -179,7 +179,7 @@ fn gradients(
                 let (loss, d) = objective.value(row, weight, logps, tokens, size, &mut state.window);
                 if !(loss.is_finite() && logps.iter().all(|l| l.is_finite())) {
                     let what = format!("row {row}: log-probabilities {logps:?} give a loss of {loss}");
-                    return Err(diverged(Error::new("train/non-finite", what)));
+                    return Err(diverged(Error::new(Code::TrainNonFinite, what)));
                 }
                 sum.loss += loss;
                 slopes.extend_from_slice(&d[..completions]);
@@ -214,12 +214,12 @@ fn check_rows(policy: &Policy, rows: &TokenStore) -> Result<()> {
         let tokens = rows.get(row, 0).len() + completion;
         if tokens > longest {
             let what = format!("row {row} has {tokens} tokens, the model takes {longest}");
-            return Err(Error::new("train/row", what).hint("lower data.max_length"));
+            return Err(Error::new(Code::TrainRow, what).hint("lower data.max_length"));
         }
         let ids = (0..rows.columns()).flat_map(|c| rows.get(row, c));
         if let Some(id) = ids.copied().find(|&id| id as usize >= vocab) {
             let what = format!("row {row} has token {id}, the model knows {vocab} tokens");
-            return Err(Error::new("train/row", what).hint("use the tokenizer that belongs to the model"));
+            return Err(Error::new(Code::TrainRow, what).hint("use the tokenizer that belongs to the model"));
         }
     }
     Ok(())

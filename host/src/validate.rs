@@ -10,17 +10,18 @@ mod samples;
 mod statistics;
 pub(crate) mod table;
 
-pub use rows::FIELDS;
 pub use statistics::{Figure, Measures};
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{PluginChoice, RunConfig},
     data::BudgetReport,
     files, interrupt,
+    latents::PolicyServices,
+    library::Kind,
     model::ModelConfig,
-    pipeline::{PolicyServices, Source, hash_path},
-    plugin::{Finder, Kind, Plugin, PluginRecord},
+    plugin::{Finder, Plugin, PluginRecord},
+    rundir::{Source, hash_path},
     text::TextCodec,
 };
 use latents::{Encodings, Latents};
@@ -95,7 +96,7 @@ impl Validation {
 /// Where the config has no such section; what reading rows, loading plugins or calling them can fail with.
 pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let settings = config.validate.as_ref().ok_or_else(|| {
-        Error::new("config/validate", "the config has no `validate` section").hint(
+        Error::new(Code::ConfigValidate, "the config has no `validate` section").hint(
             "add validate: {data: {path: annotated.jsonl}}, whose rows have prompt, golden, and better and worse or labelled responses",
         )
     })?;

@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor};
 use ldalign::{
-    Error,
+    Code, Error,
     config::LoraConfig,
     model::{Gradients, Pack, Policy, Target},
 };
@@ -174,8 +174,8 @@ fn a_merged_model_is_a_plain_model() {
     assert!(!dir.path().join("adapter_config.json").exists());
     // An adapter on top names a base that is nowhere on disk.
     policy.add_lora(&lora(2, &["all-linear"]), 1).unwrap();
-    assert_eq!(policy.save(dir.path()).unwrap_err().code(), "model/adapter-base");
-    assert_eq!(policy.add_lora(&lora(2, &["all-linear"]), 1).unwrap_err().code(), "model/lora");
+    assert_eq!(policy.save(dir.path()).unwrap_err().code(), Code::ModelAdapterBase);
+    assert_eq!(policy.add_lora(&lora(2, &["all-linear"]), 1).unwrap_err().code(), Code::ModelLora);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn wrong_adapter_requests_are_refused() {
     assert_eq!(with("r", "3".into()), "FILE: expected numbers r and lora_alpha");
     assert!(with("r", 4.into()).contains("is [3, 24], but config.json asks for [4, 24]"));
     fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
-    assert_eq!(refused(dir.path()).code(), "model/adapter-base", "its relative base is not beside the copy");
+    assert_eq!(refused(dir.path()).code(), Code::ModelAdapterBase, "its relative base is not beside the copy");
 }
 
 /// Rewrites one safetensors file through `change`.
@@ -303,7 +303,7 @@ fn damaged_files_are_refused_before_anything_is_allocated() {
         let dir = copy("llama");
         fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
         let error = refused(dir.path());
-        assert_eq!(error.code(), "model/weights", "{message}");
+        assert_eq!(error.code(), Code::ModelWeights, "{message}");
         assert!(error.to_string().contains(message), "{error} instead of {message}");
         assert!(error.message().contains("model.safetensors"));
     }

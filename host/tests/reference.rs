@@ -4,6 +4,7 @@
 
 use candle_core::{Device, Tensor};
 use ldalign::{
+    Code,
     config::LoraConfig,
     model::{Gradients, Pack, Policy, Target},
     ops::Precision,
@@ -274,7 +275,7 @@ fn bf16_is_near_f32_and_a_frozen_base_gives_what_its_copy_gives() {
     // B is zero at first, so an adapter changes nothing but freezes the base.
     rounded.add_lora(&LoraConfig { r: 2, ..Default::default() }, 0).unwrap();
     assert_eq!(rounded.logps(&pack, &targets).unwrap(), b);
-    assert_eq!(rounded.merge().unwrap_err().code(), "model/merge");
+    assert_eq!(rounded.merge().unwrap_err().code(), Code::ModelMerge);
     let grads = gradients(&rounded, &reference).1;
     assert!(grads.keys().all(|k| k.contains("lora_")) && grads.len() == rounded.trainable().len());
 }
@@ -294,7 +295,7 @@ fn hidden_states_are_those_of_every_layer() {
     let logits = last.matmul(&table.var.t().unwrap()).unwrap();
     let logps = candle_nn::ops::log_softmax(&logits, 1).unwrap();
     assert!(difference(&numbers(&logps), &all_logps(&policy, &reference.ids("prompt"))) < 1e-5);
-    assert_eq!(policy.hidden_states(&pack, 3).unwrap_err().code(), "model/layer");
+    assert_eq!(policy.hidden_states(&pack, 3).unwrap_err().code(), Code::ModelLayer);
 }
 
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
@@ -391,10 +392,10 @@ fn a_cleared_slot_starts_anew() {
     grown.grow(8).unwrap();
     assert_eq!(grown.capacity(), 8);
     assert_eq!(policy.decode(&mut grown, &[(1, 4), (0, 4)], <[f32]>::to_vec).unwrap(), next);
-    let fails = |r: ldalign::Result<()>| assert_eq!(r.unwrap_err().code(), "model/cache");
+    let fails = |r: ldalign::Result<()>| assert_eq!(r.unwrap_err().code(), Code::ModelCache);
     fails(policy.prefill(&mut cache, &[(0, &[1; 6])]));
     fails(policy.prefill(&mut cache, &[(2, &[1])]));
     fails(policy.decode(&mut cache, &[(0, 1), (0, 2)], <[f32]>::to_vec).map(|_| ()));
     fails(cache.share(1, 0, 1));
-    assert_eq!(policy.prefill(&mut cache, &[(0, &[37])]).unwrap_err().code(), "model/token");
+    assert_eq!(policy.prefill(&mut cache, &[(0, &[37])]).unwrap_err().code(), Code::ModelToken);
 }

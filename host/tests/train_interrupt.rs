@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use candle_core::Device;
-use ldalign::{config::TrainConfig, data::tokens::TokenStore, interrupt, model::Policy, train};
+use ldalign::{Code, config::TrainConfig, data::tokens::TokenStore, interrupt, model::Policy, train};
 use std::{fs, path::Path};
 
 fn weights(policy: &Policy) -> Vec<u32> {
@@ -39,7 +39,7 @@ fn stopped_after_every_step_it_ends_in_the_same_bits() {
     signal_hook::low_level::raise(signal_hook::consts::SIGTERM).unwrap();
     // The question stays answered with yes, so every call takes one step. 8 steps: 7 stops, the last ends.
     for step in 1..8 {
-        assert_eq!(sft("stopped").unwrap_err().code(), interrupt::CODE);
+        assert_eq!(sft("stopped").unwrap_err().code(), Code::RunInterrupted);
         assert!(dir.path().join(format!("stopped/checkpoint-{step}/state.json")).is_file());
     }
     assert!(sft("stopped").unwrap() == expected);

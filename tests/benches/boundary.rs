@@ -5,7 +5,8 @@
 
 use ldalign::{
     config::PluginChoice,
-    plugin::{Finder, Kind, PROBE_COMMAND, probe_main},
+    library::Kind,
+    plugin::{Finder, PROBE_COMMAND, probe_main},
 };
 use ldalign_distance_euclidean::Euclidean;
 use ldalign_sdk::{DistanceMetric, Host, LatentShape, Latents};

@@ -4,7 +4,10 @@ pub mod frozen;
 pub mod outside;
 pub mod runs;
 
-use ldalign::plugin::{ModelFacts, Pooling, Services};
+use ldalign::{
+    Code,
+    plugin::{ModelFacts, Pooling, Services},
+};
 use ldalign_sdk::Sample;
 use std::{
     path::{Path, PathBuf},
@@ -46,7 +49,7 @@ impl Services for Bare {
         None
     }
     fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: Pooling, _: &mut [f32]) -> ldalign::Result<()> {
-        Err(ldalign::Error::new("plugin/no-model", "no model is loaded yet"))
+        Err(ldalign::Error::new(Code::PluginNoModel, "no model is loaded yet"))
     }
     fn seed(&self) -> u64 {
         0

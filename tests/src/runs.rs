@@ -1,7 +1,7 @@
 //! Runs of the real binary on the quickstart's tiny model, and their bytes.
 
 use crate::{host_binary, workspace_root};
-use ldalign::{files, pipeline};
+use ldalign::{files, rundir};
 use std::{
     collections::BTreeMap,
     fs,
@@ -77,5 +77,5 @@ pub fn bytes(run: &Path) -> BTreeMap<PathBuf, String> {
 
 /// Hash of a round's model.
 pub fn model_hash(run: &Path, round: u64) -> String {
-    pipeline::hash_path(&run.join(format!("round-{round}/model"))).expect("the round's model is there")
+    rundir::hash_path(&run.join(format!("round-{round}/model"))).expect("the round's model is there")
 }

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use ldalign::{
+    Code,
     config::PluginChoice,
     files,
-    plugin::{CorpusSource, Finder, Kind, ModelFacts, OwnedSample, Pooling, Services},
+    library::Kind,
+    plugin::{CorpusSource, Finder, ModelFacts, OwnedSample, Pooling, Services},
 };
 use ldalign_sdk::{LatentShape, Sample, StepContext};
 use ldalign_tests::{frozen, outside, workspace_root};
@@ -92,9 +94,9 @@ fn plugins_of_1_0_work_in_today_s_host() {
     distance.fit(&[0.0, 0.0, 1.0, 1.0], &[1.0, 1.0, 4.0, 2.0], shape).unwrap();
     assert_eq!(distance.distances(&[1.0, 2.0], &[2.0, 4.0], shape).unwrap(), [1.25]);
     let e = distance.distances(&[-1.0, 2.0], &[2.0, 4.0], shape).unwrap_err();
-    assert!(e.code() == "plugin/panic" && e.message().contains("a panic is contained"), "{e}");
+    assert!(e.code() == Code::PluginPanic && e.message().contains("a panic is contained"), "{e}");
     let e = load(Kind::Distance, json!({"more": -1})).err().unwrap();
-    assert!(e.code() == "plugin/options" && e.message().ends_with("more is -1"), "{e}");
+    assert!(e.code() == Code::PluginOptions && e.message().ends_with("more is -1"), "{e}");
 
     let mut encoder = load(Kind::Encoder, json!({})).unwrap().encoder(Arc::new(Small)).unwrap();
     let corpus = Letters(vec![OwnedSample { response: "abc".into(), ..OwnedSample::default() }; 2]);
@@ -152,7 +154,7 @@ fn today_s_sdk_builds_the_source_of_1_0_for_a_host_of_1_0() {
     ];
     let edits: Vec<(&str, &str, &str)> = edits.iter().map(|(file, old, new)| (*file, *old, new.as_str())).collect();
     let today = outside::build(&frozen::changed("today", &edits), "dev");
-    let metadata = ldalign::plugin::inspect(&today).unwrap().metadata;
+    let metadata = ldalign::library::inspect(&today).unwrap().metadata;
     assert_eq!((metadata.abi, metadata.name.as_str()), (version, "frozen-abi-1-0-today"));
     assert_eq!(answers(host, &today), ANSWERS);
 }

@@ -78,7 +78,7 @@ fn a_new_crate_of_each_kind_passes_its_tests_and_serves_a_run() {
         assert!(test.status.success(), "{name}:\n{}", said(&test));
         assert!(said(&test).contains("3 passed"), "two tests of its own and the suite: {}", said(&test));
         let library = outside::build(&crate_dir, "release");
-        let metadata = ldalign::plugin::inspect(&library).unwrap().metadata;
+        let metadata = ldalign::library::inspect(&library).unwrap().metadata;
         assert_eq!((metadata.license.as_str(), metadata.provides[0].id.as_str()), ("MIT", name.as_str()));
         config += &format!("{kind}: {}\n", library.display());
     }

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     config::PluginChoice,
-    plugin::{CorpusSource, Finder, Kind, ModelFacts, OwnedSample, Plugin, Pooling, Services},
+    library::Kind,
+    plugin::{CorpusSource, Finder, ModelFacts, OwnedSample, Plugin, Pooling, Services},
 };
 use ldalign_sdk::{LatentShape, Sample, StepContext};
 use ldalign_tests::{Bare, built, outside, runs};
@@ -326,7 +327,7 @@ fn a_plugin_with_other_types_is_refused_in_one_line() {
     )];
     let path = outside::zoo_with_changed_sdk("reordered", &edits);
     let e = refused(&finder(), &path, "well", json!({}));
-    assert_eq!(e.code(), "plugin/layout");
+    assert_eq!(e.code(), Code::PluginLayout);
     assert_eq!(e.hint_text(), Some("rebuild the plugin with this program's SDK"));
     let message = e.message().replace(&path.canonicalize().unwrap().display().to_string(), "FILE");
     let expected = "FILE: its types differ from this program's: Shape of `shape`: unexpected field: host has slots: u64, plugin has dim: u64; \
@@ -386,7 +387,7 @@ impl Services for Summing {
         assert_eq!((layer, pooling), (1, Pooling::Last));
         for (out, sample) in out.chunks_exact_mut(2).zip(samples) {
             match sample.prompt {
-                "fails" => return Err(Error::new("engine/tensor", "the model is out of order")),
+                "fails" => return Err(Error::new(Code::EngineTensor, "the model is out of order")),
                 "panics" => panic!("a fault of the host"),
                 _ => out.fill(sample.prompt_ids.iter().chain(sample.response_ids).sum::<u32>() as f32),
             }

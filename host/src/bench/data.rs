@@ -2,7 +2,7 @@
 
 use super::Options;
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::DataConfig,
     data::{Dataset, tokens::TokenStore},
     interrupt,
@@ -21,7 +21,7 @@ pub const PROMPTS: usize = 32;
 pub fn pairs(options: &Options, model: &ModelConfig, path: &Path) -> Result<TokenStore> {
     if options.max_length < 2 || options.max_length > model.max_positions {
         let what = format!("max_length is {}; the model takes 2 to {} tokens", options.max_length, model.max_positions);
-        return Err(Error::new("bench/options", what));
+        return Err(Error::new(Code::BenchOptions, what));
     }
     let rows = (options.batch * options.steps as usize).max(PROMPTS);
     match &options.data {
@@ -65,7 +65,7 @@ fn read(options: &Options, file: &Path, rows: usize, path: &Path) -> Result<Toke
     };
     let data = Dataset::open(&config)?;
     if !data.has_rejected() {
-        return Err(Error::new("bench/data", format!("{} has no rejected responses", file.display()))
+        return Err(Error::new(Code::BenchData, format!("{} has no rejected responses", file.display()))
             .hint("rows need prompt, chosen and rejected; without --data, tokens are made up"));
     }
     let codec = TextCodec::load(&options.model)?;

@@ -2,7 +2,7 @@
 
 use super::{Bench, Memory, SEED, Watch, data::PROMPTS};
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::GenerateConfig,
     generate::{self, Request},
     interrupt,
@@ -65,7 +65,7 @@ pub fn measure(bench: &Bench<'_>) -> Result<Generating> {
     let new_tokens = NEW_TOKENS.min(policy.max_positions().saturating_sub(longest));
     if new_tokens < 2 {
         let what = format!("a prompt of {longest} tokens leaves room for {new_tokens} new ones; 2 are needed");
-        return Err(Error::new("bench/options", what).hint("lower --max-length"));
+        return Err(Error::new(Code::BenchOptions, what).hint("lower --max-length"));
     }
     let config =
         GenerateConfig { max_new_tokens: new_tokens, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: BATCH };

@@ -2,7 +2,7 @@
 
 use super::{Bench, Memory, Rate, SEED, Watch, work::Load};
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::TrainConfig,
     data::tokens::TokenStore,
     estimate::{Estimate, Longest},
@@ -113,7 +113,7 @@ pub fn steps(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig, dir: &
     let rows = train::step_rows(store.len(), config, SEED)?;
     if (metrics.len(), timing.len()) != (rows.len(), rows.len()) {
         let (lines, steps) = (metrics.len(), rows.len());
-        return Err(Error::new("bench/steps", format!("{lines} lines of metrics for {steps} steps")));
+        return Err(Error::new(Code::BenchSteps, format!("{lines} lines of metrics for {steps} steps")));
     }
     let step = |((rows, metrics), timing): ((Vec<usize>, Line), Line)| {
         let load: Load = rows.iter().map(|&row| load(&bench.config, store, row)).sum();

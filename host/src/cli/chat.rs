@@ -6,7 +6,7 @@ use super::{
     print, write,
 };
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     config::GenerateConfig,
     generate::{Request, StopReason, generate_one},
     interrupt,
@@ -73,7 +73,7 @@ impl Chat {
             }
             let mut line = String::new();
             let n = io::stdin().lock().read_line(&mut line);
-            if n.map_err(|e| Error::new("cli/input", "cannot read stdin").caused_by(e))? == 0 {
+            if n.map_err(|e| Error::new(Code::CliInput, "cannot read stdin").caused_by(e))? == 0 {
                 return Ok(());
             }
             interrupt::check()?;
@@ -102,7 +102,7 @@ impl Chat {
 
     fn sampling(&self) -> Result<GenerateConfig> {
         let Self { max_new_tokens, temperature, top_p, .. } = *self;
-        let wrong = |what: &str| Err(Error::new("cli/sampling", what.to_owned()).hint("see ldalign chat --help"));
+        let wrong = |what: &str| Err(Error::new(Code::CliSampling, what.to_owned()).hint("see ldalign chat --help"));
         if !(temperature >= 0.0 && temperature.is_finite()) {
             return wrong("--temperature must be at least 0");
         }

@@ -5,7 +5,7 @@ mod files;
 use super::{ConfigArgs, on_pool, print, print_json};
 use files::FileArgs;
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     config::{GenerateConfig, RunConfig},
     eval::Subject,
     model::Policy,
@@ -61,19 +61,19 @@ impl Eval {
 
     fn model<'a>(&'a self, config: Option<&'a RunConfig>) -> Result<&'a Path> {
         let named = self.model.as_deref().or(config.map(|c| c.model.as_path()));
-        named.ok_or_else(|| Error::new("config/model", "no model is named").hint("give a config or --model DIR"))
+        named.ok_or_else(|| Error::new(Code::ConfigModel, "no model is named").hint("give a config or --model DIR"))
     }
 
     /// The figures of the config's `eval` section.
     fn held_out(&self, config: Option<&RunConfig>) -> Result<()> {
         let none = "there is no config to say on which rows to measure";
         let config = config.ok_or_else(|| {
-            Error::new("config/eval", none)
+            Error::new(Code::ConfigEval, none)
                 .hint("give a config with an `eval` section, or --choices or --mt-bench FILE")
         })?;
         let model = self.model(Some(config))?;
         let eval = config.eval.as_ref().ok_or_else(|| {
-            Error::new("config/eval", "the config has no `eval` section")
+            Error::new(Code::ConfigEval, "the config has no `eval` section")
                 .hint("add eval: {data: {path: held-out.jsonl}}")
         })?;
         let codec = TextCodec::load(model)?;

@@ -2,7 +2,7 @@
 
 use super::print;
 use candle_core::Device;
-use ldalign::{Error, Result, files, model::Policy};
+use ldalign::{Code, Error, Result, files, model::Policy};
 use std::path::PathBuf;
 
 /// Arguments of `merge`.
@@ -20,12 +20,12 @@ impl Merge {
         let out = &self.output;
         if out.exists() {
             let message = format!("{} is there already", out.display());
-            return Err(Error::new("merge/output", message).hint("name a new directory, or remove this one"));
+            return Err(Error::new(Code::MergeOutput, message).hint("name a new directory, or remove this one"));
         }
         let mut policy = Policy::load(&self.adapter, &Device::Cpu)?;
         if policy.lora().is_none() {
             let message = format!("{} holds no adapter", self.adapter.display());
-            return Err(Error::new("merge/adapter", message).hint("give the directory with adapter_config.json"));
+            return Err(Error::new(Code::MergeAdapter, message).hint("give the directory with adapter_config.json"));
         }
         policy.merge()?;
         files::write_dir(out, |dir| policy.save(dir))?;

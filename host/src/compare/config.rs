@@ -1,7 +1,7 @@
 //! What a comparison's YAML file may say, and the run configs that come of it, with every fault named by its key.
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{EvalConfig, Fault, PluginChoice, RunConfig, Source, check, report, suggest},
     files,
 };
@@ -133,7 +133,7 @@ impl Plan {
             return Err(refuse(path, &source, faults));
         }
         let config: CompareConfig = serde_json::from_value(source.value.take()).map_err(|e| {
-            Error::new("config/invalid", format!("{}: {e}", path.display())).hint("look at the key that is named")
+            Error::new(Code::ConfigInvalid, format!("{}: {e}", path.display())).hint("look at the key that is named")
         })?;
         let fail = |faults: Vec<Fault>| refuse(path, &source, faults);
         let reference = config.rules(&order).map_err(fail)?;

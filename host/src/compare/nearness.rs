@@ -5,9 +5,11 @@ use crate::{
     Result,
     config::DataConfig,
     data::Dataset,
+    latents::{PolicyServices, encode},
+    library::Kind,
     model::Policy,
-    pipeline::{self, Outcome, PolicyServices, encode},
-    plugin::{CorpusSource, Distance, Encoder, Finder, Kind, OwnedSample, Plugin},
+    pipeline::{self, Outcome},
+    plugin::{CorpusSource, Distance, Encoder, Finder, OwnedSample, Plugin},
     text::TextCodec,
 };
 use std::sync::{Arc, RwLock};

@@ -5,10 +5,7 @@ use super::{
     table::{difference, differences_title, metrics, value},
     verdict::shown,
 };
-use crate::report::{
-    html::{Page, esc},
-    plot::{Interval, Plot, intervals},
-};
+use crate::page::{Interval, Page, Plot, esc, intervals};
 
 /// The whole file.
 pub fn html(c: &Comparison, title: &str, lead: &str) -> String {

@@ -1,6 +1,6 @@
 //! The name of a device.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// The GPU that a device's name stands for: `cuda:N`, or `cuda` for the first; none for `cpu`.
 ///
@@ -16,10 +16,10 @@ pub fn gpu(name: &str) -> Result<Option<usize>> {
         None => None,
     };
     match number {
-        None => Err(Error::new("config/device", format!("expected cpu or cuda:N, found {name:?}"))
+        None => Err(Error::new(Code::ConfigDevice, format!("expected cpu or cuda:N, found {name:?}"))
             .hint("write device: cpu, or cuda:0 for the first GPU")),
         Some(_) if !cfg!(feature = "cuda") => {
-            Err(Error::new("config/device", format!("this build has no CUDA, so it cannot use {name}"))
+            Err(Error::new(Code::ConfigDevice, format!("this build has no CUDA, so it cannot use {name}"))
                 .hint("build with --features cuda, or use device: cpu"))
         }
         gpu => Ok(gpu),

@@ -1,7 +1,7 @@
 //! From a file and overrides to a checked config, with every fault reported at once.
 
-use super::{DataConfig, Fault, RunConfig, rules, schema, source::Source};
-use crate::{Error, Result, data::FIELDS, files, hub, validate};
+use super::{ANNOTATED_FIELDS, DataConfig, Fault, ROW_FIELDS, RunConfig, rules, schema, source::Source};
+use crate::{Code, Error, Result, files, hub};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
@@ -37,14 +37,14 @@ impl RunConfig {
 
     /// The config with all defaults spelled out, as YAML that [`load`](Self::load) reads back.
     pub fn to_yaml(&self) -> Result<String> {
-        serde_saphyr::to_string(self).map_err(|e| Error::new("config/write", "cannot write the config").caused_by(e))
+        serde_saphyr::to_string(self).map_err(|e| Error::new(Code::ConfigWrite, "cannot write the config").caused_by(e))
     }
 
     /// The sections that name data files, by key, with the fields that their rows may have.
     pub(super) fn data_sections(&self) -> impl Iterator<Item = (&'static str, &DataConfig, &'static [&'static str])> {
-        std::iter::once(("data", &self.data, FIELDS.as_slice()))
-            .chain(self.eval.iter().map(|e| ("eval.data", &e.data, FIELDS.as_slice())))
-            .chain(self.validate.iter().map(|v| ("validate.data", &v.data, validate::FIELDS.as_slice())))
+        std::iter::once(("data", &self.data, ROW_FIELDS.as_slice()))
+            .chain(self.eval.iter().map(|e| ("eval.data", &e.data, ROW_FIELDS.as_slice())))
+            .chain(self.validate.iter().map(|v| ("validate.data", &v.data, ANNOTATED_FIELDS.as_slice())))
     }
 
     /// Downloads what the config names on the Hub and puts the local paths in its place. Returns the commit of each, by key.
@@ -89,5 +89,5 @@ pub(crate) fn report(path: &Path, source: &Source, faults: Vec<Fault>) -> Error 
     if hints.is_empty() {
         hints.push(format!("correct it and test it without running anything: ldalign check {file}"));
     }
-    Error::new("config/invalid", message).hint(hints.join("\n"))
+    Error::new(Code::ConfigInvalid, message).hint(hints.join("\n"))
 }

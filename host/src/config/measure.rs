@@ -1,6 +1,7 @@
 //! What a run is measured by: held-out rows, annotated rows, and limits of what looks wrong.
 
 use super::{DataConfig, GenerateConfig, PluginChoice};
+use crate::checker::Checker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,18 +68,4 @@ impl Default for Limits {
             max_likelihood_drop: 0.1,
         }
     }
-}
-
-/// When a response counts as right.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Checker {
-    /// Equal after trimming white space.
-    #[default]
-    Exact,
-    /// The last number in the text is equal (GSM8K).
-    LastNumber,
-    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
-    /// equal; a golden response without a match is the answer itself.
-    Regex(String),
 }

@@ -1,10 +1,9 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{Checker, DataConfig, Fault, LossType, PluginChoice, RunConfig, gpu, suggest};
+use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu, suggest};
 use crate::{
+    checker::{self, Checker},
     hub::{self, HubId},
-    pipeline,
-    share::lock,
 };
 use std::path::Path;
 
@@ -24,7 +23,7 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
         fault("train.label_smoothing", "applies to loss_type: sigmoid alone".into(), Some(hint));
     }
     if let Some(Checker::Regex(text)) = config.eval.as_ref().map(|e| &e.checker)
-        && let Err(e) = pipeline::expression(text)
+        && let Err(e) = checker::expression(text)
     {
         fault("eval.checker.regex", e.message().to_owned(), e.hint_text());
     }
@@ -37,7 +36,7 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
         library_path(choice, base);
     }
     if config.plugin_lock.is_none() {
-        config.plugin_lock = std::path::absolute(base.join(lock::FILE)).ok().filter(|path| path.is_file());
+        config.plugin_lock = std::path::absolute(base.join(LOCK_FILE)).ok().filter(|path| path.is_file());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Config text as a JSON value that remembers where each key was written, in the file or by `--set`.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
@@ -21,7 +21,7 @@ impl Source {
     /// Parses one YAML document, which must be a map.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let fail = |message: String| {
-            Error::new("config/syntax", format!("{}{message}", path.display()))
+            Error::new(Code::ConfigSyntax, format!("{}{message}", path.display()))
                 .hint("a config is a YAML map of keys and values, indented by spaces")
         };
         let node = match serde_saphyr::from_str::<Node>(text) {
@@ -43,7 +43,7 @@ impl Source {
     /// Applies `a.b=c`: c is read as YAML, missing maps on the way are made, a plugin's short form is spelled out.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let fail = |message: String| {
-            Error::new("config/set", format!("--set {assignment}: {message}"))
+            Error::new(Code::ConfigSet, format!("--set {assignment}: {message}"))
                 .hint("write it as key.key=value, for example --set train.beta=0.2")
         };
         let (key, text) = assignment.split_once('=').ok_or_else(|| fail("expected key=value".into()))?;

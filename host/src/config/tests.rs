@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::Result;
+use crate::checker::Checker;
 use std::fs;
 
 /// A directory with the files that a config may name.

@@ -1,6 +1,6 @@
 //! Fits token rows into the length limits: prompts keep their end, responses their beginning, and nothing becomes empty.
 
-use crate::{Error, Result, config::DataConfig};
+use crate::{Code, Error, Result, config::DataConfig};
 use std::fmt;
 
 /// Largest share of rows that may be dropped before it is an error: a run must not train on a fraction unnoticed.
@@ -77,7 +77,7 @@ impl BudgetReport {
             return Ok(());
         }
         let message = format!("{dropped} of {rows} rows have prompts that leave no room for a response");
-        Err(Error::new("data/length", message).hint(
+        Err(Error::new(Code::DataLength, message).hint(
             "raise data.max_length, set data.max_prompt_length to keep only the end of long prompts, or remove the rows",
         ))
     }
@@ -141,7 +141,7 @@ mod tests {
         let e = report(100, 2).check().unwrap_err();
         assert_eq!(
             (e.code(), e.message()),
-            ("data/length", "2 of 100 rows have prompts that leave no room for a response")
+            (Code::DataLength, "2 of 100 rows have prompts that leave no room for a response")
         );
         assert!(report(1, 1).check().is_err());
     }

@@ -1,6 +1,6 @@
 //! The values of text fields: a string, or a list of messages.
 
-use crate::{Error, Result, text::Message};
+use crate::{Code, Error, Result, text::Message};
 use serde_json::Value;
 
 /// What a text field holds.
@@ -10,7 +10,7 @@ pub enum Text {
 }
 
 pub fn error(message: impl Into<String>) -> Error {
-    Error::new("data/row", message)
+    Error::new(Code::DataRow, message)
 }
 
 pub fn message(role: &str, content: String) -> Message {

@@ -1,6 +1,6 @@
 //! Parquet files as JSON lines in an unnamed temporary file, row group by row group: what holds for JSONL holds for them.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 /// Whether a file begins as Parquet files do.
@@ -12,8 +12,11 @@ pub fn is_parquet(file: &File) -> io::Result<bool> {
 /// The rows of a Parquet file, one JSON object a line.
 #[cfg(not(feature = "parquet"))]
 pub fn as_json_lines(path: &Path, _file: File) -> Result<File> {
-    Err(Error::new("data/parquet", format!("{} is a Parquet file, and this build cannot read those", path.display()))
-        .hint("build with --features parquet, or convert the file to JSONL"))
+    Err(Error::new(
+        Code::DataParquet,
+        format!("{} is a Parquet file, and this build cannot read those", path.display()),
+    )
+    .hint("build with --features parquet, or convert the file to JSONL"))
 }
 
 /// The rows of a Parquet file, one JSON object a line.
@@ -23,7 +26,7 @@ pub fn as_json_lines(path: &Path, file: File) -> Result<File> {
     use ::parquet::{errors::ParquetError, file::reader::SerializedFileReader};
     use std::io::{BufWriter, Seek, Write};
     let damaged = |e: ParquetError| {
-        Error::new("data/parquet", format!("{}: cannot read the Parquet file", path.display()))
+        Error::new(Code::DataParquet, format!("{}: cannot read the Parquet file", path.display()))
             .hint("files compressed by snappy or zstd are read; check that the download is complete")
             .caused_by(e)
     };

@@ -4,7 +4,7 @@
 
 use super::messages::{Text, chat, describe, error, message, messages, shared_text};
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{DataConfig, Turns, suggest},
     text::Message,
 };
@@ -13,21 +13,6 @@ use std::collections::BTreeMap;
 
 /// A row as its file has it.
 pub type Json = Map<String, Value>;
-
-/// Our names of fields, which `data.fields` can map to a file's.
-pub const FIELDS: [&str; 11] = [
-    "messages",
-    "prompt",
-    "completion",
-    "instruction",
-    "input",
-    "output",
-    "chosen",
-    "rejected",
-    "real",
-    "generated",
-    "weight",
-];
 
 /// A shape's first two fields decide that it is meant; richer shapes come first.
 const SHAPES: [(Shape, &[&str]); 5] = [
@@ -233,7 +218,7 @@ impl Format {
     fn same_shape(&self, row: &Json) -> Result<()> {
         let here = self.signature(row);
         let differs = |message: String| {
-            Err(Error::new("data/shape", message)
+            Err(Error::new(Code::DataShape, message)
                 .hint("all rows of a file have the shape of its first row: split the file"))
         };
         for (field, kind) in &self.fields {

@@ -116,7 +116,7 @@ fn only_the_first_rows_are_used_and_checked() {
     let text = b"\n{\"prompt\": \"q\", \"completion\": \"a\"}\nnot json\n";
     let data = open(text, |c| c.max_rows = 1).unwrap();
     assert_eq!((data.len(), data.hash()), (1, files::sha256(text).as_str()));
-    assert_eq!(open(text, |_| {}).err().unwrap().code(), "data/json");
+    assert_eq!(open(text, |_| {}).err().unwrap().code(), Code::DataJson);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_changed_file_is_noticed() {
     writeln!(file, "{}", json!({"prompt": "q", "completion": "a"})).unwrap();
     let data = Dataset::open(&config(file.path())).unwrap();
     file.as_file().set_len(10).unwrap();
-    assert_eq!(data.row(0).unwrap_err().code(), "data/changed");
+    assert_eq!(data.row(0).unwrap_err().code(), Code::DataChanged);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn messages_of_faulty_rows() {
 #[cfg(not(feature = "parquet"))]
 #[test]
 fn parquet_is_refused_without_the_feature() {
-    assert_eq!(open(b"PAR1....", |_| {}).err().unwrap().code(), "data/parquet");
+    assert_eq!(open(b"PAR1....", |_| {}).err().unwrap().code(), Code::DataParquet);
 }
 
 #[cfg(feature = "parquet")]

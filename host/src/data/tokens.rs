@@ -3,7 +3,7 @@
 //! Layout, little-endian: magic, version u32, columns u32 | ids u32... | padding to 8 | index u64 (where each sequence
 //! starts, and the end) | rows u64, ids u64 | SHA-256 of all before it. Writing needs one pass and no memory that grows.
 
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
 use std::{
@@ -82,7 +82,7 @@ impl TokenStore {
     pub fn open(path: &Path, columns: usize) -> Result<Self> {
         let map = files::map(path)?;
         let damaged = |what: &str| {
-            Error::new("data/tokens", format!("{} is not a whole token store: {what}", path.display()))
+            Error::new(Code::DataTokens, format!("{} is not a whole token store: {what}", path.display()))
                 .hint("delete the file and run the same command again; it is made anew from the data")
         };
         if map.len() < HEADER + FOOTER || !map.starts_with(MAGIC) {
@@ -152,7 +152,7 @@ fn padding(ids: usize) -> usize {
 }
 
 fn empty(row: u64, column: usize) -> Error {
-    Error::new("data/tokens", format!("row {row}: sequence {column} has no token"))
+    Error::new(Code::DataTokens, format!("row {row}: sequence {column} has no token"))
         .hint("prompts and completions need at least one token each")
 }
 
@@ -164,7 +164,7 @@ mod tests {
 
     fn message(path: &Path, columns: usize) -> String {
         let e = TokenStore::open(path, columns).err().unwrap();
-        assert_eq!(e.code(), "data/tokens");
+        assert_eq!(e.code(), Code::DataTokens);
         e.to_string()
     }
 
@@ -213,8 +213,8 @@ mod tests {
     fn rows_errors_come_through_and_leave_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
-        let rows = [Ok([vec![1]]), Err(Error::new("data/row", "line 7"))];
-        assert_eq!(TokenStore::write(&path, rows.into_iter()).err().unwrap().code(), "data/row");
+        let rows = [Ok([vec![1]]), Err(Error::new(Code::DataRow, "line 7"))];
+        assert_eq!(TokenStore::write(&path, rows.into_iter()).err().unwrap().code(), Code::DataRow);
         let rows = [Ok([vec![1], vec![2]]), Ok([vec![1], vec![]])];
         let e = TokenStore::write(&path, rows.into_iter()).err().unwrap();
         assert_eq!(e.to_string(), "row 1: sequence 1 has no token");

@@ -12,7 +12,7 @@ pub use question::Questions;
 
 use super::{Subject, claim, journal};
 use crate::{
-    Error, Result, files, interrupt,
+    Code, Error, Result, files, interrupt,
     model::{PASS_TOKENS, Pack, Policy},
     progress::Progress,
     text::{EncodedTurn, Message, TextCodec},
@@ -86,7 +86,7 @@ fn answer(policy: &Policy, codec: &TextCodec, question: &Question, chat: bool) -
     let mut turns = turns.collect::<Result<Vec<_>>>()?;
     if let Some(at) = turns.iter().position(|t| t.response.is_empty()) {
         let what = format!("choice {at}, {:?}, has no tokens after the question", question.choices[at]);
-        return Err(Error::new("eval/choice", what).hint("give it a text, or remove the row"));
+        return Err(Error::new(Code::EvalChoice, what).hint("give it a text, or remove the row"));
     }
     // As in the harness, a question that is too long keeps its end.
     let room = policy.max_positions();
@@ -95,7 +95,7 @@ fn answer(policy: &Policy, codec: &TextCodec, question: &Question, chat: bool) -
         let over = (turn.prompt.len() + turn.response.len()).saturating_sub(room);
         if over >= turn.prompt.len() {
             let what = format!("a choice has {} tokens, the model has room for {room}", turn.response.len());
-            return Err(Error::new("eval/choice", what).hint("remove the row"));
+            return Err(Error::new(Code::EvalChoice, what).hint("remove the row"));
         }
         turn.prompt.drain(..over);
         cut |= over > 0;
@@ -103,7 +103,7 @@ fn answer(policy: &Policy, codec: &TextCodec, question: &Question, chat: bool) -
     let logps = logps(policy, &turns)?;
     if let Some(at) = logps.iter().position(|l| !l.is_finite()) {
         let what = format!("the model gives choice {at} the log-probability {}", logps[at]);
-        return Err(Error::new("eval/non-finite", what).hint("the model's weights are damaged, or overflow"));
+        return Err(Error::new(Code::EvalNonFinite, what).hint("the model's weights are damaged, or overflow"));
     }
     let norm: Vec<f64> =
         logps.iter().zip(&question.choices).map(|(logp, text)| logp / text.chars().count() as f64).collect();

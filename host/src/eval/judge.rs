@@ -14,7 +14,7 @@ use super::{
     claim, journal,
     mt_bench::{Answer, Question, Questions},
 };
-use crate::{Error, Result, files, interrupt, progress::Progress, stats::mean};
+use crate::{Code, Error, Result, files, interrupt, progress::Progress, stats::mean};
 use client::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -115,7 +115,7 @@ impl Judge {
             let replies = replies.filter(|r| r.len() == question.turns.len()).ok_or_else(|| {
                 let what =
                     format!("{} has no answer to every turn of question {}", answers.display(), question.question_id);
-                Error::new("eval/answers", what).hint("delete it to have the questions answered again")
+                Error::new(Code::EvalAnswers, what).hint("delete it to have the questions answered again")
             })?;
             for turn in 1..=question.turns.len() {
                 if grades.iter().any(|g| (g.question_id, g.turn) == (question.question_id, turn)) {

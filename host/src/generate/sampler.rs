@@ -1,6 +1,6 @@
 //! Choosing the next token: temperature, then top-k, then top-p, as `transformers` orders and defines them.
 
-use crate::{Error, Result, config::GenerateConfig, ops};
+use crate::{Code, Error, Result, config::GenerateConfig, ops};
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{Rng, SeedableRng},
@@ -86,11 +86,11 @@ fn likeliest(logits: &[f32]) -> Result<usize> {
         let wrong = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
         let (id, logit) = logits.iter().enumerate().find(|(_, logit)| wrong(logit)).expect("one is wrong");
         let message = format!("the model's logit of token {id} is {logit}");
-        return Err(Error::new("generate/logits", message).hint("the model's weights are damaged or diverged"));
+        return Err(Error::new(Code::GenerateLogits, message).hint("the model's weights are damaged or diverged"));
     }
     match logits.iter().position(|logit| *logit == max) {
         Some(best) if max > f32::NEG_INFINITY => Ok(best),
-        _ => Err(Error::new("generate/logits", "the model gives no token a probability")),
+        _ => Err(Error::new(Code::GenerateLogits, "the model gives no token a probability")),
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn logits_that_are_no_numbers_are_refused() {
         for bad in [vec![0.0, f32::NAN], vec![f32::INFINITY, 0.0], vec![f32::NEG_INFINITY; 2], vec![]] {
-            assert_eq!(sampler(1.0, 0, 1.0).next(&bad).unwrap_err().code(), "generate/logits");
+            assert_eq!(sampler(1.0, 0, 1.0).next(&bad).unwrap_err().code(), Code::GenerateLogits);
         }
     }
 }

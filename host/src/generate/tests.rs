@@ -156,7 +156,7 @@ fn a_request_that_does_not_fit_is_named() {
     requests[1].1.prompt = vec![5; POSITIONS - 30 + 1];
     let stream = requests.into_iter().map(Ok);
     let error = generate(&policy, stream, &config(0.0, 1), &[END], 0, |_, _| Ok(())).unwrap_err();
-    assert_eq!(error.code(), "generate/length");
+    assert_eq!(error.code(), Code::GenerateLength);
     assert_eq!(
         error.message(),
         "request 1: the prompt's 67 tokens and max_new_tokens 30 exceed the model's 96 positions"
@@ -168,7 +168,7 @@ fn a_request_that_does_not_fit_is_named() {
 #[test]
 fn errors_of_requests_and_of_the_receiver_end_the_work() {
     let policy = policy();
-    let broken = || Error::new("test/row", "row 7 is broken");
+    let broken = || Error::new(Code::DataRow, "row 7 is broken");
     let stream = requests(2).into_iter().map(Ok).chain([Err(broken())]);
     let mut finished = 0;
     let error = generate(&policy, stream, &config(0.0, 1), &[END], 0, |_, _| {

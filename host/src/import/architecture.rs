@@ -1,7 +1,7 @@
 //! The model's shape: from GGUF's keys to config.json, and which tensor becomes which.
 
 use super::{WeightType, metadata::Metadata, tokenizer::ImportedTokenizer};
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use candle_core::quantized::gguf_file::TensorInfo;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -60,20 +60,20 @@ impl Architecture {
             "qwen3" => "qwen3",
             other => {
                 let message = format!("key `general.architecture` is `{other}`");
-                return Err(Error::new("import/architecture", message)
+                return Err(Error::new(Code::ImportArchitecture, message)
                     .hint("supported are llama (SmolLM, TinyLlama, Llama, Mistral), qwen2 and qwen3"));
             }
         };
         if metadata.get::<usize>(&key("expert_count"))?.is_some_and(|n| n > 0) {
             let message = format!("key `{}`: mixtures of experts are not supported", key("expert_count"));
-            return Err(Error::new("import/architecture", message));
+            return Err(Error::new(Code::ImportArchitecture, message));
         }
         let size = |name: &str| positive(&key(name), metadata.need(&key(name))?);
         let (hidden, heads) = (size("embedding_length")?, size("attention.head_count")?);
         let kv_heads = metadata.get(&key("attention.head_count_kv"))?.unwrap_or(heads);
         if kv_heads == 0 || heads % kv_heads != 0 {
             let message = format!("{heads} attention heads cannot share {kv_heads} key-value heads");
-            return Err(Error::new("import/key", message));
+            return Err(Error::new(Code::ImportKey, message));
         }
         let head_dim = metadata.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
         positive(&key("attention.key_length"), head_dim)?;
@@ -81,7 +81,7 @@ impl Architecture {
             let found = metadata.get(&key(name))?.unwrap_or(head_dim);
             if found != head_dim || head_dim % 2 != 0 {
                 let message = format!("key `{}` is {found}, expected the even head size {head_dim}", key(name));
-                return Err(Error::new("import/key", message));
+                return Err(Error::new(Code::ImportKey, message));
             }
         }
         let embedding = tensors.get("token_embd.weight").ok_or_else(|| missing_tensor("token_embd.weight"))?;
@@ -125,7 +125,7 @@ impl Architecture {
         let equal = |(a, b): (f64, &f32)| (a - f64::from(*b)).abs() <= 1e-4 * a;
         if factors.len() != self.head_dim / 2 || !expected.zip(factors).all(equal) {
             let message = format!("tensor `{ROPE_FACTORS}` holds another RoPE scaling than Llama 3's");
-            return Err(Error::new("import/tensor", message));
+            return Err(Error::new(Code::ImportTensor, message));
         }
         self.rope_scaling = Some(json!({
             "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
@@ -150,13 +150,13 @@ impl Architecture {
             let info = found.get(&p.from).ok_or_else(|| missing_tensor(&p.from))?;
             if info.shape.dims() != p.shape {
                 let message = format!("tensor `{}` has shape {:?}, expected {:?}", p.from, info.shape.dims(), p.shape);
-                return Err(Error::new("import/tensor", message));
+                return Err(Error::new(Code::ImportTensor, message));
             }
         }
         let known: std::collections::HashSet<_> = plans.iter().map(|p| p.from.as_str()).collect();
         if let Some(name) = found.keys().filter(|n| *n != ROPE_FACTORS && !known.contains(n.as_str())).min() {
             let message = format!("tensor `{name}` has no place in a {} model", self.model_type);
-            return Err(Error::new("import/tensor", message));
+            return Err(Error::new(Code::ImportTensor, message));
         }
         plans.sort_by(|a, b| a.to.cmp(&b.to));
         Ok(plans)
@@ -249,11 +249,11 @@ fn positive(name: &str, size: usize) -> Result<usize> {
     if (1..1 << 24).contains(&size) {
         return Ok(size);
     }
-    Err(Error::new("import/key", format!("`{name}` is {size}, expected 1 to {}", (1 << 24) - 1)))
+    Err(Error::new(Code::ImportKey, format!("`{name}` is {size}, expected 1 to {}", (1 << 24) - 1)))
 }
 
 fn missing_tensor(name: &str) -> Error {
-    Error::new("import/tensor", format!("tensor `{name}` is missing")).hint("is this one part of a split file?")
+    Error::new(Code::ImportTensor, format!("tensor `{name}` is missing")).hint("is this one part of a split file?")
 }
 
 /// Linear RoPE scaling, where the keys say so.
@@ -265,7 +265,7 @@ fn linear_scaling(metadata: Metadata<'_>, arch: &str) -> Result<Option<Value>> {
             let factor: f64 = metadata.need(&format!("{arch}.rope.scaling.factor"))?;
             Ok(Some(json!({ "rope_type": "linear", "factor": factor })))
         }
-        Some(other) => Err(Error::new("import/architecture", format!("key `{key}` is `{other}`"))
+        Some(other) => Err(Error::new(Code::ImportArchitecture, format!("key `{key}` is `{other}`"))
             .hint("supported are none, linear and the frequency factors of Llama 3")),
     }
 }

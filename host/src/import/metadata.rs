@@ -1,6 +1,6 @@
 //! Typed access to GGUF's key-value metadata; errors name the key.
 
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use candle_core::quantized::gguf_file::Value;
 use std::collections::HashMap;
 
@@ -21,13 +21,13 @@ impl<'a> Metadata<'a> {
         let Some(value) = self.0.get(key) else { return Ok(None) };
         T::from_value(value).map(Some).ok_or_else(|| {
             let message = format!("key `{key}` is {:?}, expected {}", value.value_type(), T::EXPECTED);
-            Error::new("import/key", message)
+            Error::new(Code::ImportKey, message)
         })
     }
     /// The value under `key`, which must be there.
     pub fn need<T: FromValue<'a>>(self, key: &str) -> Result<T> {
         self.get(key)?.ok_or_else(|| {
-            Error::new("import/key", format!("key `{key}` is missing"))
+            Error::new(Code::ImportKey, format!("key `{key}` is missing"))
                 .hint("the file is incomplete or was written by a very old converter: convert the model again")
         })
     }

@@ -232,5 +232,5 @@ fn llama_3_rope_scaling_is_recognised_by_its_factors() {
     assert_eq!(import(&factors).unwrap()["rope_scaling"], expected);
     let mut other = factors.clone();
     other[20] *= 1.1;
-    assert_eq!(import(&other).unwrap_err().code(), "import/tensor");
+    assert_eq!(import(&other).unwrap_err().code(), Code::ImportTensor);
 }

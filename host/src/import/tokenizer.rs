@@ -3,7 +3,7 @@
 mod pipeline;
 
 use super::metadata::Metadata;
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use pipeline::Pipeline;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
@@ -35,7 +35,7 @@ pub(super) fn read(metadata: Metadata<'_>, vocab_size: usize) -> Result<Imported
     if tokens.len() > vocab_size {
         let message =
             format!("key `tokenizer.ggml.tokens` has {} tokens, the embedding {vocab_size} rows", tokens.len());
-        return Err(Error::new("import/tokenizer", message));
+        return Err(Error::new(Code::ImportTokenizer, message));
     }
     let types: Vec<usize> = metadata.get("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![1; tokens.len()]);
     same_length("tokenizer.ggml.token_type", types.len(), tokens.len())?;
@@ -44,7 +44,7 @@ pub(super) fn read(metadata: Metadata<'_>, vocab_size: usize) -> Result<Imported
         match metadata.get::<usize>(&key)? {
             Some(id) if id >= tokens.len() => {
                 let message = format!("key `{key}` is {id}, but there are only {} tokens", tokens.len());
-                Err(Error::new("import/tokenizer", message))
+                Err(Error::new(Code::ImportTokenizer, message))
             }
             id => Ok(id),
         }
@@ -55,7 +55,7 @@ pub(super) fn read(metadata: Metadata<'_>, vocab_size: usize) -> Result<Imported
     let bos_token = match (add_bos, bos) {
         (true, None) => {
             let message = "key `tokenizer.ggml.bos_token_id` is missing although prompts begin with that token";
-            return Err(Error::new("import/tokenizer", message));
+            return Err(Error::new(Code::ImportTokenizer, message));
         }
         (true, Some(id)) => Some((id, tokens[id])),
         (false, _) => None,
@@ -70,7 +70,7 @@ pub(super) fn read(metadata: Metadata<'_>, vocab_size: usize) -> Result<Imported
         }
         if vocab.insert(token.to_owned(), id.into()).is_some() {
             let message = format!("key `tokenizer.ggml.tokens` has `{token}` twice, the second time at {id}");
-            return Err(Error::new("import/tokenizer", message));
+            return Err(Error::new(Code::ImportTokenizer, message));
         }
         if matches!(kind, UNKNOWN | CONTROL | USER_DEFINED) {
             added.push(json!({
@@ -101,7 +101,7 @@ fn same_length(key: &str, found: usize, expected: usize) -> Result<()> {
         return Ok(());
     }
     let message = format!("key `{key}` has {found} entries, `tokenizer.ggml.tokens` {expected}");
-    Err(Error::new("import/tokenizer", message))
+    Err(Error::new(Code::ImportTokenizer, message))
 }
 
 /// What is written must load: merges of unknown tokens, for one, are found here.
@@ -109,7 +109,7 @@ fn check(json: &Value) -> Result<()> {
     tokenizers::Tokenizer::from_bytes(json.to_string()).map(drop).map_err(|e| {
         // Where it stands in a text that nobody sees says nothing.
         let reason = e.to_string().split(" at line ").next().unwrap_or_default().to_owned();
-        Error::new("import/tokenizer", format!("the embedded tokenizer is inconsistent: {reason}"))
+        Error::new(Code::ImportTokenizer, format!("the embedded tokenizer is inconsistent: {reason}"))
     })
 }
 

@@ -5,7 +5,7 @@ use super::{
     policy::Policy,
 };
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     ops::{self, Attention, Rows, Span},
 };
 use candle_core::{DType, Tensor};
@@ -56,7 +56,7 @@ impl KvCache {
     /// Fills an empty slot with the first `n` tokens of another.
     pub fn share(&mut self, from: usize, to: usize, n: usize) -> Result<()> {
         if from == to || self.lens.get(from).is_none_or(|len| n > *len) || self.lens.get(to) != Some(&0) {
-            return Err(Error::new("model/cache", format!("{n} tokens of slot {from} cannot go to slot {to}")));
+            return Err(Error::new(Code::ModelCache, format!("{n} tokens of slot {from} cannot go to slot {to}")));
         }
         let rows: Vec<usize> = (to * self.capacity..to * self.capacity + n).collect();
         for part in self.layers.iter().flatten() {
@@ -71,17 +71,17 @@ impl KvCache {
         for (i, (slot, ids)) in pieces.iter().enumerate() {
             let Some(len) = self.lens.get(*slot) else {
                 return Err(Error::new(
-                    "model/cache",
+                    Code::ModelCache,
                     format!("slot {slot} of a cache with {} slots", self.lens.len()),
                 ));
             };
             if ids.is_empty() || len + ids.len() > self.capacity {
                 let n = ids.len();
                 let what = format!("{n} tokens more than the {len} of a slot with room for {}", self.capacity);
-                return Err(Error::new("model/cache", what));
+                return Err(Error::new(Code::ModelCache, what));
             }
             if pieces[..i].iter().any(|(other, _)| other == slot) {
-                return Err(Error::new("model/cache", format!("slot {slot} is given tokens twice at once")));
+                return Err(Error::new(Code::ModelCache, format!("slot {slot} is given tokens twice at once")));
             }
         }
         Ok(())

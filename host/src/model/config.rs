@@ -1,7 +1,7 @@
 //! config.json of Hugging Face: which transformer to build. What we do not compute exactly is refused by name.
 
 use super::lora::{self, AdapterFile};
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -93,10 +93,10 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|v| !v.is_null())
     }
     fn bad(&self, key: &str, value: &Value, expected: &str) -> Error {
-        Error::new("model/config", format!("{}: {key} is {value}, expected {expected}", self.file)).hint(SOURCE)
+        Error::new(Code::ModelConfig, format!("{}: {key} is {value}, expected {expected}", self.file)).hint(SOURCE)
     }
     fn unsupported(&self, key: &str, value: &Value, supported: &str) -> Error {
-        Error::new("model/unsupported", format!("{}: {key} is {value}; supported is {supported}", self.file))
+        Error::new(Code::ModelUnsupported, format!("{}: {key} is {value}; supported is {supported}", self.file))
             .hint("take another model; what is not computed exactly is refused")
     }
     fn size(&self, key: &str) -> Result<Option<usize>> {
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
     }
     fn required(&self, key: &str) -> Result<usize> {
         self.size(key)?
-            .ok_or_else(|| Error::new("model/config", format!("{}: {key} is missing", self.file)).hint(SOURCE))
+            .ok_or_else(|| Error::new(Code::ModelConfig, format!("{}: {key} is missing", self.file)).hint(SOURCE))
     }
     fn number(&self, key: &str) -> Result<Option<f64>> {
         let Some(v) = self.get(key) else { return Ok(None) };
@@ -170,10 +170,11 @@ impl ModelConfig {
     /// Reads and checks a config.json.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let raw: Value = serde_json::from_str(&files::read_text(path)?)
-            .map_err(|e| Error::new("model/config", format!("{file} is not valid JSON")).hint(SOURCE).caused_by(e))?;
+        let raw: Value = serde_json::from_str(&files::read_text(path)?).map_err(|e| {
+            Error::new(Code::ModelConfig, format!("{file} is not valid JSON")).hint(SOURCE).caused_by(e)
+        })?;
         let Value::Object(raw) = raw else {
-            return Err(Error::new("model/config", format!("{file} is not a JSON object")));
+            return Err(Error::new(Code::ModelConfig, format!("{file} is not a JSON object")));
         };
         Self::read(&file, raw)
     }
@@ -185,7 +186,7 @@ impl ModelConfig {
             Some(Value::String(s)) if ["llama", "mistral", "qwen2", "qwen3"].contains(&s.as_str()) => s.as_str(),
             Some(v) => return Err(f.unsupported("model_type", v, FAMILIES)),
             None => {
-                return Err(Error::new("model/config", format!("{file}: model_type is missing"))
+                return Err(Error::new(Code::ModelConfig, format!("{file}: model_type is missing"))
                     .hint(format!("expected the config.json of a causal language model of type {FAMILIES}")));
             }
         };
@@ -284,7 +285,7 @@ fn rope(f: &Fields) -> Result<RopeConfig> {
         Some((_, Some("llama3"))) => {
             let need = |key: &str| {
                 p.number(key)?.ok_or_else(|| {
-                    Error::new("model/config", format!("{}: {key} is missing in the llama3 rope scaling", f.file))
+                    Error::new(Code::ModelConfig, format!("{}: {key} is missing in the llama3 rope scaling", f.file))
                 })
             };
             let scaling = Llama3Scaling {

@@ -1,6 +1,6 @@
 //! Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in the layout of PEFT.
 
-use crate::{Error, Result, config::LoraConfig, files};
+use crate::{Code, Error, Result, config::LoraConfig, files};
 use candle_core::{Device, Tensor};
 use rand_chacha::{
     ChaCha20Rng,
@@ -43,11 +43,11 @@ pub fn targets<'a>(
     let all = config.target_modules.iter().any(|t| t == "all-linear");
     let known: BTreeSet<&str> = modules.iter().map(|(name, _)| leaf(name)).collect();
     if config.r == 0 || !config.lora_alpha.is_finite() || config.target_modules.is_empty() {
-        return Err(Error::new("model/lora", "lora: r, lora_alpha and target_modules must be given and above 0"));
+        return Err(Error::new(Code::ModelLora, "lora: r, lora_alpha and target_modules must be given and above 0"));
     }
     if let Some(t) = config.target_modules.iter().find(|t| *t != "all-linear" && !known.contains(t.as_str())) {
         let known: Vec<_> = known.into_iter().collect();
-        return Err(Error::new("model/lora", format!("lora: the model has no linear module {t}"))
+        return Err(Error::new(Code::ModelLora, format!("lora: the model has no linear module {t}"))
             .hint(format!("target_modules may name {}, or all-linear", known.join(", "))));
     }
     Ok(modules.iter().filter(|(name, _)| all || config.target_modules.iter().any(|t| t == leaf(name))).collect())
@@ -106,13 +106,13 @@ impl AdapterFile {
     /// Reads the file in `dir`.
     pub fn load(dir: &Path) -> Result<Self> {
         let path = dir.join(CONFIG);
-        let bad = |what: String| Error::new("model/lora", format!("{}: {what}", path.display()));
+        let bad = |what: String| Error::new(Code::ModelLora, format!("{}: {what}", path.display()));
         let map: Map<String, Value> = serde_json::from_str(&files::read_text(&path)?)
             .map_err(|e| bad("not a JSON object".into()).caused_by(e))?;
         let get = |key: &str| map.get(key).filter(|v| !v.is_null());
         let only = |key: &str, plain: &[Value]| match get(key) {
             Some(v) if !plain.contains(v) => Err(Error::new(
-                "model/unsupported",
+                Code::ModelUnsupported,
                 format!("{}: {key} is {v}; supported is {}", path.display(), plain[0]),
             )),
             _ => Ok(()),
@@ -148,7 +148,7 @@ impl AdapterFile {
     /// Directory of the base model: as named, or relative to the adapter's directory.
     pub fn base(&self) -> Result<PathBuf> {
         let fail = |what: String| {
-            Error::new("model/adapter-base", format!("{}: {what}", self.path.display()))
+            Error::new(Code::ModelAdapterBase, format!("{}: {what}", self.path.display()))
                 .hint("set base_model_name_or_path to the directory of the model the adapter was trained on")
         };
         let base = self.base.as_deref().ok_or_else(|| fail("base_model_name_or_path is missing".into()))?;

@@ -7,7 +7,7 @@ use super::{
     policy::Policy,
 };
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     ops::{self, Angles, Attention, LogSums, Span, Wanted},
 };
 use candle_core::Tensor;
@@ -51,7 +51,7 @@ impl Policy {
         if given.len() != rows * width {
             let what =
                 format!("a pack with {rows} given rows needs {} numbers for them, got {}", rows * width, given.len());
-            return Err(Error::new("model/pack", what));
+            return Err(Error::new(Code::ModelPack, what));
         }
         let x = self.model().embed(&pack.ids)?;
         if rows > 0 {
@@ -85,7 +85,7 @@ impl Policy {
     pub fn hidden_states(&self, pack: &Pack, layer: usize) -> Result<Tensor> {
         if layer > self.num_layers() {
             let what = format!("hidden states of layer {layer} of a model with {} layers", self.num_layers());
-            return Err(Error::new("model/layer", what));
+            return Err(Error::new(Code::ModelLayer, what));
         }
         let x = self.run(pack, &[], layer)?;
         if layer == self.num_layers() { self.model().norm.forward(&x) } else { Ok(x) }
@@ -200,10 +200,13 @@ enum Stored {
 /// Rows and tokens of the targets, checked against the pack.
 fn split(pack: &Pack, targets: &[Target]) -> Result<(Vec<u32>, Vec<u32>)> {
     if let Some(t) = targets.iter().find(|t| t.row as usize >= pack.len()) {
-        return Err(Error::new("model/pack", format!("a target on row {} of a pack of {} tokens", t.row, pack.len())));
+        return Err(Error::new(
+            Code::ModelPack,
+            format!("a target on row {} of a pack of {} tokens", t.row, pack.len()),
+        ));
     }
     if targets.is_empty() {
-        return Err(Error::new("model/pack", "a pass without targets"));
+        return Err(Error::new(Code::ModelPack, "a pass without targets"));
     }
     Ok(targets.iter().map(|t| (t.row, t.token)).unzip())
 }

@@ -9,7 +9,7 @@ use super::{
     weights::{self, Weights},
 };
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::LoraConfig,
     files,
     ops::{self, Precision},
@@ -89,7 +89,7 @@ impl Policy {
     /// with bf16, frozen ones are rounded for good.
     pub fn load_as(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
         if !dir.is_dir() {
-            return Err(Error::new("model/directory", format!("there is no model directory {}", dir.display())));
+            return Err(Error::new(Code::ModelDirectory, format!("there is no model directory {}", dir.display())));
         }
         if !dir.join(lora::CONFIG).exists() {
             return Self::load_base(dir, device, precision);
@@ -146,7 +146,7 @@ impl Policy {
     /// Adds fresh low-rank adapters and freezes everything else. Deterministic in `seed`.
     pub fn add_lora(&mut self, config: &LoraConfig, seed: u64) -> Result<()> {
         if self.lora.is_some() {
-            return Err(Error::new("model/lora", "the model has an adapter already").hint("merge it first"));
+            return Err(Error::new(Code::ModelLora, "the model has an adapter already").hint("merge it first"));
         }
         let modules = self.modules();
         let targets = lora::targets(config, &modules)?;
@@ -185,12 +185,12 @@ impl Policy {
     /// Adds the adapters into the weights and drops them. All weights are trainable then.
     pub fn merge(&mut self) -> Result<()> {
         if self.lora.is_none() {
-            return Err(Error::new("model/lora", "the model has no adapter to merge"));
+            return Err(Error::new(Code::ModelLora, "the model has no adapter to merge"));
         }
         let mut tensors = self.frozen()?;
         if tensors.values().any(|t| t.dtype() != DType::F32) {
             return Err(Error::new(
-                "model/merge",
+                Code::ModelMerge,
                 "the base is rounded to bf16, so an adapter cannot be merged into it",
             )
             .hint("load it in f32 to merge"));
@@ -213,7 +213,7 @@ impl Policy {
         if let Some(config) = &self.lora {
             if self.merged {
                 return Err(Error::new(
-                    "model/adapter-base",
+                    Code::ModelAdapterBase,
                     "the adapter's base exists in memory only: another adapter was merged into it",
                 )
                 .hint("save the merged model and load it before adding an adapter"));

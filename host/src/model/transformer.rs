@@ -8,7 +8,7 @@ use super::{
     policy::Parameter,
 };
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     ops::{Angles, Precision, Weight},
 };
 use candle_core::{DType, Device, Tensor};
@@ -74,8 +74,11 @@ impl Transformer {
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         let vocab = self.config.vocab_size;
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
-            return Err(Error::new("model/token", format!("token {id} is outside the model's vocabulary of {vocab}"))
-                .hint("the tokenizer and the model do not belong together"));
+            return Err(Error::new(
+                Code::ModelToken,
+                format!("token {id} is outside the model's vocabulary of {vocab}"),
+            )
+            .hint("the tokenizer and the model do not belong together"));
         }
         let rows = self.embedding.index_select(&Tensor::new(ids, self.device())?, 0)?;
         // Rounded where matrices are, so that a frozen table, which is, gives the same.

@@ -4,7 +4,7 @@
 //! one at a time: no mapping, so a file that shrinks meanwhile is an error and not a crash.
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     files::{self, io_error},
 };
 use candle_core::{Device, Storage, Tensor};
@@ -37,7 +37,7 @@ pub struct Weights {
 }
 
 fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
-    Error::new("model/weights", format!("{}: {what}", path.display()))
+    Error::new(Code::ModelWeights, format!("{}: {what}", path.display()))
         .hint("the file is damaged or not safetensors: copy or download it again")
 }
 
@@ -49,7 +49,7 @@ impl Weights {
             return Self::open_files(vec![single]);
         }
         if !index.exists() {
-            return Err(Error::new("model/weights", format!("no model.safetensors in {}", dir.display()))
+            return Err(Error::new(Code::ModelWeights, format!("no model.safetensors in {}", dir.display()))
                 .hint("expected a Hugging Face model directory; turn a GGUF file into one by `ldalign import`"));
         }
         let value: Value = serde_json::from_str(&files::read_text(&index)?).map_err(|e| bad(&index, e))?;
@@ -95,13 +95,15 @@ impl Weights {
     pub fn take(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
         let Some(e) = self.entries.get(name) else {
             let files: Vec<_> = self.paths.iter().map(|p| p.display().to_string()).collect();
-            return Err(Error::new("model/tensor", format!("{}: the tensor {name} is missing", files.join(", ")))
+            return Err(Error::new(Code::ModelTensor, format!("{}: the tensor {name} is missing", files.join(", ")))
                 .hint("config.json and the weights must be of the same model"));
         };
         let path = &self.paths[e.file];
         if e.shape != shape {
             let what = format!("{}: {name} is {:?}, but config.json asks for {shape:?}", path.display(), e.shape);
-            return Err(Error::new("model/tensor", what).hint("config.json and the weights must be of the same model"));
+            return Err(
+                Error::new(Code::ModelTensor, what).hint("config.json and the weights must be of the same model")
+            );
         }
         let mut bytes = vec![0; e.len];
         let mut file = File::open(path).map_err(|e| io_error(path, "open", e))?;
@@ -115,12 +117,12 @@ impl Weights {
             Dtype::F16 => halves().map(|b| half::f16::from_le_bytes(b).to_f32()).collect(),
             other => {
                 let what = format!("{}: {name} holds {other:?}; supported are F32, F16 and BF16", path.display());
-                return Err(Error::new("model/unsupported", what));
+                return Err(Error::new(Code::ModelUnsupported, what));
             }
         };
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
             let what = format!("{}: {name} holds {} at index {i}", path.display(), values[i]);
-            return Err(Error::new("model/tensor", what).hint("the model was damaged, or diverged in training"));
+            return Err(Error::new(Code::ModelTensor, what).hint("the model was damaged, or diverged in training"));
         }
         self.taken.insert(name.to_owned());
         Ok(Tensor::from_vec(values, shape, device)?)
@@ -132,7 +134,7 @@ impl Weights {
         let Some(first) = extra.first() else { return Ok(()) };
         let path = self.paths[self.entries[*first].file].display();
         let more = if extra.len() > 1 { format!(" and {} more", extra.len() - 1) } else { String::new() };
-        Err(Error::new("model/tensor", format!("{path}: the model has no place for the tensor {first}{more}"))
+        Err(Error::new(Code::ModelTensor, format!("{path}: the model has no place for the tensor {first}{more}"))
             .hint("config.json and the weights must be of the same model"))
     }
 }

@@ -1,9 +1,10 @@
 //! Held-out figures of a model: accuracy of greedy and of sampled responses, and the golden responses' likelihood; of all rows together
 //! and of each, so that two models can be compared row by row.
 
-use super::{Run, checker::Check};
+use super::Run;
 use crate::{
     Result,
+    checker::Check,
     config::{EvalConfig, GenerateConfig},
     data::Dataset,
     files,

@@ -2,7 +2,7 @@
 
 use super::Run;
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     files::{self, Journal},
     generate::{Request, StopReason, generate},
     progress::Progress,
@@ -38,8 +38,9 @@ impl Run {
         let mut lines = BTreeMap::new();
         let mut at = 0;
         let mut journal = Journal::open(&partial, |line| {
-            let done: GenerationLine = serde_json::from_str(line)
-                .map_err(|e| Error::new("run/damaged", format!("{} cannot be read", partial.display())).caused_by(e))?;
+            let done: GenerationLine = serde_json::from_str(line).map_err(|e| {
+                Error::new(Code::RunDamaged, format!("{} cannot be read", partial.display())).caused_by(e)
+            })?;
             lines.insert(done.index, at..at + line.len());
             at += line.len() + 1;
             Ok(())

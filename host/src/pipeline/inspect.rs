@@ -1,7 +1,7 @@
 //! One look at every row before anything is trained: what would fail after hours fails at once.
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::RunConfig,
     data::{Budget, BudgetReport, Dataset, Row},
     estimate::Longest,
@@ -43,7 +43,7 @@ pub fn inspect(
                 prompt.len(),
                 model.max_positions
             );
-            return Err(Error::new("data/length", message)
+            return Err(Error::new(Code::DataLength, message)
                 .hint("lower data.max_length, data.max_prompt_length or generate.max_new_tokens"));
         }
         longest.prompt = longest.prompt.max(prompt.len());
@@ -63,7 +63,7 @@ pub fn check_vocabulary(codec: &TextCodec, model: &ModelConfig) -> Result<()> {
         return Ok(());
     }
     let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
-    Err(Error::new("model/vocabulary", message).hint("tokenizer and weights are not of one model"))
+    Err(Error::new(Code::ModelVocabulary, message).hint("tokenizer and weights are not of one model"))
 }
 
 /// Ids of a prompt and of its responses.

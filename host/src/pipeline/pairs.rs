@@ -4,7 +4,7 @@ use super::{
     Run,
     generate::{GenerationLine, PARTIAL},
 };
-use crate::{Error, Result, data::tokens::TokenStore, files, interrupt, progress::Progress};
+use crate::{Code, Error, Result, data::tokens::TokenStore, files, interrupt, progress::Progress};
 use std::path::PathBuf;
 
 impl Run {
@@ -30,7 +30,7 @@ impl Run {
                 let rejected = match (&mut generations, &row.rejected) {
                     (Some(lines), _) => next_generation(lines, index)?.ids,
                     (None, Some(text)) => codec.encode_turn(&row.history, text)?.response,
-                    (None, None) => return Err(Error::new("data/row", "has no rejected response")),
+                    (None, None) => return Err(Error::new(Code::DataRow, "has no rejected response")),
                 };
                 let triple = budget.fit(golden.prompt, [golden.response, rejected]);
                 Ok(triple.map(|(prompt, [chosen, rejected])| [prompt, chosen, rejected]))
@@ -52,7 +52,7 @@ impl Run {
 
 /// The response to row `index`; generations.jsonl has one line a row in row order.
 fn next_generation(lines: &mut impl Iterator<Item = Result<GenerationLine>>, index: usize) -> Result<GenerationLine> {
-    let missing = || Error::new("run/damaged", format!("generations.jsonl has no line for row {index}"));
+    let missing = || Error::new(Code::RunDamaged, format!("generations.jsonl has no line for row {index}"));
     let line = lines.next().ok_or_else(missing)??;
     if line.index == index { Ok(line) } else { Err(missing()) }
 }

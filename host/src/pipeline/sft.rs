@@ -1,6 +1,7 @@
 //! `ldalign sft`: supervised fine-tuning on golden responses by the same engine, at once or in the rounds of a run.
 
-use super::{Manifest, RunDir, Stage, device, evaluate, is_evaluated, write_evaluation};
+use super::{device, evaluate, is_evaluated, write_evaluation};
+use crate::rundir::{Manifest, RunDir, Stage};
 use crate::{
     Result,
     config::RunConfig,

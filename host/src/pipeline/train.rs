@@ -2,7 +2,7 @@
 
 use super::{Run, ScoreLine};
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     data::tokens::TokenStore,
     diagnose, files, interrupt,
     progress::Progress,
@@ -39,7 +39,7 @@ impl Run {
             .collect::<Result<Vec<_>>>()?;
         if basis.len() != pairs.len() {
             return Err(Error::new(
-                "run/damaged",
+                Code::RunDamaged,
                 format!("scores.jsonl has {} lines for {} pairs", basis.len(), pairs.len()),
             ));
         }
@@ -59,7 +59,7 @@ impl Run {
                 if let Some(pair) = logps.iter().position(|[c, r]| !(c.is_finite() && r.is_finite())) {
                     let what = format!("the model gives pair {pair} log-probabilities {:?}", logps[pair]);
                     return Err(
-                        Error::new("train/non-finite", what).hint("the model's weights are damaged, or overflow")
+                        Error::new(Code::TrainNonFinite, what).hint("the model's weights are damaged, or overflow")
                     );
                 }
                 let reference = Reference { pairs_sha256: pairs.hash().into(), logps };
@@ -68,7 +68,7 @@ impl Run {
             }
         };
         if reference.pairs_sha256 != pairs.hash() {
-            return Err(Error::new("run/damaged", format!("{} belongs to other pairs", path.display()))
+            return Err(Error::new(Code::RunDamaged, format!("{} belongs to other pairs", path.display()))
                 .hint("delete it to have it computed again"));
         }
 

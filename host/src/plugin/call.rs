@@ -2,7 +2,7 @@
 //! plugin ends the process, the last words say who did it.
 
 use super::PluginRecord;
-use crate::{Error, Result, interrupt};
+use crate::{Code, Error, Result, interrupt};
 use ldalign_abi::{AbiResult, ErrorCode, abi_stable::std_types::RResult};
 use std::{
     fmt,
@@ -82,15 +82,17 @@ impl Who {
     }
     fn error(self, call: Call, code: ErrorCode, message: &str) -> Error {
         match code {
-            ErrorCode::PANIC => Error::new("plugin/panic", format!("{self} panicked in {call}: {message}"))
+            ErrorCode::PANIC => Error::new(Code::PluginPanic, format!("{self} panicked in {call}: {message}"))
                 .hint("a fault of the plugin: tell its author, or choose another; finished work of a run is kept"),
-            ErrorCode::OPTIONS => Error::new("plugin/options", format!("{self}: options: {message}")),
-            ErrorCode::UNSUPPORTED => Error::new("plugin/unsupported", format!("{self} cannot do {call}: {message}")),
+            ErrorCode::OPTIONS => Error::new(Code::PluginOptions, format!("{self}: options: {message}")),
+            ErrorCode::UNSUPPORTED => {
+                Error::new(Code::PluginUnsupported, format!("{self} cannot do {call}: {message}"))
+            }
             ErrorCode::CANCELLED if interrupt::requested() => match interrupt::check() {
                 Err(stop) => stop,
-                Ok(()) => Error::new("plugin/failed", format!("{self} stopped in {call}: {message}")),
+                Ok(()) => Error::new(Code::PluginFailed, format!("{self} stopped in {call}: {message}")),
             },
-            _ => Error::new("plugin/failed", format!("{self} failed in {call}: {message}")),
+            _ => Error::new(Code::PluginFailed, format!("{self} failed in {call}: {message}")),
         }
     }
 }

@@ -4,10 +4,13 @@
 //! child process by the protocol of the probe.
 
 use super::{
-    Finder, Inspected, Kind, inspect, load,
+    Finder, load,
     probe::{self, Question},
 };
-use crate::{Error, Result};
+use crate::{
+    Code, Error, Result,
+    library::{self, Inspected, Kind},
+};
 use ldalign_abi::PluginModule_Ref;
 use ldalign_conformance::{Case, Job, Library, child};
 pub use ldalign_conformance::{Checked, Plan, Report, Verdict};
@@ -34,7 +37,7 @@ pub struct Choice {
 pub fn check(finder: &Finder, path: &Path, choice: &Choice, plan: &Plan) -> Result<(Inspected, Report)> {
     // Also for dlopen, which searches system directories for a bare name.
     let path = path.canonicalize().map_err(|e| crate::files::io_error(path, "open", e))?;
-    let inspected = inspect::inspect(&path)?;
+    let inspected = library::inspect(&path)?;
     let cases = cases(&inspected, choice).map_err(|e| e.at(path.display()))?;
     let ask = |job: &Job| {
         let question = Question::Check { path: path.clone(), job: job.clone() };
@@ -57,7 +60,7 @@ impl Library for File {
         load::open(&self.0).map_err(|e| e.to_string())
     }
     fn section(&self) -> Option<Vec<u8>> {
-        inspect::section(&self.0).ok()
+        library::section(&self.0).ok()
     }
 }
 
@@ -79,10 +82,10 @@ fn cases(inspected: &Inspected, choice: &Choice) -> Result<Vec<Case>> {
         .collect();
     let names = || all.iter().map(|p| format!("{} {}", p.kind, p.id)).collect::<Vec<_>>().join(", ");
     match chosen.len() {
-        0 => Err(Error::new("plugin/find", "the library provides nothing of that kind and id")
+        0 => Err(Error::new(Code::PluginFind, "the library provides nothing of that kind and id")
             .hint(format!("it provides: {}", names()))),
         2.. if !choice.options.is_empty() => {
-            Err(Error::new("plugin/find", "options are for one plugin, not for several")
+            Err(Error::new(Code::PluginFind, "options are for one plugin, not for several")
                 .hint(format!("choose one with --kind and --id: {}", names())))
         }
         _ => Ok(chosen),

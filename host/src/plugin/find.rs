@@ -1,15 +1,15 @@
 //! From the name in a config to a library file, and who vouches for it.
 
-use super::{Kind, Plugin};
+use super::Plugin;
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{PluginChoice, RunConfig},
     files,
+    library::{self, Kind},
     share::{
         Origin, State,
         lock::Lock,
         store::{Checked, Entry, Store},
-        target,
         trust::Trust,
     },
 };
@@ -92,7 +92,7 @@ impl Finder {
     pub(super) fn find(&self, kind: Kind, plugin: &str) -> Result<Found> {
         if plugin.contains('/') || plugin.ends_with(".so") {
             return Found::file(Path::new(plugin), State::Local).map_err(|e| {
-                Error::new("plugin/find", format!("{kind}: cannot open the plugin library {plugin}"))
+                Error::new(Code::PluginFind, format!("{kind}: cannot open the plugin library {plugin}"))
                     .hint("relative paths start at the directory of the config file")
                     .caused_by(e)
             });
@@ -111,7 +111,7 @@ impl Finder {
             }
         }
         let stored = Store::open().map(|store| store.entries()).unwrap_or_default();
-        let mut here = stored.iter().filter(|e| e.id().name == plugin && e.id().target == target()).peekable();
+        let mut here = stored.iter().filter(|e| e.id().name == plugin && e.id().target == library::target()).peekable();
         if here.peek().is_some() {
             let trust = Trust::load()?;
             // An unsigned package must not hide a signed one by its version.
@@ -140,7 +140,7 @@ impl Finder {
         let (first, second) = (&names[0], &names[1]);
         let message =
             format!("no {kind} called `{plugin}`: looked for {first} and {second} in {}", searched.join(", "));
-        Err(Error::new("plugin/find", message).hint(hint))
+        Err(Error::new(Code::PluginFind, message).hint(hint))
     }
 
     /// The library of an installed plugin, if it was found to be one that a run may use.
@@ -162,7 +162,7 @@ impl Finder {
             State::Modified => "`ldalign plugin install` puts it back as it was published",
             _ => "install it from a registry that you trust",
         };
-        Err(Error::new("plugin/untrusted", format!("{kind}: the installed {} is {state}: {why}", entry.id()))
+        Err(Error::new(Code::PluginUntrusted, format!("{kind}: the installed {} is {state}: {why}", entry.id()))
             .hint(format!("{again}; or say in the config that it will do: allow_plugins: [{name}]")))
     }
 
@@ -184,20 +184,20 @@ impl Finder {
 fn locked(lock: &Lock, name: &str) -> Result<Option<Entry>> {
     let Some(pinned) = lock.plugins.get(name) else { return Ok(None) };
     lock.check_not_downgraded()?;
-    let (at, pinned_version, target) = (lock.path().display(), &pinned.version, target());
+    let (at, pinned_version, target) = (lock.path().display(), &pinned.version, library::target());
     let sha256 = pinned.sha256.get(&target).ok_or_else(|| {
-        Error::new("plugin/find", format!("{at} has {name} {pinned_version}, but not for {target}")).hint(
+        Error::new(Code::PluginFind, format!("{at} has {name} {pinned_version}, but not for {target}")).hint(
             "ask its authors for a package of this target, then `ldalign plugin install` it and commit the lock file",
         )
     })?;
     let entry = Store::open()?.get(sha256)?.ok_or_else(|| {
-        Error::new("plugin/find", format!("{name} {pinned_version} of {at} is not installed"))
+        Error::new(Code::PluginFind, format!("{name} {pinned_version} of {at} is not installed"))
             .hint("in that directory: ldalign plugin install --locked")
     })?;
     // The store keeps versions that were replaced, whose signatures are as good as ever.
     if (entry.id().name.as_str(), &entry.id().version, &entry.id().target) != (name, pinned_version, &target) {
         let what = format!("{at} pins {name} {pinned_version} by the hash of {}", entry.id());
-        return Err(Error::new("plugin/untrusted", what).hint("restore the lock file: it was changed by hand"));
+        return Err(Error::new(Code::PluginUntrusted, what).hint("restore the lock file: it was changed by hand"));
     }
     Ok(Some(entry))
 }

@@ -5,7 +5,7 @@ use super::{
     call::{Call, Who},
     services::Lent,
 };
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 use ldalign_abi::{AbiResult, DistanceBox, EncoderBox, SampleView, ScheduleBox, Shape, StepView};
 use ldalign_sdk::{FitReport, LatentShape, Sample, StepContext};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,12 +37,12 @@ impl<O> Instance<O> {
     }
     fn usable(&self, call: Call) -> Result<()> {
         if self.poisoned.load(Ordering::Relaxed) {
-            return Err(Error::new("plugin/panic", format!("{} panicked before; {call} is not tried", self.who)));
+            return Err(Error::new(Code::PluginPanic, format!("{} panicked before; {call} is not tried", self.who)));
         }
         Ok(())
     }
     fn settle<T>(&self, outcome: Result<T>) -> Result<T> {
-        if outcome.as_ref().is_err_and(|e| e.code() == "plugin/panic") {
+        if outcome.as_ref().is_err_and(|e| e.code() == Code::PluginPanic) {
             self.poisoned.store(true, Ordering::Relaxed);
         }
         outcome
@@ -68,7 +68,7 @@ impl<O> Instance<O> {
         }
     }
     fn bad(&self, what: String) -> Error {
-        Error::new("plugin/output", format!("{}: {what}", self.who))
+        Error::new(Code::PluginOutput, format!("{}: {what}", self.who))
             .hint("a fault of the plugin, or of inputs it was not made for: tell its author, or choose another")
     }
 }
@@ -188,7 +188,7 @@ fn pairs(golden: &[f32], generated: &[f32], shape: LatentShape) -> Result<usize>
         let LatentShape { slots, dim } = shape;
         let (a, b) = (golden.len(), generated.len());
         return Err(Error::new(
-            "plugin/latents",
+            Code::PluginLatents,
             format!("{a} and {b} numbers are no pairs of latents of {slots} x {dim}"),
         ));
     }

@@ -1,7 +1,7 @@
 //! dlopen, and the check that both sides mean the same types.
 
 use super::call::{Call, Who};
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use ldalign_abi::{
     PluginModule_Ref,
     abi_stable::{
@@ -47,13 +47,13 @@ pub(super) fn load(path: &Path, sha256: &str, who: Who) -> Result<PluginModule_R
 }
 
 fn replaced(path: &Path) -> Error {
-    Error::new("plugin/load", format!("{} was replaced while in use", path.display()))
+    Error::new(Code::PluginLoad, format!("{} was replaced while in use", path.display()))
         .hint("run the same command again")
 }
 
 /// Loads a library, whatever this process has loaded before, and with whatever its constructors leave behind.
 pub(super) fn open(path: &Path) -> Result<PluginModule_Ref> {
-    let fail = |what: &'static str| move |e: libloading::Error| Error::new("plugin/load", what).caused_by(e);
+    let fail = |what: &'static str| move |e: libloading::Error| Error::new(Code::PluginLoad, what).caused_by(e);
     // SAFETY: runs the library's constructors. It was inspected, and a child process has survived the same call.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }
         .map_err(fail("the library cannot be loaded"))?;
@@ -61,16 +61,18 @@ pub(super) fn open(path: &Path) -> Result<PluginModule_Ref> {
     let header: AbiHeaderRef = *unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
         .map_err(fail("its entry symbol cannot be resolved"))?;
     std::mem::forget(library);
-    let header: &'static LibHeader = header
-        .upgrade()
-        .map_err(|_| Error::new("plugin/layout", "built with an incompatible release of abi_stable").hint(REBUILD))?;
-    let plugin = header.layout().ok_or_else(|| Error::new("plugin/layout", "carries no type layout").hint(REBUILD))?;
+    let header: &'static LibHeader = header.upgrade().map_err(|_| {
+        Error::new(Code::PluginLayout, "built with an incompatible release of abi_stable").hint(REBUILD)
+    })?;
+    let plugin =
+        header.layout().ok_or_else(|| Error::new(Code::PluginLayout, "carries no type layout").hint(REBUILD))?;
     let host = <PluginModule_Ref as StableAbi>::LAYOUT;
-    agree(host, plugin)
-        .map_err(|e| Error::new("plugin/layout", format!("its types differ from this program's: {e}")).hint(REBUILD))?;
+    agree(host, plugin).map_err(|e| {
+        Error::new(Code::PluginLayout, format!("its types differ from this program's: {e}")).hint(REBUILD)
+    })?;
     // SAFETY: the layouts agree in one of the directions.
     unsafe { header.init_root_module_with_unchecked_layout::<PluginModule_Ref>() }
-        .map_err(|e| Error::new("plugin/layout", format!("its root module cannot be used: {e}")).hint(REBUILD))
+        .map_err(|e| Error::new(Code::PluginLayout, format!("its root module cannot be used: {e}")).hint(REBUILD))
 }
 
 const REBUILD: &str = "rebuild the plugin with this program's SDK";

@@ -2,8 +2,8 @@
 //!
 //! The child loads the library, validates the options, and builds and drops an instance with a host that has no model, telling each step.
 
-use super::{Finder, Kind, NoModel, Plugin, PluginRecord, call::Call, conformance, load};
-use crate::{Error, Result};
+use super::{Finder, NoModel, Plugin, PluginRecord, call::Call, conformance, load};
+use crate::{Code, Error, Result, library::Kind};
 use ldalign_conformance::{
     Job,
     child::{self, Voice},
@@ -35,14 +35,21 @@ pub(super) enum Question {
 #[derive(Debug, Serialize, Deserialize)]
 enum Step {
     Begins(Call),
-    Refused { code: String, message: String, hint: Option<String> },
+    Refused { code: Code, message: String, hint: Option<String> },
     Schema(serde_json::Value),
     Done,
 }
 
 /// Error codes that a child's refusal keeps.
-const CODES: [&str; 7] =
-    ["plugin/load", "plugin/layout", "plugin/options", "plugin/panic", "plugin/failed", "plugin/output", "file/io"];
+const KEPT: [Code; 7] = [
+    Code::PluginLoad,
+    Code::PluginLayout,
+    Code::PluginOptions,
+    Code::PluginPanic,
+    Code::PluginFailed,
+    Code::PluginOutput,
+    Code::FileIo,
+];
 
 /// Runs the probe for a plugin; an error says in which step it failed and how.
 pub(super) fn probe(finder: &Finder, path: &Path, record: &PluginRecord) -> Result<()> {
@@ -61,18 +68,19 @@ pub fn options_schema(finder: &Finder, path: &Path, kind: &str, id: &str) -> Res
     let question = Question::Schema { path, kind: kind.into(), id: id.into() };
     match asked(finder, &question, &who)?.pop() {
         Some(Step::Schema(schema)) => Ok(schema),
-        _ => Err(Error::new("plugin/probe", format!("{who}: its options' schema was not told"))),
+        _ => Err(Error::new(Code::PluginProbe, format!("{who}: its options' schema was not told"))),
     }
 }
 
 /// Asks a child and returns the steps it told, the last of them before `Done`.
 fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result<Vec<Step>> {
-    let mut answer = child::ask(question, finder.probe_limit, |text| command(finder, text))
-        .map_err(|e| Error::new("plugin/probe", "cannot start a child process to try the plugin out").caused_by(e))?;
+    let mut answer = child::ask(question, finder.probe_limit, |text| command(finder, text)).map_err(|e| {
+        Error::new(Code::PluginProbe, "cannot start a child process to try the plugin out").caused_by(e)
+    })?;
     let how = match answer.said.pop() {
         Some(Step::Done) => return Ok(answer.said),
         Some(Step::Refused { code, message, hint }) => {
-            let code = CODES.into_iter().find(|c| *c == code).unwrap_or("plugin/probe");
+            let code = if KEPT.contains(&code) { code } else { Code::PluginProbe };
             let refused = Error::new(code, message);
             return Err(match hint {
                 Some(hint) => refused.hint(hint),
@@ -83,10 +91,13 @@ fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result
         Some(Step::Schema(_)) => answer.how_it_ended(&Call::Options.to_string(), finder.probe_limit),
         None => {
             let (program, err) = (finder.probe_program.display(), &answer.stderr);
-            return Err(Error::new("plugin/probe", format!("{program} does not try plugins out when asked to: {err}")));
+            return Err(Error::new(
+                Code::PluginProbe,
+                format!("{program} does not try plugins out when asked to: {err}"),
+            ));
         }
     };
-    Err(Error::new("plugin/probe", format!("{who} {how}{}", answer.complaint()))
+    Err(Error::new(Code::PluginProbe, format!("{who} {how}{}", answer.complaint()))
         .hint("a fault of the plugin, seen in a child process: tell its author, or choose another"))
 }
 
@@ -114,9 +125,7 @@ pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     match done {
         Ok(()) => say(Step::Done),
-        Err(e) => {
-            say(Step::Refused { code: e.code().into(), message: e.to_string(), hint: e.hint_text().map(str::to_owned) })
-        }
+        Err(e) => say(Step::Refused { code: e.code(), message: e.to_string(), hint: e.hint_text().map(str::to_owned) }),
     }
     voice.end()
 }
@@ -125,7 +134,7 @@ fn schema(path: &Path, kind: &str, id: &str, say: &impl Fn(Step)) -> Result<()> 
     say(Step::Begins(Call::Loading));
     let module = load::open(path).map_err(|e| e.at(path.display()))?;
     say(Step::Begins(Call::Options));
-    let failed = |why: String| Error::new("plugin/failed", format!("{}: {kind} `{id}`: {why}", path.display()));
+    let failed = |why: String| Error::new(Code::PluginFailed, format!("{}: {kind} `{id}`: {why}", path.display()));
     let text = module.options_schema()(kind.into(), id.into()).into_result().map_err(|e| failed(e.message.into()))?;
     say(Step::Schema(serde_json::from_str(&text).map_err(|e| failed(format!("its options' schema is no JSON: {e}")))?));
     Ok(())
@@ -151,7 +160,7 @@ fn try_out(path: &Path, record: PluginRecord, say: &impl Fn(Step)) -> Result<()>
 fn built<I: 'static>(instance: Result<I>, close: fn(I) -> Result<()>) -> Result<Box<dyn FnOnce() -> Result<()>>> {
     match instance {
         Ok(instance) => Ok(Box::new(move || close(instance))),
-        Err(e) if e.code() == "plugin/unsupported" => Ok(Box::new(|| Ok(()))),
+        Err(e) if e.code() == Code::PluginUnsupported => Ok(Box::new(|| Ok(()))),
         Err(e) => Err(e),
     }
 }

@@ -1,7 +1,7 @@
 //! What the host does for plugins, and its adapters to the boundary.
 
 use super::{ModelFacts, OwnedSample, Pooling, call::Who};
-use crate::{Error, Result, interrupt};
+use crate::{Code, Error, Result, interrupt};
 use ldalign_sdk::{Error as PluginError, Level, Sample};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ pub trait Services: Send + Sync {
 
 /// What every service says that needs a model where there is none.
 fn no_model() -> Error {
-    Error::new("plugin/no-model", "no model is loaded yet")
+    Error::new(Code::PluginNoModel, "no model is loaded yet")
 }
 
 /// A host without a model: what a plugin meets in the probe, and all that measuring its speed takes.
@@ -143,9 +143,9 @@ impl ldalign_sdk::CorpusSource for Lent<'_> {
 /// A failed service as the plugin sees it; most plugins hand it back, and `call` turns it into the run's error.
 fn to_plugin(e: Error) -> PluginError {
     match e.code() {
-        interrupt::CODE => PluginError::cancelled(),
+        Code::RunInterrupted => PluginError::cancelled(),
         // The code by which the probe knows a plugin that merely needs a model.
-        "plugin/no-model" => PluginError::unsupported(e.to_string()),
+        Code::PluginNoModel => PluginError::unsupported(e.to_string()),
         _ => PluginError::failed(e.to_string()),
     }
 }

@@ -1,7 +1,12 @@
 //! Why a plugin would be refused: each step from a name to a library that may be tried out, without running any of it.
 
-use super::{Finder, Kind, Metadata, Provides, Step, inspect};
-use crate::{Error, Result, config::PluginChoice, files};
+use super::Finder;
+use crate::{
+    Code, Error, Result,
+    config::PluginChoice,
+    files,
+    library::{self, Kind, Metadata, Provides, Step},
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -25,13 +30,13 @@ fn find(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Result<BTreeSet<Pa
     for kind in Kind::ALL {
         match finder.find(kind, plugin) {
             Ok(one) => drop(found.insert(one.path)),
-            Err(e) if e.code() != "plugin/find" => return Err(e),
+            Err(e) if e.code() != Code::PluginFind => return Err(e),
             Err(e) => hints.push(format!("{kind}: {}", e.hint_text().unwrap_or_default())),
         }
     }
     if found.is_empty() {
         let message = format!("no encoder, distance or schedule called `{plugin}`, and no library of that path");
-        return Err(Error::new("plugin/find", message).hint(hints.join("\n")));
+        return Err(Error::new(Code::PluginFind, message).hint(hints.join("\n")));
     }
     Ok(found)
 }
@@ -45,7 +50,7 @@ fn library(path: &Path, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
             return steps;
         }
     };
-    let (inspected, metadata) = inspect::steps(&bytes);
+    let (inspected, metadata) = library::steps(&bytes);
     steps.extend(inspected);
     if let Some(metadata) = metadata {
         steps.push(Step { name: "kind", outcome: kinds(&metadata, plugin, kind) });
@@ -71,7 +76,7 @@ fn kinds(metadata: &Metadata, plugin: &str, kind: Option<Kind>) -> Result<String
     };
     match (all(true), all(false)) {
         (ours, others) if ours.is_empty() => {
-            Err(Error::new("plugin/find", format!("provides nothing that this program knows, but: {others}")))
+            Err(Error::new(Code::PluginFind, format!("provides nothing that this program knows, but: {others}")))
         }
         (ours, others) if others.is_empty() => Ok(ours),
         (ours, others) => Ok(format!("{ours}; and, unknown to this program, {others}")),

@@ -1,8 +1,8 @@
 //! The map of a round's latents: golden and own responses in the plane in which they spread most, pairs joined.
 
-use super::plot::Plot;
 use crate::{
-    Error, Result, files,
+    Code, Error, Result, files,
+    page::Plot,
     stats::{Plane, principal_plane},
 };
 use safetensors::{Dtype, SafeTensors};
@@ -22,7 +22,7 @@ pub struct LatentMap {
 impl LatentMap {
     /// Reads latents.safetensors, of which evenly spaced pairs where there are many. What it holds is said where it is not that.
     pub fn read(path: &Path) -> Result<Self> {
-        let unknown = |what: String| Error::new("report/latents", what);
+        let unknown = |what: String| Error::new(Code::ReportLatents, what);
         let bytes = files::map(path)?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| unknown(e.to_string()))?;
         let [golden, losing] = ["golden", "losing"].map(|name| tensors.tensor(name));

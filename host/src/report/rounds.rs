@@ -1,14 +1,13 @@
 //! The section about each round: training curves, distances and weights, the farthest and nearest pairs.
 
 use super::{
-    html::{Page, esc, text},
     latents,
-    plot::{Plot, histogram, number},
     run::{Generated, Round, Run},
     scores::{Pair, Scores},
 };
 use crate::{
     diagnose::Verdict,
+    page::{Page, Plot, esc, histogram, number, text},
     stats::{effective_size, mean},
 };
 

@@ -1,7 +1,7 @@
 //! What a run directory holds, read leniently: a part that is missing is None, a line that cannot be read is counted.
 
 use super::{latents::LatentMap, scores::Scores, validation::Validation};
-use crate::{Error, Result, diagnose::Diagnosis, files, pipeline::TimingLine};
+use crate::{Code, Error, Result, diagnose::Diagnosis, files, rundir::TimingLine};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -87,7 +87,7 @@ impl Run {
         let (evals, rounds) = (BTreeMap::new(), BTreeMap::new());
         let mut run = Run { manifest: None, evals, rounds, validation: None, problems: vec![] };
         let entries = fs::read_dir(dir).map_err(|e| {
-            Error::new("report/run-dir", format!("{} is no run directory", dir.display()))
+            Error::new(Code::ReportRunDir, format!("{} is no run directory", dir.display()))
                 .hint("give the output_dir of a run")
                 .caused_by(e)
         })?;

@@ -1,10 +1,7 @@
 //! The sections about a run as a whole: header, results, sample texts, what was run.
 
-use super::{
-    html::{Page, esc, text},
-    plot::Plot,
-    run::{Eval, Run},
-};
+use super::run::{Eval, Run};
+use crate::page::{Page, Plot, esc, text};
 use serde_json::Value;
 
 /// Held-out rows shown with the responses before and after.

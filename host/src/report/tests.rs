@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::pipeline::write_latents;
+use crate::Code;
+use crate::latents::write_latents;
 use ldalign_sdk::LatentShape;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, fs};
@@ -161,7 +162,7 @@ fn an_unfinished_run_says_what_is_missing() {
         assert!(html.contains(part), "{part}");
     }
     let err = write(&dir.path().join("nowhere")).unwrap_err();
-    assert_eq!((err.code(), err.hint_text()), ("report/run-dir", Some("give the output_dir of a run")));
+    assert_eq!((err.code(), err.hint_text()), (Code::ReportRunDir, Some("give the output_dir of a run")));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Time, throughput and memory of each round's stages.
 
-use super::{
-    html::Page,
-    plot::number,
-    run::{Run, TrainTiming},
+use super::run::{Run, TrainTiming};
+use crate::{
+    machine::size,
+    page::{Page, number},
+    rundir::TimingLine,
 };
-use crate::{machine::size, pipeline::TimingLine};
 use std::collections::BTreeMap;
 
 /// Adds the table, or says that nothing was recorded.

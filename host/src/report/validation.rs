@@ -1,6 +1,6 @@
 //! What `validate` found on annotated rows, where its files lie in the run directory.
 
-use super::html::{Page, esc};
+use crate::page::{Page, esc};
 use crate::validate::{Line, table};
 use serde::Deserialize;
 use std::path::Path;

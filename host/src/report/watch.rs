@@ -1,10 +1,7 @@
 //! What in a run deserves a second look: the known ways in which this kind of training goes wrong, each by a plain rule.
 
-use super::{
-    html::Page,
-    run::{Generated, Round, Run},
-};
-use crate::{diagnose::Verdict, stats::mean};
+use super::run::{Generated, Round, Run};
+use crate::{diagnose::Verdict, page::Page, stats::mean};
 
 /// Adds the findings, or says that there are none.
 pub fn section(page: &mut Page, run: &Run) {
@@ -17,7 +14,7 @@ pub fn section(page: &mut Page, run: &Run) {
     }
     if !findings.is_empty() {
         page.raw("<ul class=\"watch\">");
-        findings.iter().for_each(|f| page.raw(&format!("<li>{}</li>", super::html::esc(f))));
+        findings.iter().for_each(|f| page.raw(&format!("<li>{}</li>", crate::page::esc(f))));
         page.raw("</ul>");
     }
 }

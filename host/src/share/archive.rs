@@ -3,10 +3,11 @@
 //! The same inputs make the same bytes. A package is read into memory under limits, from nothing but plain files of known names, and
 //! whoever holds a [`Package`] holds what its manifest says, to the byte.
 
-use super::{PackageId, parse_json};
+use super::PackageId;
 use crate::{
-    Error, Result, files,
-    plugin::{self, Metadata},
+    Code, Error, Result, files,
+    foreign::{self, parse_json},
+    library::{self, Metadata},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -72,23 +73,23 @@ impl Package {
     /// # Errors
     /// The library is no plugin for this machine, or a file cannot be read or is too large.
     pub fn pack(library: &Path, texts: &[(&str, &Path)]) -> Result<Self> {
-        let plugin::Inspected { metadata, .. } = plugin::inspect(library)?;
+        let library::Inspected { metadata, .. } = library::inspect(library)?;
         let mut contents = BTreeMap::new();
         for (name, path) in texts.iter().copied().chain([(LIBRARY, library)]) {
             let limit = limit(name).unwrap_or_else(|| panic!("{name} is no part of a package"));
-            contents.insert(name.to_owned(), super::read_up_to(path, limit)?);
+            contents.insert(name.to_owned(), foreign::read_up_to(path, limit)?);
         }
         let files = contents.iter().map(|(name, bytes)| (name.clone(), Content::of(bytes))).collect();
         let manifest = Manifest { schema: 1, plugin: metadata, files };
         let bytes = encode(&manifest, &contents)
-            .map_err(|e| Error::new("share/package", "cannot pack").at(library.display()).caused_by(e))?;
+            .map_err(|e| Error::new(Code::SharePackage, "cannot pack").at(library.display()).caused_by(e))?;
         // Through the reader, so that nothing is given out that it would refuse.
         Self::read(bytes)?.for_this_program()
     }
 
     /// Reads a package file; see [`read`](Self::read).
     pub fn open(path: &Path) -> Result<Self> {
-        Self::read(super::read_up_to(path, PACKED_LIMIT)?).map_err(|e| e.at(path.display()))
+        Self::read(foreign::read_up_to(path, PACKED_LIMIT)?).map_err(|e| e.at(path.display()))
     }
 
     /// Reads a package from its bytes. Nothing is written anywhere.
@@ -117,14 +118,14 @@ impl Package {
     /// The package, if its library is one that this program can load and the one that the manifest describes.
     ///
     /// # Errors
-    /// As [`plugin::inspect`], and `share/package` where library and manifest differ.
+    /// As [`library::inspect`], and `share/package` where library and manifest differ.
     pub fn for_this_program(self) -> Result<Self> {
-        let (id, ours) = (&self.id, super::target());
+        let (id, ours) = (&self.id, library::target());
         if id.target != ours {
             return Err(refuse(format!("{id} cannot run here: this program is for {ours}"))
                 .hint("ask for a package of this target"));
         }
-        let found = plugin::inspect_bytes(self.library()).map_err(|e| e.at(&self.id))?;
+        let found = library::inspect_bytes(self.library()).map_err(|e| e.at(&self.id))?;
         if found != self.manifest.plugin {
             return Err(refuse(format!("{id} holds a library that says of itself {} {}", found.name, found.version))
                 .hint("do not use it, and tell who made it"));
@@ -139,7 +140,7 @@ impl Package {
 }
 
 fn refuse(what: impl Into<String>) -> Error {
-    Error::new("share/package", what.into()).at("not a package that can be used")
+    Error::new(Code::SharePackage, what.into()).at("not a package that can be used")
 }
 
 fn limit(name: &str) -> Option<u64> {

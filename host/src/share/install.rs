@@ -6,10 +6,9 @@ use super::{
     lock::{Lock, Locked},
     registry::{Registry, Release, Signed, resolve},
     store::{Entry, Store},
-    target,
     trust::{Trust, Trusted},
 };
-use crate::{Error, Result};
+use crate::{Code, Error, Result, library};
 use semver::VersionReq;
 use std::{
     collections::BTreeMap,
@@ -33,7 +32,7 @@ impl FromStr for Wanted {
             None => (text, None),
             Some((name, version)) => {
                 let parsed = VersionReq::parse(version).map_err(|e| {
-                    Error::new("share/resolve", format!("{text}: {version:?} is no version requirement"))
+                    Error::new(Code::ShareResolve, format!("{text}: {version:?} is no version requirement"))
                         .hint("write NAME, NAME@1.2, NAME@=1.2.3 or NAME@>=1,<3")
                         .caused_by(e)
                 });
@@ -63,7 +62,7 @@ pub struct Rules {
 /// Anything that is not as it was locked, signed and published; then neither store nor lock file has changed.
 pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<(Entry, Locked)>> {
     if rules.locked && !lock.path().exists() {
-        return Err(Error::new("share/lock", format!("there is no {}", lock.path().display()))
+        return Err(Error::new(Code::ShareLock, format!("there is no {}", lock.path().display()))
             .hint("`ldalign plugin install NAME` writes it; commit it with the config"));
     }
     if !rules.allow_downgrade {
@@ -76,26 +75,32 @@ pub fn install(lock: &mut Lock, wanted: &[Wanted], rules: &Rules) -> Result<Vec<
     for wanted in &wanted {
         let old = lock.plugins.get(&wanted.name);
         if rules.update && old.is_none() {
-            return Err(Error::new("share/lock", format!("{} does not have {}", lock.path().display(), wanted.name))
-                .hint(format!("ldalign plugin install {}", wanted.name)));
+            return Err(Error::new(
+                Code::ShareLock,
+                format!("{} does not have {}", lock.path().display(), wanted.name),
+            )
+            .hint(format!("ldalign plugin install {}", wanted.name)));
         }
         let (trusted, signed, new) = find(&trust, wanted, old, rules)?;
         if let Some(old) = old {
             old.check_same_bytes(&wanted.name, &new)?;
             if new.version < old.version && !rules.allow_downgrade {
                 let what = format!("{} {} is below the locked {}", wanted.name, new.version, old.version);
-                return Err(Error::new("share/lock", what).hint("if it is meant, say --allow-downgrade"));
+                return Err(Error::new(Code::ShareLock, what).hint("if it is meant, say --allow-downgrade"));
             }
         }
         if rules.locked && old != Some(&new) {
-            return Err(Error::new("share/lock", format!("{}: {} would change", wanted.name, lock.path().display()))
-                .hint("run the same command without --locked and commit the lock file"));
+            return Err(Error::new(
+                Code::ShareLock,
+                format!("{}: {} would change", wanted.name, lock.path().display()),
+            )
+            .hint("run the same command without --locked and commit the lock file"));
         }
         found.push((trusted, signed, new));
     }
     let _held = super::hold(&home()?.1.join("install.lock"))?;
     if Lock::read(lock.path())?.plugins != lock.plugins {
-        return Err(Error::new("share/lock", format!("{} was changed just now", lock.path().display()))
+        return Err(Error::new(Code::ShareLock, format!("{} was changed just now", lock.path().display()))
             .hint("run the same command again"));
     }
     // Everything is checked; from here on only the disk can fail.
@@ -132,7 +137,7 @@ fn find<'t>(
     // What is locked is kept where it will do.
     let keep = old.filter(|o| !rules.update && requirement.matches(&o.version));
     let exactly = keep.map(|o| format!("={}", o.version).parse().expect("a version is a requirement"));
-    let release = resolve(&index, exactly.as_ref().unwrap_or(&requirement), &target(), &registry.names())?;
+    let release = resolve(&index, exactly.as_ref().unwrap_or(&requirement), &library::target(), &registry.names())?;
     // Hashes come from packages whose signatures were checked, also those of other targets: the index proves nothing.
     let mut sha256 = BTreeMap::new();
     let mut ours = None;
@@ -167,7 +172,7 @@ fn choose<'t>(trust: &'t Trust, name: &str, old: Option<&Locked>, rules: &Rules)
     }
     let mut all = trust.all().iter().map(open).collect::<Result<Vec<_>>>()?;
     if all.is_empty() {
-        return Err(Error::new("share/trust", format!("cannot install {name}: no registry is trusted"))
+        return Err(Error::new(Code::ShareTrust, format!("cannot install {name}: no registry is trusted"))
             .hint("ldalign plugin trust REGISTRY --key KEY"));
     }
     let has: Vec<usize> = (0..all.len()).filter(|i| all[*i].1.names().iter().any(|n| n == name)).collect();
@@ -176,14 +181,17 @@ fn choose<'t>(trust: &'t Trust, name: &str, old: Option<&Locked>, rules: &Rules)
         [] => {
             let names: Vec<String> = all.iter().flat_map(|(_, r)| r.names()).collect();
             let nothing = super::registry::Index { name: name.to_owned(), releases: Vec::new() };
-            Err(resolve(&nothing, &VersionReq::STAR, &target(), &names).expect_err("nothing fits nothing"))
+            Err(resolve(&nothing, &VersionReq::STAR, &library::target(), &names).expect_err("nothing fits nothing"))
         }
         [only] => Ok(all.swap_remove(only)),
         _ => {
             let places: Vec<String> = has.iter().map(|i| all[*i].0.name()).collect();
             // Whoever could publish the same name elsewhere must not win by a higher version.
-            Err(Error::new("share/resolve", format!("several trusted registries have {name}: {}", places.join(", ")))
-                .hint("choose one with --registry"))
+            Err(Error::new(
+                Code::ShareResolve,
+                format!("several trusted registries have {name}: {}", places.join(", ")),
+            )
+            .hint("choose one with --registry"))
         }
     }
 }

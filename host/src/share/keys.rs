@@ -3,7 +3,7 @@
 //! A signature lies beside its package, as PACKAGE.minisig, and covers the package's bytes and a comment that says which package it is.
 
 use super::PackageId;
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files, foreign};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -38,7 +38,7 @@ impl PublicKey {
     pub fn given(text: &str) -> Result<Self> {
         let path = Path::new(text);
         match text.parse() {
-            Err(_) if path.is_file() => String::from_utf8_lossy(&super::read_up_to(path, LIMIT)?)
+            Err(_) if path.is_file() => String::from_utf8_lossy(&foreign::read_up_to(path, LIMIT)?)
                 .parse()
                 .map_err(|e: Error| e.at(path.display())),
             parsed => parsed,
@@ -51,7 +51,7 @@ impl PublicKey {
     /// `share/signature`: of another key, of other bytes, of another package, or damaged.
     pub fn verify(&self, id: &PackageId, bytes: &[u8], signature: &str) -> Result<()> {
         let refuse = |what: String| {
-            Error::new("share/signature", format!("{id}: {what}"))
+            Error::new(Code::ShareSignature, format!("{id}: {what}"))
                 .hint("do not use this package; get package and signature again, or ask who published them")
         };
         let damaged = |e| refuse("its signature is damaged".into()).caused_by(e);
@@ -77,7 +77,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self> {
         let base64 = text.trim().lines().last().unwrap_or_default().trim();
         let wrong = || {
-            Error::new("share/key", "not a public key")
+            Error::new(Code::ShareKey, "not a public key")
                 .hint("expected the 56 characters that `ldalign plugin keygen` printed, or the .pub file it wrote")
         };
         minisign_verify::PublicKey::from_base64(base64).map_err(|e| wrong().caused_by(e))?;
@@ -129,10 +129,10 @@ pub fn signature_path(package: &Path) -> PathBuf {
 pub fn signature_of(package: &Path) -> Result<String> {
     let path = signature_path(package);
     if !path.exists() {
-        return Err(Error::new("share/signature", format!("{} has no signature beside it", package.display()))
+        return Err(Error::new(Code::ShareSignature, format!("{} has no signature beside it", package.display()))
             .hint(format!("expected {}, which `ldalign plugin sign` makes", path.display())));
     }
-    Ok(String::from_utf8_lossy(&super::read_up_to(&path, LIMIT)?).into_owned())
+    Ok(String::from_utf8_lossy(&foreign::read_up_to(&path, LIMIT)?).into_owned())
 }
 
 /// Makes a key pair: `path` with the secret key, readable by its owner alone, and `path`.pub. Neither is overwritten.
@@ -141,10 +141,10 @@ pub fn signature_of(package: &Path) -> Result<String> {
 pub fn generate(path: &Path, encrypted: bool) -> Result<(PublicKey, PathBuf)> {
     let public_path = path.with_added_extension("pub");
     if let Some(taken) = [path, &public_path].into_iter().find(|p| p.exists()) {
-        return Err(Error::new("share/key", format!("{} is there already", taken.display()))
+        return Err(Error::new(Code::ShareKey, format!("{} is there already", taken.display()))
             .hint("a lost key cannot be made again: choose another name"));
     }
-    let fail = |e| Error::new("share/key", "cannot make a key").hint(no_terminal()).caused_by(e);
+    let fail = |e| Error::new(Code::ShareKey, "cannot make a key").hint(no_terminal()).caused_by(e);
     let pair = match encrypted {
         true => KeyPair::generate_encrypted_keypair(std::env::var(PASSWORD_ENV).ok()),
         false => KeyPair::generate_unencrypted_keypair(),
@@ -172,8 +172,8 @@ pub fn generate(path: &Path, encrypted: bool) -> Result<(PublicKey, PathBuf)> {
 ///
 /// Asks for the key's password on the terminal where it has one and [`PASSWORD_ENV`] is not set.
 pub fn sign(id: &PackageId, bytes: &[u8], key: &Path) -> Result<(String, PublicKey)> {
-    let fail = |e| Error::new("share/key", format!("{}: cannot sign with this key", key.display())).caused_by(e);
-    let text = String::from_utf8_lossy(&super::read_up_to(key, LIMIT)?).into_owned();
+    let fail = |e| Error::new(Code::ShareKey, format!("{}: cannot sign with this key", key.display())).caused_by(e);
+    let text = String::from_utf8_lossy(&foreign::read_up_to(key, LIMIT)?).into_owned();
     let as_box = || SecretKeyBox::from_string(&text).map_err(fail);
     let secret = match as_box()?.into_unencrypted_secret_key() {
         Ok(secret) => secret,
@@ -227,7 +227,7 @@ mod tests {
         public.verify(&id("0.1.0"), b"bytes", &signature).unwrap();
         let says = |e: Result<()>| {
             let e = e.unwrap_err();
-            assert_eq!(e.code(), "share/signature");
+            assert_eq!(e.code(), Code::ShareSignature);
             e.to_string()
         };
         let e = says(other.verify(&id("0.1.0"), b"bytes", &signature));
@@ -252,9 +252,9 @@ mod tests {
         let (as_file, as_text) = (PublicKey::given(file.to_str().unwrap()), PublicKey::given(&public.base64));
         assert_eq!((as_file.unwrap(), as_text.unwrap()), (public.clone(), public));
         assert!(generate(&path, false).unwrap_err().message().ends_with("team is there already"));
-        assert_eq!(PublicKey::given("nonsense").unwrap_err().code(), "share/key");
+        assert_eq!(PublicKey::given("nonsense").unwrap_err().code(), Code::ShareKey);
         std::fs::write(&path, "untrusted comment: x\nAAAA\n").unwrap();
-        assert_eq!(sign(&id("0.1.0"), b"bytes", &path).unwrap_err().code(), "share/key");
+        assert_eq!(sign(&id("0.1.0"), b"bytes", &path).unwrap_err().code(), Code::ShareKey);
     }
 
     proptest::proptest! {

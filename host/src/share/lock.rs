@@ -4,7 +4,7 @@
 //! lock file has had here (`locks.json`).
 
 use super::{home, is_plain, keys::PublicKey};
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files, foreign};
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -12,8 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Its file name.
-pub const FILE: &str = "ldalign.lock";
 const LIMIT: u64 = 4 << 20;
 
 /// A lock file, read or not yet there.
@@ -56,8 +54,8 @@ impl Lock {
         if !path.exists() {
             return Ok(Self { path: path.to_owned(), plugins: BTreeMap::new() });
         }
-        let File { schema, plugins } = super::read_json(path, LIMIT, "share/lock")?;
-        let damaged = |what: String| Error::new("share/lock", format!("{}: {what}", path.display()));
+        let File { schema, plugins } = foreign::read_json(path, LIMIT, Code::ShareLock)?;
+        let damaged = |what: String| Error::new(Code::ShareLock, format!("{}: {what}", path.display()));
         if schema != 1 {
             return Err(damaged(format!("layout {schema}, this program knows 1")).hint("use a newer release"));
         }
@@ -78,7 +76,7 @@ impl Lock {
         for (name, Locked { version, .. }) in &self.plugins {
             if let Some(before) = seen.get(name).filter(|before| *before > version) {
                 return Err(Error::new(
-                    "share/lock",
+                    Code::ShareLock,
                     format!("{} has {name} {version}, and had {before} before: a downgrade", self.path.display()),
                 )
                 .hint("if it is meant: ldalign plugin install --locked --allow-downgrade; else restore the file"));
@@ -117,14 +115,14 @@ impl Lock {
 
 fn seen() -> Result<Seen> {
     let path = home()?.1.join("locks.json");
-    if path.exists() { super::read_json(&path, LIMIT, "share/lock") } else { Ok(Seen::new()) }
+    if path.exists() { foreign::read_json(&path, LIMIT, Code::ShareLock) } else { Ok(Seen::new()) }
 }
 
 impl Locked {
     /// Refuses a replacement that no honest registry could give: other bytes under the same version, or another key.
     pub fn check_same_bytes(&self, name: &str, new: &Self) -> Result<()> {
         let refuse = |what: String| {
-            Error::new("share/lock", format!("{name} {}: {what}", self.version))
+            Error::new(Code::ShareLock, format!("{name} {}: {what}", self.version))
                 .hint("do not go on before the registry's owners have explained it")
         };
         if self.key != new.key {
@@ -171,14 +169,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_and_nonsense_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let mut lock = Lock::read(&dir.path().join(FILE)).unwrap();
+        let mut lock = Lock::read(&dir.path().join(crate::config::LOCK_FILE)).unwrap();
         assert!(lock.plugins.is_empty());
         lock.plugins.insert("chord".into(), locked("0.1.0", "ab"));
         lock.write().unwrap();
         assert_eq!(Lock::read(lock.path()).unwrap().plugins, lock.plugins);
         for text in ["", "{}", "[]", r#"{"schema":2,"plugins":{}}"#, r#"{"schema":1,"plugins":{"../x":{}}}"#] {
             std::fs::write(lock.path(), text).unwrap();
-            assert_eq!(Lock::read(lock.path()).unwrap_err().code(), "share/lock", "{text}");
+            assert_eq!(Lock::read(lock.path()).unwrap_err().code(), Code::ShareLock, "{text}");
         }
     }
 

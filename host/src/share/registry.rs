@@ -16,10 +16,10 @@ use super::{
     keys::{self, PublicKey},
 };
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::suggest,
-    files,
-    plugin::{ABI_VERSION, abi_major},
+    files, foreign,
+    library::{ABI_VERSION, abi_major},
 };
 use semver::{Version, VersionReq};
 use serde::{Deserialize, Serialize};
@@ -90,7 +90,7 @@ pub struct Signed {
 }
 
 fn error(what: impl Into<String>) -> Error {
-    Error::new("share/registry", what)
+    Error::new(Code::ShareRegistry, what)
 }
 
 impl Registry {
@@ -102,7 +102,7 @@ impl Registry {
                 "check the path; the first `ldalign plugin publish` into a directory, with --key, makes it one",
             ));
         }
-        let Head { schema, key } = super::read_json(&head, LIMIT, "share/registry")?;
+        let Head { schema, key } = foreign::read_json(&head, LIMIT, Code::ShareRegistry)?;
         if schema != 1 {
             return Err(error(format!("{} has layout {schema}, this program knows 1", path.display()))
                 .hint("use a newer release"));
@@ -156,7 +156,7 @@ impl Registry {
         if !path.exists() {
             return Ok(Index { name: name.to_owned(), releases: Vec::new() });
         }
-        let index: Index = super::read_json(&path, LIMIT, "share/registry")?;
+        let index: Index = foreign::read_json(&path, LIMIT, Code::ShareRegistry)?;
         if index.name != name || !index.releases.iter().all(|r| r.id(name).is_plain()) {
             return Err(error(format!("{} is damaged", path.display())).hint("tell the registry's owners"));
         }
@@ -214,7 +214,7 @@ impl Registry {
     pub fn fetch(&self, name: &str, release: &Release, key: &PublicKey) -> Result<Signed> {
         let id = release.id(name);
         let path = self.package_path(&id);
-        let bytes = super::read_up_to(&path, PACKED_LIMIT)?;
+        let bytes = foreign::read_up_to(&path, PACKED_LIMIT)?;
         let signature = keys::signature_of(&path)?;
         // Before a single byte is unpacked.
         key.verify(&id, &bytes, &signature)?;
@@ -231,7 +231,7 @@ impl Release {
     fn of(package: &Package, key: &PublicKey) -> Self {
         let plugin = &package.manifest.plugin;
         let offer =
-            |p: &crate::plugin::Provides| Offer { kind: p.kind.clone(), id: p.id.clone(), summary: p.summary.clone() };
+            |p: &crate::library::Provides| Offer { kind: p.kind.clone(), id: p.id.clone(), summary: p.summary.clone() };
         Self {
             version: package.id.version.clone(),
             target: package.id.target.clone(),
@@ -257,7 +257,7 @@ impl Release {
 /// `share/resolve`, with the reason why nothing fits.
 pub fn resolve<'a>(index: &'a Index, wanted: &VersionReq, target: &str, known: &[String]) -> Result<&'a Release> {
     let name = &index.name;
-    let none = |what: String| Error::new("share/resolve", what);
+    let none = |what: String| Error::new(Code::ShareResolve, what);
     let list = |items: Vec<String>| {
         let mut items = items;
         items.dedup();

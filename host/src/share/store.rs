@@ -15,7 +15,7 @@ use super::{
     home, keys,
     trust::Trust,
 };
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files, foreign};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -100,7 +100,7 @@ impl Store {
         if !hash || !directory.is_dir() {
             return Ok(None);
         }
-        let record = super::read_json(&directory.join("record.json"), RECORD_LIMIT, "share/store")
+        let record = foreign::read_json(&directory.join("record.json"), RECORD_LIMIT, Code::ShareStore)
             .map_err(|e| e.hint("`ldalign plugin install` puts it back"))?;
         Ok(Some(Entry { directory, sha256: sha256.to_owned(), record }))
     }
@@ -141,7 +141,7 @@ impl Entry {
             Ok((registry, key_id)) => {
                 (Origin { state: State::Signed, registry: Some(registry), key_id: Some(key_id), ..origin }, None)
             }
-            Err(e) if e.code() == "share/signature" => return modified(e),
+            Err(e) if e.code() == Code::ShareSignature => return modified(e),
             Err(e) => (origin, Some(e.to_string())),
         };
         match files::sha256_file(&self.library()) {
@@ -151,7 +151,7 @@ impl Entry {
             Ok(now) => {
                 let was = library_sha256.as_deref().unwrap_or_default();
                 let what = format!("{} has sha256 {now:.12}, not {was:.12}", self.library().display());
-                Checked { library_sha256, package: Some(package), ..modified(Error::new("share/store", what)) }
+                Checked { library_sha256, package: Some(package), ..modified(Error::new(Code::ShareStore, what)) }
             }
             Err(e) => modified(e),
         }
@@ -168,14 +168,14 @@ impl Entry {
     /// The package as it was installed.
     fn intact(&self) -> Result<Package> {
         let path = self.directory.join(PACKAGE);
-        let bytes = super::read_up_to(&path, PACKED_LIMIT)?;
+        let bytes = foreign::read_up_to(&path, PACKED_LIMIT)?;
         let now = files::sha256(&bytes);
         if now != self.sha256 {
-            return Err(Error::new("share/store", format!("{} has sha256 {now:.12}", path.display())));
+            return Err(Error::new(Code::ShareStore, format!("{} has sha256 {now:.12}", path.display())));
         }
         let package = Package::read(bytes).map_err(|e| e.at(path.display()))?;
         if package.id != self.record.id {
-            return Err(Error::new("share/store", format!("{} holds {}", path.display(), package.id)));
+            return Err(Error::new(Code::ShareStore, format!("{} holds {}", path.display(), package.id)));
         }
         Ok(package)
     }
@@ -183,7 +183,7 @@ impl Entry {
     /// Registry and key that vouch for it now.
     fn signer(&self, trust: &Trust, package: &Package) -> Result<(String, String)> {
         let Some(registry) = &self.record.registry else {
-            return Err(Error::new("share/trust", "installed from a file, for which no trusted key vouches"));
+            return Err(Error::new(Code::ShareTrust, "installed from a file, for which no trusted key vouches"));
         };
         let trusted = trust.get(registry)?;
         let signature = keys::signature_of(&self.directory.join(PACKAGE))?;

@@ -3,7 +3,7 @@
 //! A key is trusted for its registry and for no other.
 
 use super::{home, keys::PublicKey, registry::Registry};
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files, foreign};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -43,7 +43,7 @@ impl Trust {
 
     fn at(directory: &Path) -> Result<Self> {
         let file = directory.join("registries.json");
-        let all = if file.exists() { super::read_json(&file, LIMIT, "share/trust")? } else { Vec::new() };
+        let all = if file.exists() { foreign::read_json(&file, LIMIT, Code::ShareTrust)? } else { Vec::new() };
         Ok(Self { file, all })
     }
 
@@ -64,14 +64,14 @@ impl Trust {
                 return Ok(false);
             }
             return Err(Error::new(
-                "share/trust",
+                Code::ShareTrust,
                 format!("{} is trusted with {:#}, not with {key:#}", old.name(), old.key),
             )
             .hint("keys do not change by themselves: ask its owners; then `ldalign plugin trust --forget` it first"));
         }
         if *opened.key() != key {
             return Err(Error::new(
-                "share/trust",
+                Code::ShareTrust,
                 format!("{} is signed with {:#}, not with the given {key:#}", opened.path().display(), opened.key()),
             )
             .hint("ask the registry's owners for their key, by a way that you trust"));
@@ -97,7 +97,7 @@ impl Trust {
     pub fn by_key(&self, key: &PublicKey, registry: &str) -> Result<&Trusted> {
         let of_key = || self.all.iter().filter(|t| t.key == *key);
         of_key().find(|t| t.name() == registry).or(of_key().next()).ok_or_else(|| {
-            Error::new("share/trust", format!("{key} of the registry {registry} is not trusted here"))
+            Error::new(Code::ShareTrust, format!("{key} of the registry {registry} is not trusted here"))
                 .hint(format!("if you trust it: ldalign plugin trust {registry} --key KEY"))
         })
     }
@@ -123,6 +123,6 @@ impl Trust {
 }
 
 fn unknown(registry: &Path) -> Error {
-    Error::new("share/trust", format!("the registry {} is not trusted", registry.display()))
+    Error::new(Code::ShareTrust, format!("the registry {} is not trusted", registry.display()))
         .hint("`ldalign plugin trust` lists those that are; with REGISTRY --key KEY it adds one")
 }

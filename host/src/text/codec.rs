@@ -1,7 +1,7 @@
 //! The codec: prompts and turns to token ids and back.
 
 use super::{Message, special::SpecialTokens, template::ChatTemplate};
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use std::path::Path;
 use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
@@ -37,7 +37,7 @@ impl TextCodec {
         let path = model_dir.join("tokenizer.json");
         let bytes = files::read(&path)?;
         let unreadable = |e: tokenizers::Error| {
-            Error::new("text/tokenizer", format!("{} is not a tokenizer that can be read", path.display()))
+            Error::new(Code::TextTokenizer, format!("{} is not a tokenizer that can be read", path.display()))
                 .hint(
                     "tokenizer.json is written by transformers' save_pretrained; copy it from the model's source again",
                 )
@@ -97,7 +97,7 @@ impl TextCodec {
         let prompt_ids = self.prompt_ids(&prompt)?;
         let Some(template) = &self.template else {
             let eos = self.special.eos.ok_or_else(|| {
-                Error::new("text/end", "the model names no end token: a response cannot be ended")
+                Error::new(Code::TextEnd, "the model names no end token: a response cannot be ended")
                     .hint("set eos_token in tokenizer_config.json")
             })?;
             let mut response = self.continuation(&prompt, response)?;
@@ -116,7 +116,7 @@ impl TextCodec {
                 let last = last.map_or("nothing".into(), |id| format!("token {id} `{}`", self.token_text(*id)));
                 let ends: Vec<String> = self.end_ids().iter().map(|id| self.token_text(*id)).collect();
                 let message = format!("the chat template ends the response {completion:?} with {last}, no end token");
-                Err(Error::new("text/end", message).hint(format!(
+                Err(Error::new(Code::TextEnd, message).hint(format!(
                     "the model would never learn to stop: end tokens are [{}]; add the template's own to eos_token_id \
                      in generation_config.json",
                     ends.join(", ")
@@ -172,10 +172,14 @@ impl TextCodec {
         {
             let text: String = rendered.chars().take(40).collect();
             let message = format!("the prompt begins with `{}` twice: {text:?}", self.token_text(bos));
-            return Err(Error::new("text/bos", message).hint("remove it from the texts: template or tokenizer adds it"));
+            return Err(
+                Error::new(Code::TextBos, message).hint("remove it from the texts: template or tokenizer adds it")
+            );
         }
         if ids.is_empty() {
-            return Err(Error::new("text/empty", "the prompt has no tokens").hint("give a prompt, or a chat template"));
+            return Err(
+                Error::new(Code::TextEmpty, "the prompt has no tokens").hint("give a prompt, or a chat template")
+            );
         }
         Ok(ids)
     }
@@ -195,7 +199,7 @@ impl TextCodec {
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let fail =
-            |e: tokenizers::Error| Error::new("text/encode", "text cannot be tokenized").caused_by(e.to_string());
+            |e: tokenizers::Error| Error::new(Code::TextEncode, "text cannot be tokenized").caused_by(e.to_string());
         Ok(self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec())
     }
 
@@ -209,7 +213,7 @@ impl TextCodec {
 }
 
 fn decode_error(e: tokenizers::Error) -> Error {
-    Error::new("text/decode", "tokens cannot be decoded").caused_by(e.to_string())
+    Error::new(Code::TextDecode, "tokens cannot be decoded").caused_by(e.to_string())
 }
 
 /// Text of tokens as they come: whole characters only, special tokens left out.
@@ -235,7 +239,7 @@ fn no_prefix(prompt: &str, whole: &str) -> Error {
         around(prompt),
         around(whole)
     );
-    Error::new("text/prefix", message).hint(
+    Error::new(Code::TextPrefix, message).hint(
         "training and generation would see different prompts: use a template whose prompt with add_generation_prompt \
          is the beginning of the whole conversation (chat_template.jinja beside the model overrides the model's own)",
     )

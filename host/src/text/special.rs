@@ -1,6 +1,6 @@
 //! Special tokens as the model directory's JSON files name them.
 
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path};
 use tokenizers::Tokenizer;
@@ -32,7 +32,7 @@ impl SpecialTokens {
             Some(text) => tokenizer.token_to_id(text).map(Some).ok_or_else(|| {
                 let message =
                     format!("{}: {name} is `{text}`, which tokenizer.json does not know", model_dir.display());
-                Error::new("text/tokenizer", message)
+                Error::new(Code::TextTokenizer, message)
             }),
         };
         let (bos, eos) = (id("bos_token")?, id("eos_token")?);
@@ -44,7 +44,7 @@ impl SpecialTokens {
         end_ids.dedup();
         if end_ids.is_empty() {
             let message = format!("{} names no end token", model_dir.display());
-            return Err(Error::new("text/end", message)
+            return Err(Error::new(Code::TextEnd, message)
                 .hint("set eos_token_id in generation_config.json or eos_token in tokenizer_config.json"));
         }
         Ok(Self { named, bos, eos, end_ids })
@@ -68,7 +68,7 @@ fn read_end_ids(path: &Path) -> Result<Vec<u32>> {
     };
     ids.ok_or_else(|| {
         let message = format!("{}: eos_token_id is {value}, expected a token id or a list of them", path.display());
-        Error::new("text/tokenizer", message)
+        Error::new(Code::TextTokenizer, message)
     })
 }
 
@@ -83,5 +83,5 @@ pub(super) fn read_object(path: &Path) -> Result<Option<Map<String, Value>>> {
     }
     serde_json::from_slice(&files::read(path)?)
         .map(Some)
-        .map_err(|e| Error::new("text/tokenizer", format!("{} is not a JSON object", path.display())).caused_by(e))
+        .map_err(|e| Error::new(Code::TextTokenizer, format!("{} is not a JSON object", path.display())).caused_by(e))
 }

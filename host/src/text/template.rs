@@ -4,7 +4,7 @@ use super::{
     Message,
     special::{SpecialTokens, read_object},
 };
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use minijinja::{Environment, ErrorKind, Value, context, value::Kwargs};
 use std::path::Path;
 
@@ -35,7 +35,7 @@ impl ChatTemplate {
         };
         let source = source.ok_or_else(|| {
             let message = "chat_template is neither a string nor a list of {name, template} with one named `default`";
-            Error::new("text/template", message).at(file.display())
+            Error::new(Code::TextTemplate, message).at(file.display())
         })?;
         Self::new(source).map(Some).map_err(|e| e.at(file.display()))
     }
@@ -76,7 +76,7 @@ fn named<'a>(list: &'a serde_json::Value, name: &str) -> Option<&'a str> {
 fn template_error(what: &str, e: &minijinja::Error) -> Error {
     let line = e.line().map_or(String::new(), |line| format!(" (line {line})"));
     let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
-    Error::new("text/template", format!("the chat template {what}{line}: {detail}"))
+    Error::new(Code::TextTemplate, format!("the chat template {what}{line}: {detail}"))
         .hint("the template is chat_template.jinja, or chat_template in tokenizer_config.json")
 }
 

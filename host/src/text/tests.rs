@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{special::SpecialTokens, template::ChatTemplate, *};
+use crate::Code;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -123,7 +124,7 @@ fn a_template_that_rewrites_the_prompt_is_refused_with_both_texts() {
         ("chat_template.jinja", json!(template)),
     ]);
     let error = load(&dir).encode_turn(&[message("user", "Hi")], "Ho").unwrap_err();
-    assert_eq!(error.code(), "text/prefix");
+    assert_eq!(error.code(), Code::TextPrefix);
     assert_eq!(
         error.message(),
         "the chat template renders the prompt differently when a response follows: after 0 equal characters the prompt \
@@ -138,7 +139,7 @@ fn a_response_must_end_with_an_end_token() {
     fs::write(dir.path().join("generation_config.json"), json!({ "eos_token_id": 2 }).to_string()).unwrap();
     fs::write(dir.path().join("chat_template.jinja"), CHATML).unwrap();
     let error = load(&dir).encode_turn(&[message("user", "Hi")], "Ho").unwrap_err();
-    assert_eq!(error.code(), "text/end");
+    assert_eq!(error.code(), Code::TextEnd);
     assert_eq!(
         error.message(),
         "the chat template ends the response \"Ho<|im_end|>\\n\" with token 1 `<|im_end|>`, no end token"
@@ -160,7 +161,7 @@ fn without_a_template_contents_are_joined_after_bos_and_end_with_eos() {
         assert_eq!(turn.prompt, codec.encode_prompt(&history).unwrap());
     }
     let error = load(&files(&["</s>"])).encode_prompt(&[]).unwrap_err();
-    assert_eq!(error.code(), "text/empty");
+    assert_eq!(error.code(), Code::TextEmpty);
 }
 
 #[test]
@@ -173,7 +174,7 @@ fn templates_add_bos_themselves_and_a_doubled_one_is_refused() {
     let codec = load(&dir);
     assert_eq!(shown(&codec, &codec.encode_prompt(&[message("user", "x")]).unwrap()), "<s>x");
     let error = codec.encode_prompt(&[message("user", "<s>x")]).unwrap_err();
-    assert_eq!(error.code(), "text/bos");
+    assert_eq!(error.code(), Code::TextBos);
     assert_eq!(error.message(), "the prompt begins with `<s>` twice: \"<s><s>x\"");
 }
 

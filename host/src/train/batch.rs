@@ -1,7 +1,7 @@
 //! Which rows a step sees, and how they become packs.
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::TrainConfig,
     data::tokens::TokenStore,
     model::{Pack, Target},
@@ -28,12 +28,12 @@ impl Plan {
     /// Plans training on `rows` rows. Fails with `config/train` or `data/empty`.
     pub fn new(rows: usize, config: &TrainConfig, seed: u64) -> Result<Self> {
         if rows == 0 {
-            return Err(Error::new("data/empty", "there is no row to train on"));
+            return Err(Error::new(Code::DataEmpty, "there is no row to train on"));
         }
         let (batch, accumulated) = (config.per_device_train_batch_size, config.gradient_accumulation_steps);
         for (key, value) in [("per_device_train_batch_size", batch), ("gradient_accumulation_steps", accumulated)] {
             if value == 0 {
-                return Err(Error::new("config/train", format!("{key} is 0; expected 1 or more")));
+                return Err(Error::new(Code::ConfigTrain, format!("{key} is 0; expected 1 or more")));
             }
         }
         let rows_per_step = batch * accumulated;

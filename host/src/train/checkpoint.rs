@@ -8,7 +8,7 @@ use super::{
     optimizer::AdamW,
     tensors::{self, Entry, Source, Tensors},
 };
-use crate::{Error, Result, files, model::Trainable};
+use crate::{Code, Error, Result, files, model::Trainable};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -131,7 +131,7 @@ impl Checkpoints {
             () if found.config != self.identity.config => "another configuration or seed",
             () => return Ok(()),
         };
-        Err(Error::new("train/checkpoint", format!("{} was made with {what}", dir.display())).hint(format!(
+        Err(Error::new(Code::TrainCheckpoint, format!("{} was made with {what}", dir.display())).hint(format!(
             "delete {} to train from the beginning, or go back to what it was made with",
             self.dir.display()
         )))
@@ -141,7 +141,7 @@ impl Checkpoints {
 /// Reads the record and checks every file against it.
 fn verify(dir: &Path) -> Result<Record> {
     let path = dir.join(STATE);
-    let damaged = |path: &Path| Error::new("train/checkpoint", format!("{} is damaged", path.display()));
+    let damaged = |path: &Path| Error::new(Code::TrainCheckpoint, format!("{} is damaged", path.display()));
     let record: Record = serde_json::from_slice(&files::read(&path)?).map_err(|e| damaged(&path).caused_by(e))?;
     for name in [TRAINABLE, OPTIMIZER] {
         let path = dir.join(name);
@@ -179,7 +179,7 @@ fn check_space(dir: &Path, needed: u64, free: u64) -> Result<()> {
     }
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let what = format!("{} needs {} MiB, {} MiB are free", dir.display(), mib(needed), free >> 20);
-    Err(Error::new("train/disk-full", what)
+    Err(Error::new(Code::TrainDiskFull, what)
         .hint("free some disk space and run the same command again; it goes on from the newest checkpoint"))
 }
 
@@ -280,7 +280,7 @@ mod tests {
             let mut checkpoints = bench.checkpoints(2);
             checkpoints.identity = Identity { config: config.into(), data: data.into() };
             let e = checkpoints.resume(&bench.trainable, &mut bench.optimizer).unwrap_err();
-            assert_eq!(e.code(), "train/checkpoint");
+            assert_eq!(e.code(), Code::TrainCheckpoint);
             assert!(e.to_string().ends_with(&format!("checkpoint-1 was made with {what}")), "{e}");
         }
         bench.trainable.pop();

@@ -21,7 +21,7 @@
 //! responses up whatever their distance, so it carries no weights.
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::{LossType, TrainConfig},
 };
 
@@ -40,7 +40,7 @@ impl PairLoss {
     /// Takes the loss of a configuration. Fails with `config/train` where its numbers make no loss.
     pub fn new(config: &TrainConfig) -> Result<Self> {
         let &TrainConfig { loss_type: kind, beta, label_smoothing, sft_weight, .. } = config;
-        let bad = |what: String| Err(Error::new("config/train", what));
+        let bad = |what: String| Err(Error::new(Code::ConfigTrain, what));
         if !(beta > 0.0 && beta.is_finite()) {
             return bad(format!("beta is {beta}; expected a number above 0"));
         }

@@ -5,7 +5,7 @@ use super::{
     loss::{PairLoss, Valued},
     metrics::Window,
 };
-use crate::{Error, Result, config::TrainConfig, data::tokens::TokenStore, files};
+use crate::{Code, Error, Result, config::TrainConfig, data::tokens::TokenStore, files};
 use ldalign_sdk::StepContext;
 
 /// What DPO and SFT do differently.
@@ -54,7 +54,7 @@ impl<'a> Dpo<'a> {
         let (rows, reference, distances) = (data.pairs.len(), data.reference.len(), data.distances.len());
         if (reference, distances) != (rows, rows) {
             let what = format!("{rows} pairs have {reference} reference values and {distances} distances");
-            return Err(Error::new("train/rows", what));
+            return Err(Error::new(Code::TrainRows, what));
         }
         Ok(Self { data, loss: PairLoss::new(config)?, sft_weight: config.sft_weight })
     }
@@ -79,7 +79,7 @@ impl Objective for Dpo<'_> {
         let weights = (self.data.schedule)(StepContext { round, rounds, step, total_steps }, &distances)?;
         if weights.len() != rows.len() {
             let what = format!("the schedule gave {} weights for {} distances", weights.len(), rows.len());
-            return Err(Error::new("train/weights", what));
+            return Err(Error::new(Code::TrainWeights, what));
         }
         if self.data.measured {
             distances.iter().for_each(|&d| window.add("distances/mean", d.into()));

@@ -2,7 +2,7 @@
 
 use super::tensors::{Entry, Source, Tensors, with_slice};
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::TrainConfig,
     model::{Gradients, Trainable},
     ops::has_kernels,
@@ -60,7 +60,7 @@ impl AdamW {
         let [beta1, beta2] = self.betas;
         for param in &mut self.params {
             let gradient = gradients.get(&param.name).ok_or_else(|| {
-                Error::new("train/gradient", format!("the backward pass gave no gradient for {}", param.name))
+                Error::new(Code::TrainGradient, format!("the backward pass gave no gradient for {}", param.name))
             })?;
             let update = Update {
                 scale: scale as f32,
@@ -204,7 +204,7 @@ pub fn norm(gradients: &Gradients) -> Result<f64> {
             f64::from(gradient.sqr()?.sum_all()?.to_scalar::<f32>()?)
         };
         if !squares.is_finite() {
-            return Err(Error::new("train/non-finite", format!("the gradient of {name} is not finite")));
+            return Err(Error::new(Code::TrainNonFinite, format!("the gradient of {name} is not finite")));
         }
         total += squares;
     }

@@ -1,6 +1,6 @@
 //! Named f32 tensors as safetensors files, streamed to disk and verified by reading them back.
 
-use crate::{Error, Result, files};
+use crate::{Code, Error, Result, files};
 use candle_core::{CpuStorage, Storage, Tensor};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -75,7 +75,7 @@ pub fn write(path: &Path, entries: &[Entry<'_>]) -> Result<String> {
     })?;
     let digest = files::hex(&digest);
     if files::sha256_file(path)? != digest {
-        return Err(Error::new("file/verify", format!("{} reads back other than it was written", path.display()))
+        return Err(Error::new(Code::FileVerify, format!("{} reads back other than it was written", path.display()))
             .hint("the disk or its controller loses data: write elsewhere"));
     }
     Ok(digest)
@@ -91,14 +91,14 @@ impl<'a> Tensors<'a> {
     /// Reads the header of a whole file.
     pub fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
         let file = SafeTensors::deserialize(bytes).map_err(|e| {
-            Error::new("file/tensors", format!("{} is no safetensors file", path.display())).caused_by(e)
+            Error::new(Code::FileTensors, format!("{} is no safetensors file", path.display())).caused_by(e)
         })?;
         Ok(Self { path, file })
     }
 
     /// The numbers of a tensor, which must have this shape.
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let fail = |what: String| Error::new("file/tensors", format!("{}: {what}", self.path.display()));
+        let fail = |what: String| Error::new(Code::FileTensors, format!("{}: {what}", self.path.display()));
         let tensor = self.file.tensor(name).map_err(|_| fail(format!("there is no tensor {name}")))?;
         if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
             let (dtype, found) = (tensor.dtype(), tensor.shape());

@@ -5,7 +5,7 @@ use super::{
     loss::{PairLoss, Valued},
     *,
 };
-use crate::{config::LoraConfig, ops::plain_only};
+use crate::{Code, config::LoraConfig, ops::plain_only};
 use candle_core::Device;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -254,7 +254,7 @@ fn run(all: &Data, config: &TrainConfig, dir: &Path, crash: Option<u64>) -> Resu
         policy.add_lora(lora, 1)?;
     }
     let stop = |at: StepContext, distances: &[f32]| match crash {
-        Some(step) if at.step == step => Err(Error::new("test/crash", "crash")),
+        Some(step) if at.step == step => Err(Error::new(Code::EngineTensor, "crash")),
         _ => schedule(at, distances),
     };
     dpo(&mut policy, &all.dpo(&stop), config, 3, dir)?;
@@ -275,7 +275,7 @@ fn a_crash_at_any_step_changes_no_bit() {
     assert_eq!(metrics.lines().count(), 5);
     for crash in 0..10 {
         let dir = all.dir.path().join(format!("crash-{crash}"));
-        assert_eq!(run(&all, &uneven(), &dir, Some(crash)).unwrap_err().code(), "test/crash");
+        assert_eq!(run(&all, &uneven(), &dir, Some(crash)).unwrap_err().code(), Code::EngineTensor);
         // What a killed process leaves of a line.
         let journal = fs::OpenOptions::new().append(true).open(dir.join("metrics.jsonl"));
         std::io::Write::write_all(&mut journal.unwrap(), b"{\"step\":").unwrap();
@@ -325,7 +325,7 @@ fn a_checkpoint_of_other_data_seed_or_configuration_is_refused() {
     run(&all, &uneven(), &dir, Some(4)).unwrap_err();
     let refused = |all: &Data, config| {
         let e = run(all, &config, &dir, None).unwrap_err();
-        assert_eq!(e.code(), "train/checkpoint");
+        assert_eq!(e.code(), Code::TrainCheckpoint);
         e.to_string()
     };
     assert!(refused(&all, TrainConfig { beta: 0.2, ..uneven() }).ends_with("another configuration or seed"));
@@ -342,7 +342,7 @@ fn the_first_number_that_is_none_stops_training_and_keeps_the_checkpoint() {
     let dir = all.dir.path().join("run");
     let bad = |at: StepContext, d: &[f32]| Ok(vec![if at.step == 4 { f32::NAN } else { 1.0 }; d.len()]);
     let e = dpo(&mut policy(), &all.dpo(&bad), &uneven(), 3, &dir).unwrap_err();
-    assert_eq!(e.code(), "train/non-finite");
+    assert_eq!(e.code(), Code::TrainNonFinite);
     assert!(e.to_string().starts_with("step 5: row "), "{e}");
     assert!(e.to_string().ends_with("give a loss of NaN"), "{e}");
     assert!(dir.join("checkpoint-3").is_dir());
@@ -350,7 +350,7 @@ fn the_first_number_that_is_none_stops_training_and_keeps_the_checkpoint() {
     // A learning rate that blows the weights up is found in the numbers they give.
     let config = TrainConfig { learning_rate: 1e30, warmup_ratio: 0.0, ..uneven() };
     let e = run(&all, &config, &all.dir.path().join("blown"), None).unwrap_err();
-    assert_eq!(e.code(), "train/non-finite");
+    assert_eq!(e.code(), Code::TrainNonFinite);
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn rows_the_model_cannot_take_are_named() {
     let refuse = |row: [Vec<u32>; 2]| {
         let rows = store(dir.path(), &[[vec![3], vec![4]], row]);
         let e = sft(&mut policy(), &rows, &config(), 0, &dir.path().join("run")).unwrap_err();
-        assert_eq!(e.code(), "train/row");
+        assert_eq!(e.code(), Code::TrainRow);
         e.to_string()
     };
     assert_eq!(refuse([vec![3; 60], vec![4; 5]]), "row 1 has 65 tokens, the model takes 64");

@@ -2,12 +2,14 @@
 
 use super::samples::Samples;
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::RunConfig,
     files,
+    latents::{PolicyServices, SharedPolicy, encode, write_latents},
     model::Policy,
-    pipeline::{self, PolicyServices, SharedPolicy, encode, hash_path, write_latents},
+    pipeline::{self},
     plugin::{Plugin, PluginRecord},
+    rundir::hash_path,
     text::TextCodec,
 };
 use ldalign_sdk::LatentShape;
@@ -113,7 +115,7 @@ impl<'a> Encodings<'a> {
 fn read(path: &Path) -> Result<Latents> {
     let bytes = files::read(path)?;
     let damaged = || {
-        Error::new("validate/latents", format!("{} is not what was written there", path.display()))
+        Error::new(Code::ValidateLatents, format!("{} is not what was written there", path.display()))
             .hint("delete it: the latents are made again")
     };
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged().caused_by(e))?;

@@ -4,10 +4,7 @@ use super::{
     Validation,
     table::{COLUMNS, basis, figures, legend, show, verdict},
 };
-use crate::report::{
-    html::{Page, esc},
-    plot::{Interval, intervals},
-};
+use crate::page::{Interval, Page, esc, intervals};
 
 /// The whole file.
 pub fn html(v: &Validation) -> String {

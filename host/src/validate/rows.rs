@@ -1,7 +1,7 @@
 //! Annotated rows: a prompt, the golden response, and responses that somebody has judged.
 
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::DataConfig,
     data::{
         self,
@@ -11,9 +11,6 @@ use crate::{
 };
 use serde_json::{Map, Value};
 use std::collections::HashSet;
-
-/// Our names of fields, which `validate.data.fields` can map to a file's.
-pub const FIELDS: [&str; 7] = ["prompt", "golden", "better", "worse", "responses", "text", "label"];
 
 /// A row that can tell something.
 #[derive(Debug, PartialEq)]
@@ -66,7 +63,7 @@ impl Annotated {
         })?;
         if rows.is_empty() {
             let message = format!("{}: no row has responses with different labels", config.path.display());
-            return Err(Error::new("validate/labels", message).hint(
+            return Err(Error::new(Code::ValidateLabels, message).hint(
                 "distances are held against judgements within a prompt: each needs a better and a worse response",
             ));
         }

@@ -5,7 +5,7 @@ use super::{
     statistics::Truth,
 };
 use crate::{
-    Error, Result,
+    Code, Error, Result,
     config::DataConfig,
     data::BudgetReport,
     files,
@@ -45,7 +45,7 @@ impl Samples {
             let longest = prompt.len() + ids.iter().map(Vec::len).max().unwrap_or(0);
             if longest > model.max_positions {
                 let message = format!("{}: {longest} tokens, the model takes {}", place(), model.max_positions);
-                return Err(Error::new("data/length", message).hint("lower validate.data.max_length"));
+                return Err(Error::new(Code::DataLength, message).hint("lower validate.data.max_length"));
             }
             all.push(row, &prompt, &ids, codec)?;
         }

@@ -3,7 +3,8 @@
 use ldalign::{
     Result,
     config::PluginChoice,
-    plugin::{Finder, Kind, PROBE_COMMAND, probe_main},
+    library::Kind,
+    plugin::{Finder, PROBE_COMMAND, probe_main},
 };
 use ldalign_sdk::LatentShape;
 use ldalign_tests::Bare;

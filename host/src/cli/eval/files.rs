@@ -2,7 +2,7 @@
 
 use crate::cli::{on_pool, print, print_json};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     config::GenerateConfig,
     eval::{
         Subject,
@@ -56,7 +56,7 @@ impl FileArgs {
     pub fn run(&self, subject: &Subject<'_>, seed: u64, batch_size: usize, json: bool) -> Result<()> {
         let (mut said, mut told) = (vec![], Map::new());
         let value =
-            |v: serde_json::Result<Value>| v.map_err(|e| Error::new("cli/output", "cannot write JSON").caused_by(e));
+            |v: serde_json::Result<Value>| v.map_err(|e| Error::new(Code::CliOutput, "cannot write JSON").caused_by(e));
         if let Some(file) = &self.choices {
             let questions = Questions::read(file)?;
             let figures = on_pool(|| choices::measure(subject, &questions, self.chat, &self.out))?;
@@ -109,7 +109,7 @@ impl FileArgs {
             }
         };
         if id.is_empty() || id.starts_with('.') || id.contains(['/', '\\']) {
-            return Err(Error::new("eval/model-id", format!("`{id}` cannot be the name of a file of answers"))
+            return Err(Error::new(Code::EvalModelId, format!("`{id}` cannot be the name of a file of answers"))
                 .hint("give --model-id a name without slashes"));
         }
         Ok(id)

@@ -2,9 +2,10 @@
 
 use crate::cli::{print, print_json};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     config::PluginChoice,
-    plugin::{Distance, Finder, Kind, NoModel, Plugin, Schedule},
+    library::Kind,
+    plugin::{Distance, Finder, NoModel, Plugin, Schedule},
 };
 use ldalign_sdk::{LatentShape, StepContext};
 use serde::Serialize;
@@ -57,16 +58,17 @@ impl Bench {
     /// Measures and prints.
     pub fn run(&self) -> Result<()> {
         let path = self.library.canonicalize().map_err(|e| {
-            Error::new("plugin/find", format!("cannot open the plugin library {}", self.library.display())).caused_by(e)
+            Error::new(Code::PluginFind, format!("cannot open the plugin library {}", self.library.display()))
+                .caused_by(e)
         })?;
-        let path = path.to_str().ok_or_else(|| Error::new("plugin/find", "the library's path is not UTF-8"))?;
+        let path = path.to_str().ok_or_else(|| Error::new(Code::PluginFind, "the library's path is not UTF-8"))?;
         let finder = Finder::new(&[]);
         let choice = PluginChoice { plugin: path.into(), id: self.id.clone(), options: self.options.clone() };
         let baseline = match self.kind {
             Kind::Distance => "euclidean",
             Kind::Schedule => "linear",
             Kind::Encoder => {
-                return Err(Error::new("plugin/bench", "an encoder's speed is that of the model behind it")
+                return Err(Error::new(Code::PluginBench, "an encoder's speed is that of the model behind it")
                     .hint("`ldalign run` writes how long each stage took to timing.jsonl"));
             }
         };

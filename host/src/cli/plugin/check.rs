@@ -2,9 +2,10 @@
 
 use crate::cli::{print, print_json};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
+    library::{Inspected, Kind},
     plugin::{
-        Finder, Inspected, Kind,
+        Finder,
         conformance::{self, Choice, Plan},
     },
 };
@@ -66,7 +67,7 @@ impl Check {
             conformance::check(&Finder::new(&[]), &self.library, &choice, &plan)?;
         if report.checks.is_empty() {
             let filter = self.filter.as_deref().unwrap_or_default();
-            return Err(Error::new("plugin/check", format!("no check of these plugins matches `{filter}`"))
+            return Err(Error::new(Code::PluginCheck, format!("no check of these plugins matches `{filter}`"))
                 .hint("ids are such as distance/symmetric; without --filter all are shown"));
         }
         match self.json {
@@ -75,7 +76,7 @@ impl Check {
         }
         match report.failed() {
             0 => Ok(()),
-            failed => Err(Error::new("plugin/check", format!("{failed} of {} checks failed", report.checks.len()))
+            failed => Err(Error::new(Code::PluginCheck, format!("{failed} of {} checks failed", report.checks.len()))
                 .at(self.library.display())
                 .hint("--filter ID runs one again, with --in-process under a debugger; what is merely slow needs a larger --time-limit or options that make it quick")),
         }

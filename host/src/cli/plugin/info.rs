@@ -5,7 +5,8 @@ mod options;
 use crate::cli::{print, print_json};
 use ldalign::{
     Result,
-    plugin::{self, Finder, Inspected, Metadata},
+    library::{self, Inspected, Metadata},
+    plugin::{self, Finder},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -38,9 +39,9 @@ struct All<'a> {
 impl Info {
     /// Reads and prints.
     pub fn run(&self) -> Result<()> {
-        let Inspected { sha256, metadata } = plugin::inspect(&self.library)?;
+        let Inspected { sha256, metadata } = library::inspect(&self.library)?;
         let finder = Finder::new(&[]);
-        let schema = |p: &plugin::Provides| plugin::options_schema(&finder, &self.library, &p.kind, &p.id);
+        let schema = |p: &library::Provides| plugin::options_schema(&finder, &self.library, &p.kind, &p.id);
         let schemas: Option<Vec<Value>> =
             self.options.then(|| metadata.provides.iter().map(schema).collect::<Result<_>>()).transpose()?;
         if self.json {

@@ -2,10 +2,11 @@
 
 use crate::cli::{print, print_json};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
+    config::LOCK_FILE,
     share::{
         install::{self, Rules, Wanted},
-        lock::{self, Lock, Locked},
+        lock::{Lock, Locked},
     },
 };
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ impl Install {
             self.plugins.iter().partition(|p| p.ends_with(".ldp") || p.contains('/'));
         if !packages.is_empty() && (self.locked || self.json) {
             return Err(Error::new(
-                "share/lock",
+                Code::ShareLock,
                 "a package file is not in the lock file: --locked and --json are for names",
             )
             .hint("publish it in a registry, or install it alone"));
@@ -88,7 +89,7 @@ impl Update {
 
 fn install(directory: &Path, names: Vec<String>, rules: &Rules, json: bool) -> Result<()> {
     let wanted = names.iter().map(|text| text.parse()).collect::<Result<Vec<Wanted>>>()?;
-    let mut lock = Lock::read(&directory.join(lock::FILE))?;
+    let mut lock = Lock::read(&directory.join(LOCK_FILE))?;
     let installed = install::install(&mut lock, &wanted, rules)?;
     if json {
         let list = installed.iter().map(|(entry, locked)| {

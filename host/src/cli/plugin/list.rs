@@ -3,6 +3,8 @@
 use crate::cli::{print, print_json};
 use ldalign::{
     Result,
+    config::LOCK_FILE,
+    library,
     plugin::{self, Finder},
     share::{
         State,
@@ -58,7 +60,7 @@ impl List {
                 from: checked.why.or(checked.origin.registry).unwrap_or_default(),
             });
         }
-        let lock = Lock::read(&self.dir.join(lock::FILE))?;
+        let lock = Lock::read(&self.dir.join(LOCK_FILE))?;
         let here = |locked: &lock::Locked| entries.iter().any(|e| locked.sha256.values().any(|sha| *sha == e.sha256));
         lines.extend(lock.plugins.iter().filter(|(_, locked)| !here(locked)).map(|(name, locked)| Line {
             name: name.clone(),
@@ -83,7 +85,7 @@ impl List {
 impl Line {
     /// A library under the name that configs give it; none for a file that is no plugin.
     fn library(path: &Path, state: State) -> Option<Self> {
-        let metadata = plugin::inspect(path).ok()?.metadata;
+        let metadata = library::inspect(path).ok()?.metadata;
         Some(Self {
             provides: provides(&metadata),
             name: plugin::name_of(path)?,
@@ -94,7 +96,7 @@ impl Line {
     }
 }
 
-fn provides(metadata: &plugin::Metadata) -> Vec<String> {
+fn provides(metadata: &library::Metadata) -> Vec<String> {
     metadata.provides.iter().map(|p| format!("{} {}", p.kind, p.id)).collect()
 }
 

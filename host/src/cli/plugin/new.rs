@@ -1,7 +1,7 @@
 //! `plugin new`: a crate to begin with, from templates that are part of the program.
 
 use crate::cli::print;
-use ldalign::{Error, Result, files, plugin::Kind};
+use ldalign::{Code, Error, Result, files, library::Kind};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `plugin new`.
@@ -54,12 +54,12 @@ impl Sdk {
     fn choose(given: Option<&Path>) -> Result<Self> {
         let built_from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../sdk"));
         let path = given.or(Some(built_from).filter(|p| p.join("Cargo.toml").is_file())).ok_or_else(|| {
-            Error::new("plugin/new", "the source tree that this program was built from is gone")
+            Error::new(Code::PluginNew, "the source tree that this program was built from is gone")
                 .hint("--sdk DIR names the directory `sdk` of LD-Align's repository")
         })?;
         let manifest = files::read_text(&path.join("Cargo.toml"))?;
         if !manifest.lines().any(|l| l == "name = \"ldalign-sdk\"") {
-            return Err(Error::new("plugin/new", format!("{} is not the SDK's source", path.display()))
+            return Err(Error::new(Code::PluginNew, format!("{} is not the SDK's source", path.display()))
                 .hint("give the directory `sdk` of LD-Align's repository"));
         }
         Ok(Self(path.canonicalize().map_err(|e| files::io_error(path, "open", e))?))
@@ -79,7 +79,7 @@ impl New {
         check_name(name)?;
         let dir = self.dir.clone().unwrap_or_else(|| name.into());
         if dir.symlink_metadata().is_ok() {
-            return Err(Error::new("plugin/new", format!("{} is there already", dir.display()))
+            return Err(Error::new(Code::PluginNew, format!("{} is there already", dir.display()))
                 .hint("choose another name, or another directory with --dir"));
         }
         let sdk = Sdk::choose(self.sdk.as_deref())?;
@@ -129,7 +129,7 @@ const TAKEN: &str = "abstract alloc as async await become box break build const 
 
 fn check_name(name: &str) -> Result<()> {
     let refuse = |why: &str| {
-        Err(Error::new("plugin/new", format!("`{name}` is no name for a plugin: {why}"))
+        Err(Error::new(Code::PluginNew, format!("`{name}` is no name for a plugin: {why}"))
             .hint("a name is made of a-z, 0-9 and single `-`, begins with a letter, and has at most 64 characters"))
     };
     if TAKEN.split_whitespace().any(|taken| taken == name) {

@@ -2,11 +2,9 @@
 
 use crate::cli::print;
 use ldalign::{
-    Error, Result,
-    share::{
-        lock::{self, Lock},
-        store::Store,
-    },
+    Code, Error, Result,
+    config::LOCK_FILE,
+    share::{lock::Lock, store::Store},
 };
 use std::path::PathBuf;
 
@@ -23,7 +21,7 @@ pub struct Remove {
 impl Remove {
     /// Removes all versions and says which.
     pub fn run(&self) -> Result<()> {
-        let (name, mut lock, store) = (&self.name, Lock::read(&self.dir.join(lock::FILE))?, Store::open()?);
+        let (name, mut lock, store) = (&self.name, Lock::read(&self.dir.join(LOCK_FILE))?, Store::open()?);
         let was_locked = lock.plugins.remove(name).is_some();
         if was_locked {
             lock.write()?;
@@ -37,10 +35,11 @@ impl Remove {
         }
         match was_locked || !installed.is_empty() {
             true => Ok(()),
-            false => {
-                Err(Error::new("share/store", format!("{name} is neither installed nor in {}", lock.path().display()))
-                    .hint("`ldalign plugin list` shows what is"))
-            }
+            false => Err(Error::new(
+                Code::ShareStore,
+                format!("{name} is neither installed nor in {}", lock.path().display()),
+            )
+            .hint("`ldalign plugin list` shows what is")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::{print, print_json};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     share::{keys::PublicKey, trust::Trust},
 };
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ impl TrustArgs {
                 print(&format!("{} {said} with {key}", registry.display()))
             }
             (Some(registry), None) => {
-                Err(Error::new("share/trust", format!("no key given for {}", registry.display()))
+                Err(Error::new(Code::ShareTrust, format!("no key given for {}", registry.display()))
                     .hint("--key KEY, with a key from its owners and not from the registry itself"))
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::cli::{print, print_json};
 use ldalign::{
-    Error, Result,
+    Code, Error, Result,
     share::{
         State,
         archive::Package,
@@ -41,13 +41,16 @@ impl Verify {
         let (packages, names): (Vec<&String>, Vec<&String>) =
             self.plugins.iter().partition(|p| p.ends_with(".ldp") || p.contains('/'));
         if self.key.is_some() && (packages.is_empty() || !names.is_empty()) {
-            return Err(Error::new("share/verify", "--key is for package files, and installed plugins are asked for")
-                .hint("installed plugins are verified with the keys that are trusted for their registries"));
+            return Err(Error::new(
+                Code::ShareVerify,
+                "--key is for package files, and installed plugins are asked for",
+            )
+            .hint("installed plugins are verified with the keys that are trusted for their registries"));
         }
         let mut answers = packages.iter().map(|p| self.package(Path::new(p))).collect::<Result<Vec<_>>>()?;
         let (store, trust) = (Store::open()?.entries(), Trust::load()?);
         if let Some(missing) = names.iter().find(|n| !store.iter().any(|e| e.id().name == ***n)) {
-            return Err(Error::new("share/store", format!("{missing} is not installed"))
+            return Err(Error::new(Code::ShareStore, format!("{missing} is not installed"))
                 .hint("`ldalign plugin list` shows what is"));
         }
         let asked = |name: &String| self.plugins.is_empty() || names.contains(&name);
@@ -65,14 +68,14 @@ impl Verify {
         }
         match answers.iter().filter(|a| a.state != State::Signed).count() {
             0 => Ok(()),
-            bad => Err(Error::new("share/verify", format!("{bad} of {} cannot be vouched for", answers.len()))
+            bad => Err(Error::new(Code::ShareVerify, format!("{bad} of {} cannot be vouched for", answers.len()))
                 .hint("`ldalign plugin install` puts back what was published; `ldalign plugin remove` takes it away")),
         }
     }
 
     fn package(&self, path: &Path) -> Result<Answer> {
         let key = self.key.as_deref().ok_or_else(|| {
-            Error::new("share/verify", format!("no key to verify {} with", path.display()))
+            Error::new(Code::ShareVerify, format!("no key to verify {} with", path.display()))
                 .hint("--key KEY: a key is trusted for its registry, not for files from elsewhere")
         })?;
         let package = Package::open(path)?;

@@ -5,9 +5,10 @@ use crate::cli::{
     print, print_json,
 };
 use ldalign::{
-    Error, Result,
-    plugin::{self, Finder, Kind},
-    share::lock,
+    Code, Error, Result,
+    config::LOCK_FILE,
+    library::Kind,
+    plugin::{self, Finder},
 };
 use std::path::PathBuf;
 
@@ -42,7 +43,7 @@ struct Line<'a> {
 impl WhyNot {
     /// Prints each step; an error at the end if one was refused.
     pub fn run(&self) -> Result<()> {
-        let lock = self.dir.join(lock::FILE);
+        let lock = self.dir.join(LOCK_FILE);
         let finder = Finder { lock: lock.is_file().then_some(lock), ..Finder::new(&self.plugin_path) };
         let steps = plugin::why_not(&finder, &self.plugin, self.kind);
         let lines: Vec<Line<'_>> = steps
@@ -67,10 +68,11 @@ impl WhyNot {
         match lines.iter().filter(|line| !line.ok).count() {
             0 if self.json => Ok(()),
             0 => print("\nnothing here would refuse it; what it does when it runs, `ldalign plugin check` tells"),
-            1 => Err(Error::new("plugin/refused", format!("{} would be refused for the reason above", self.plugin))),
-            n => {
-                Err(Error::new("plugin/refused", format!("{} would be refused for the {n} reasons above", self.plugin)))
-            }
+            1 => Err(Error::new(Code::PluginRefused, format!("{} would be refused for the reason above", self.plugin))),
+            n => Err(Error::new(
+                Code::PluginRefused,
+                format!("{} would be refused for the {n} reasons above", self.plugin),
+            )),
         }
     }
 }

@@ -58,7 +58,7 @@ fn work_goes_on_where_it_stopped_and_belongs_to_one_model_and_file() {
     measured(&questions, false, out.path()).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);
     let e = measured(&questions, true, out.path()).unwrap_err();
-    assert_eq!(e.code(), "eval/changed");
+    assert_eq!(e.code(), Code::EvalChanged);
 }
 
 #[test]

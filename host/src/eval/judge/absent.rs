@@ -1,7 +1,7 @@
 //! A build without the client: nothing can be asked.
 
 use super::Endpoint;
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// There is none.
 pub enum Client {}
@@ -9,7 +9,7 @@ pub enum Client {}
 impl Client {
     /// Says what to build.
     pub fn new(_: &Endpoint<'_>) -> Result<Self> {
-        Err(Error::new("eval/feature", "this build has no client to ask a judge with")
+        Err(Error::new(Code::EvalFeature, "this build has no client to ask a judge with")
             .hint("build with --features ldalign/judge"))
     }
 

@@ -1,7 +1,7 @@
 //! The client of an OpenAI-compatible endpoint: one question, one reply, patience where the server asks for it.
 
 use super::Endpoint;
-use crate::{Error, Result, interrupt};
+use crate::{Code, Error, Result, interrupt};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ impl Client {
     pub fn new(endpoint: &Endpoint<'_>) -> Result<Self> {
         let url = endpoint.url.trim_end_matches('/');
         if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Error::new("eval/judge", format!("`{}` is no address of a judge", endpoint.url))
+            return Err(Error::new(Code::EvalJudge, format!("`{}` is no address of a judge", endpoint.url))
                 .hint("give the API's address, as in --judge https://api.openai.com/v1"));
         }
         let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
@@ -100,7 +100,7 @@ impl Client {
     }
 
     fn error(&self, what: String) -> Error {
-        Error::new("eval/judge", format!("the judge at {} {what}", self.url))
+        Error::new(Code::EvalJudge, format!("the judge at {} {what}", self.url))
     }
 
     /// The beginning of what a server said. Some repeat the key.

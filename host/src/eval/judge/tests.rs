@@ -155,7 +155,7 @@ fn a_server_that_is_not_there_is_said() {
     let e = client(&format!("http://{closed}/v1")).ask("s", "u").unwrap_err();
     assert!(e.message().contains("cannot be reached"), "{e}");
     assert!(e.hint_text().unwrap().contains("--judge"));
-    assert_eq!(Client::new(&endpoint("localhost:8000", None)).err().unwrap().code(), "eval/judge");
+    assert_eq!(Client::new(&endpoint("localhost:8000", None)).err().unwrap().code(), Code::EvalJudge);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::Code;
 use crate::{generate::generate_one, ops::Precision};
 use candle_core::Device;
 use std::{collections::BTreeSet, fs};
@@ -89,7 +90,7 @@ fn stopped_work_ends_in_the_same_bytes_and_belongs_to_its_seed() {
     fs::write(stopped.join("mt-bench.partial.jsonl"), format!("{reply}\n{{\"question")).unwrap();
     assert_eq!(answered(dir.path(), &stopped, 3, 12).unwrap(), whole);
     assert!(!stopped.join("mt-bench.partial.jsonl").exists());
-    assert_eq!(answered(dir.path(), &stopped, 4, 12).unwrap_err().code(), "eval/changed");
+    assert_eq!(answered(dir.path(), &stopped, 4, 12).unwrap_err().code(), Code::EvalChanged);
     let other = answered(dir.path(), &dir.path().join("other"), 4, 12).unwrap();
     let ids = |text: &str| parsed(text).into_iter().map(|a| a.answer_id).collect::<BTreeSet<_>>();
     assert!(ids(&other).is_disjoint(&ids(&whole)));

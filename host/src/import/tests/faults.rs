@@ -83,10 +83,10 @@ fn damaged_files_leave_nothing_behind() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{error}");
         error
     };
-    assert_eq!(import(b"# Model card").code(), "import/format");
-    assert_eq!(import(&bytes[..1000]).code(), "import/format");
+    assert_eq!(import(b"# Model card").code(), Code::ImportFormat);
+    assert_eq!(import(&bytes[..1000]).code(), Code::ImportFormat);
     let cut = import(&bytes[..bytes.len() - 100]);
-    assert_eq!(cut.code(), "import/tensor");
+    assert_eq!(cut.code(), Code::ImportTensor);
     assert!(cut.message().contains("tensor `blk.0.ffn_down.weight` cannot be read"), "{cut}");
     // The last tensor's first value.
     let mut nan = bytes.clone();
@@ -104,6 +104,6 @@ fn an_output_directory_with_content_is_kept() {
     let gguf = Gguf::new("llama", GgmlDType::F32);
     gguf.import(dir.path(), WeightType::F32).unwrap();
     let before = fs::read(out.join("model.safetensors")).unwrap();
-    assert_eq!(gguf.import(dir.path(), WeightType::Bf16).unwrap_err().code(), "import/output");
+    assert_eq!(gguf.import(dir.path(), WeightType::Bf16).unwrap_err().code(), Code::ImportOutput);
     assert_eq!(fs::read(out.join("model.safetensors")).unwrap(), before);
 }

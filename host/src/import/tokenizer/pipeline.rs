@@ -2,7 +2,7 @@
 
 use super::super::metadata::Metadata;
 use super::{HashMap, Map, Value, json, same_length};
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// Everything of tokenizer.json but vocabulary and special tokens.
 pub(super) struct Pipeline {
@@ -25,7 +25,7 @@ impl Pipeline {
         match metadata.need("tokenizer.ggml.model")? {
             "gpt2" => Self::byte_level(metadata),
             "llama" => Self::sentence_piece(metadata, tokens),
-            other => Err(Error::new("import/tokenizer", format!("key `tokenizer.ggml.model` is `{other}`"))
+            other => Err(Error::new(Code::ImportTokenizer, format!("key `tokenizer.ggml.model` is `{other}`"))
                 .hint("supported are gpt2 (byte-level BPE) and llama (SentencePiece BPE)")),
         }
     }
@@ -50,7 +50,7 @@ impl Pipeline {
                 byte_level(false),
             ]),
             other => {
-                return Err(Error::new("import/tokenizer", format!("key `tokenizer.ggml.pre` is `{other}`"))
+                return Err(Error::new(Code::ImportTokenizer, format!("key `tokenizer.ggml.pre` is `{other}`"))
                     .hint("supported are gpt-2, smollm, llama-bpe, qwen2 and default"));
             }
         };

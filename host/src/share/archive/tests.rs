@@ -33,7 +33,7 @@ fn says(entries: &[(tar::EntryType, &str, &[u8])]) -> String {
     }
     let tar = tar.into_inner().unwrap();
     let e = Package::read(zstd::encode_all(tar.as_slice(), 3).unwrap()).unwrap_err();
-    assert_eq!(e.code(), "share/package");
+    assert_eq!(e.code(), Code::SharePackage);
     e.to_string()
 }
 

@@ -80,6 +80,6 @@ fn faults_name_file_line_and_field() {
     }
     let one =
         r#"{"prompt": "p", "golden": "g", "responses": [{"text": "x", "label": 1}, {"text": "y", "label": true}]}"#;
-    assert_eq!(read(dir.path(), one, &[]).unwrap_err().code(), "validate/labels");
-    assert_eq!(read(dir.path(), "\n", &[]).unwrap_err().code(), "data/empty");
+    assert_eq!(read(dir.path(), one, &[]).unwrap_err().code(), Code::ValidateLabels);
+    assert_eq!(read(dir.path(), "\n", &[]).unwrap_err().code(), Code::DataEmpty);
 }

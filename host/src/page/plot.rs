@@ -6,7 +6,7 @@ mod intervals;
 mod marks;
 mod scale;
 
-use super::html::esc;
+use super::escape::esc;
 pub use intervals::{Interval, intervals};
 use marks::{Mark, draw};
 pub use scale::number;

@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::{
+    latents::PolicyServices,
+    library::Kind,
     ops::{Precision, plain_only},
-    pipeline::PolicyServices,
-    plugin::{Kind, PluginRecord, Pooling, Services},
+    plugin::{PluginRecord, Pooling, Services},
 };
 use candle_core::Device;
 use serde_json::Value;

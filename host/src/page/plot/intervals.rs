@@ -1,6 +1,6 @@
 //! Values with intervals, one below the other, against a line of reference.
 
-use super::{super::html::esc, number, scale::Scale};
+use super::{super::escape::esc, number, scale::Scale};
 use std::fmt::Write;
 
 const WIDTH: f64 = 360.0;

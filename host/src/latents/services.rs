@@ -1,7 +1,7 @@
 //! What the running pipeline does for its plugins: facts and hidden states of the policy it holds, and ([`super::prefix`]) likelihoods under it.
 
 use crate::{
-    Error, Result, interrupt,
+    Code, Error, Result, interrupt,
     model::{PASS_TOKENS, Pack, Policy, cut},
     plugin::{ModelFacts, PluginRecord, Pooling, Services},
     progress::Progress,
@@ -35,14 +35,15 @@ impl PolicyServices {
     }
 
     fn with<R: Send>(&self, work: impl FnOnce(&Policy) -> Result<R> + Send) -> Result<R> {
-        let policy = self.policy.as_ref().ok_or_else(|| Error::new("plugin/no-model", "no model is loaded yet"))?;
+        let policy = self.policy.as_ref().ok_or_else(|| Error::new(Code::PluginNoModel, "no model is loaded yet"))?;
         match policy.try_read() {
             Ok(policy) => on_free_threads(|| work(&policy)),
             // A plugin that asks while the policy trains would otherwise wait for itself.
-            Err(TryLockError::WouldBlock) => {
-                Err(Error::new("plugin/no-model", "the model is being trained; ask for hidden states in fit or encode"))
-            }
-            Err(TryLockError::Poisoned(_)) => Err(Error::new("plugin/no-model", "the model was lost in a panic")),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                Code::PluginNoModel,
+                "the model is being trained; ask for hidden states in fit or encode",
+            )),
+            Err(TryLockError::Poisoned(_)) => Err(Error::new(Code::PluginNoModel, "the model was lost in a panic")),
         }
     }
 }
@@ -136,11 +137,11 @@ fn on_free_threads<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R
     }
     let make = || ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build().ok();
     let pool = POOL.get_or_init(make).as_ref();
-    pool.ok_or_else(|| Error::new("plugin/threads", "no threads can be started for a plugin's call"))?.install(work)
+    pool.ok_or_else(|| Error::new(Code::PluginThreads, "no threads can be started for a plugin's call"))?.install(work)
 }
 
 /// Code of the errors of services that were asked for what cannot be.
-pub(super) const FAULT: &str = "plugin/hidden-states";
+pub(super) const FAULT: Code = Code::PluginHiddenStates;
 
 pub(super) fn tokens(sample: &Sample<'_>) -> usize {
     sample.prompt_ids.len() + sample.response_ids.len()

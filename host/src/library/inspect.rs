@@ -1,102 +1,19 @@
-//! What a library file says about itself, read without running any of it.
+//! What can be seen in a library's bytes: whole, for this machine, with a plugin's entry, for this boundary.
 //!
-//! After dlopen has started no error is possible any more: a file cut short kills the process with SIGBUS. So everything that can be
-//! seen in the bytes is seen here.
+//! After dlopen has started no error is possible any more: a file cut short kills the process with SIGBUS.
 
-use super::Kind;
-use crate::{Error, Result, config::PluginChoice, files, share::parse_json};
+use super::{Metadata, abi_major, target};
+use crate::{Code, Error, Result, files, foreign::parse_json};
 use ldalign_abi::{METADATA_SCHEMA, METADATA_SECTION, VERSION, abi_stable::library::ROOT_MODULE_LOADER_NAME};
 use object::{
     Endianness, Object, ObjectSymbol,
     elf::FileHeader64,
     read::elf::{FileHeader, ProgramHeader, SectionHeader},
 };
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Bytes of metadata that are read; the SDK writes at most a quarter of it.
 const LARGEST_METADATA: usize = 64 << 10;
-
-/// The metadata section of a library; see [`ldalign_abi`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metadata {
-    /// Version of this layout.
-    pub schema: u32,
-    /// Package name.
-    pub name: String,
-    /// Package version.
-    pub version: String,
-    /// Version of the boundary it was built against.
-    pub abi: String,
-    /// Version of the SDK it was built with.
-    pub sdk: String,
-    /// License of the package.
-    pub license: String,
-    /// Where it runs, such as `x86_64-linux-gnu`.
-    pub target: String,
-    /// Instructions it uses without asking the processor.
-    pub cpu_features: Vec<String>,
-    /// What it provides.
-    pub provides: Vec<Provides>,
-}
-
-/// One thing a library provides.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Provides {
-    /// `encoder`, `distance`, `schedule`, or what a later host may know.
-    pub kind: String,
-    /// The name by which configs choose it.
-    pub id: String,
-    /// One sentence.
-    pub summary: String,
-    /// What it promises.
-    pub properties: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Provides {
-    /// Its properties in words: `symmetric, not triangle`.
-    pub fn promises(&self) -> String {
-        let one = |(name, value): (&String, &serde_json::Value)| match value.as_bool() {
-            Some(true) => name.clone(),
-            Some(false) => format!("not {name}"),
-            None => format!("{name} = {value}"),
-        };
-        self.properties.iter().map(one).collect::<Vec<_>>().join(", ")
-    }
-}
-
-impl Metadata {
-    /// What (kind, id) promises.
-    pub(super) fn properties(&self, kind: Kind, id: &str) -> serde_json::Map<String, serde_json::Value> {
-        let one = self.provides.iter().find(|p| p.kind == kind.name() && p.id == id);
-        one.map(|p| p.properties.clone()).unwrap_or_default()
-    }
-    /// The id of a choice: the one given, else the plugin's name where the library has it, else the only one of the kind.
-    pub(super) fn choose(&self, kind: Kind, choice: &PluginChoice) -> Result<String> {
-        let ids: Vec<&str> = self.provides.iter().filter(|p| p.kind == kind.name()).map(|p| p.id.as_str()).collect();
-        let wanted = choice.id.as_deref();
-        let id = match (wanted, ids.as_slice()) {
-            (Some(id), _) => ids.iter().find(|i| **i == id),
-            (None, [only]) => Some(only),
-            (None, _) => ids.iter().find(|i| **i == choice.plugin),
-        };
-        if let Some(id) = id {
-            return Ok((*id).to_owned());
-        }
-        let (name, list) = (&self.name, ids.join(", "));
-        Err(match (wanted, ids.is_empty()) {
-            (_, true) => {
-                let others: Vec<String> = self.provides.iter().map(|p| format!("{} {}", p.kind, p.id)).collect();
-                Error::new("plugin/find", format!("{name} provides no {kind}, but: {}", others.join(", ")))
-                    .hint(format!("name a library that provides a {kind}"))
-            }
-            (Some(id), _) => Error::new("plugin/find", format!("{name} provides no {kind} called `{id}`, but: {list}"))
-                .hint("give one of them as `id`"),
-            (None, _) => Error::new("plugin/find", format!("{name} provides several {kind}s: {list}"))
-                .hint("choose one with `id`"),
-        })
-    }
-}
 
 /// A file that looked right.
 pub struct Inspected {
@@ -133,7 +50,7 @@ pub struct Step {
 }
 
 /// Every step of the inspection, also those after one that failed where they can be taken, and the metadata if there is any.
-pub(super) fn steps(bytes: &[u8]) -> (Vec<Step>, Option<Metadata>) {
+pub fn steps(bytes: &[u8]) -> (Vec<Step>, Option<Metadata>) {
     let mut steps = Vec::new();
     let mut step = |name, outcome| steps.push(Step { name, outcome });
     let file = match library(bytes) {
@@ -155,7 +72,7 @@ pub(super) fn steps(bytes: &[u8]) -> (Vec<Step>, Option<Metadata>) {
     };
     step("metadata", Ok(format!("{} {} ({})", metadata.name, metadata.version, metadata.license)));
     step("abi", abi(&metadata));
-    step("target", target(&metadata));
+    step("target", fits_target(&metadata));
     step("processor", processor(&metadata));
     (steps, Some(metadata))
 }
@@ -163,7 +80,7 @@ pub(super) fn steps(bytes: &[u8]) -> (Vec<Step>, Option<Metadata>) {
 type Elf<'a> = object::read::elf::ElfFile64<'a, Endianness>;
 
 fn refuse(what: impl Into<String>) -> Error {
-    Error::new("plugin/file", what).hint("expected the .so file that `cargo build` makes of a plugin crate")
+    Error::new(Code::PluginFile, what).hint("expected the .so file that `cargo build` makes of a plugin crate")
 }
 
 fn library(bytes: &[u8]) -> Result<Elf<'_>> {
@@ -199,7 +116,7 @@ fn metadata(file: &Elf<'_>) -> Result<Metadata> {
 }
 
 /// The metadata section of a library that [`inspect`] has taken.
-pub(super) fn section(path: &Path) -> Result<Vec<u8>> {
+pub fn section(path: &Path) -> Result<Vec<u8>> {
     let bytes = files::read(path)?;
     let file = Elf::parse(bytes.as_slice()).map_err(|e| refuse("damaged").caused_by(e).at(path.display()))?;
     Ok(section_of(&file)?.to_vec())
@@ -247,23 +164,18 @@ fn whole(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// The part of a boundary's version that must be the program's own.
-pub fn abi_major(version: &str) -> &str {
-    version.split('.').next().unwrap_or_default()
-}
-
 fn abi(Metadata { schema, abi, sdk, .. }: &Metadata) -> Result<String> {
     if *schema != METADATA_SCHEMA || abi_major(abi) != abi_major(VERSION) {
-        return Err(Error::new("plugin/file", format!("built for plugin ABI {abi}, this program has {VERSION}"))
+        return Err(Error::new(Code::PluginFile, format!("built for plugin ABI {abi}, this program has {VERSION}"))
             .hint("rebuild the plugin with this program's SDK"));
     }
     Ok(format!("{abi}, SDK {sdk}; this program has {VERSION}"))
 }
 
-fn target(Metadata { target, .. }: &Metadata) -> Result<String> {
-    let ours = ldalign_sdk::metadata::TARGET.join("");
-    if *target != ours {
-        return Err(Error::new("plugin/file", format!("built for {target}, this program for {ours}")));
+fn fits_target(Metadata { target: built_for, .. }: &Metadata) -> Result<String> {
+    let ours = target();
+    if *built_for != ours {
+        return Err(Error::new(Code::PluginFile, format!("built for {built_for}, this program for {ours}")));
     }
     Ok(ours)
 }
@@ -272,7 +184,7 @@ fn processor(Metadata { cpu_features, .. }: &Metadata) -> Result<String> {
     let missing: Vec<&str> = cpu_features.iter().map(String::as_str).filter(|f| !processor_has(f)).collect();
     if !missing.is_empty() {
         let missing = missing.join(", ");
-        return Err(Error::new("plugin/file", format!("built for processors with {missing}, which this one lacks"))
+        return Err(Error::new(Code::PluginFile, format!("built for processors with {missing}, which this one lacks"))
             .hint("rebuild the plugin without `-C target-cpu=native`"));
     }
     Ok(if cpu_features.is_empty() { "any".into() } else { format!("one with {}", cpu_features.join(", ")) })

@@ -19,8 +19,13 @@
 //!   report.html, tensorboard/   what a person looks at, written after every round
 //! ```
 
-use super::Stage;
-use crate::{Error, Result, config::RunConfig, data::Dataset, files, plugin::PluginRecord};
+mod stage;
+mod timing;
+
+pub use stage::Stage;
+pub use timing::{Stopwatch, TimingLine};
+
+use crate::{Code, Error, Result, config::RunConfig, data::Dataset, files, plugin::PluginRecord};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -82,7 +87,7 @@ impl RunDir {
         let lock_path = path.join(".lock");
         let lock = File::create(&lock_path).map_err(|e| files::io_error(&lock_path, "open", e))?;
         lock.try_lock().map_err(|e| {
-            Error::new("run/locked", format!("{} is in use by another ldalign process", path.display()))
+            Error::new(Code::RunLocked, format!("{} is in use by another ldalign process", path.display()))
                 .hint("wait for it to end, or choose another output_dir")
                 .caused_by(e)
         })?;
@@ -91,12 +96,12 @@ impl RunDir {
             let old: serde_json::Value = files::read_json(&file)?;
             // Through text, as the file went: a 32-bit 0.7 has other digits as a 64-bit number.
             let new = serde_json::to_string(manifest).and_then(|text| serde_json::from_str(&text));
-            let new = new.map_err(|e| Error::new("run/manifest", "cannot be written").caused_by(e))?;
+            let new = new.map_err(|e| Error::new(Code::RunManifest, "cannot be written").caused_by(e))?;
             let mut changes = Vec::new();
             differences("", &old, &new, &mut changes);
             if !changes.is_empty() {
                 return Err(Error::new(
-                    "run/changed",
+                    Code::RunChanged,
                     format!("{} was started from something else: {}", path.display(), changes.join("; ")),
                 )
                 .hint("undo the change to go on with this run, or choose another output_dir"));
@@ -144,7 +149,7 @@ impl RunDir {
             let path = self.path.join(name);
             if !path.exists() || hash_path(&path)? != *hash {
                 return Err(Error::new(
-                    "run/damaged",
+                    Code::RunDamaged,
                     format!("{} is missing or not what stage {stage} of round {round} wrote", path.display()),
                 )
                 .hint(format!("restore it, or delete {} to do the stage again", record.display())));
@@ -192,7 +197,7 @@ pub fn hash_path(path: &Path) -> Result<String> {
 }
 
 /// Adds keys whose values differ, as `config.train.beta was 0.1, is 0.2`. Where the model or data lies may change; its bytes may not.
-pub(crate) fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
+pub fn differences(key: &str, old: &serde_json::Value, new: &serde_json::Value, out: &mut Vec<String>) {
     use serde_json::Value::{Array, Null, Object};
     match (old, new) {
         _ if old == new || may_change(key) => {}

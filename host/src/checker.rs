@@ -1,12 +1,31 @@
-//! When a response counts as right: what a config's `checker` means.
+//! When a response counts as right: what a config's `checker` says, and the asking.
 
-use crate::{Error, Result, config::Checker};
+use crate::{Code, Error, Result};
 use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// When a response counts as right.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checker {
+    /// Equal after trimming white space.
+    #[default]
+    Exact,
+    /// The last number in the text is equal (GSM8K).
+    LastNumber,
+    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
+    /// equal; a golden response without a match is the answer itself.
+    Regex(String),
+}
 
 /// A checker, ready to be asked.
 pub enum Check {
+    /// Of [`Checker::Exact`].
     Exact,
+    /// Of [`Checker::LastNumber`].
     LastNumber,
+    /// Of [`Checker::Regex`].
     Regex(Regex),
 }
 
@@ -35,7 +54,7 @@ pub fn expression(text: &str) -> Result<Regex> {
     Regex::new(text).map_err(|e| {
         let said = e.to_string();
         let reason = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Error::new("config/regex", format!("`{text}` is no regular expression: {reason}"))
+        Error::new(Code::ConfigRegex, format!("`{text}` is no regular expression: {reason}"))
             .hint("the syntax is that of https://docs.rs/regex: groups in parentheses, no look-around")
     })
 }

@@ -22,7 +22,7 @@ pub struct TimingLine {
 }
 
 /// A stage being timed.
-pub(super) struct Stopwatch {
+pub struct Stopwatch {
     journal: Journal,
     stage: Stage,
     start: Instant,
@@ -30,7 +30,7 @@ pub(super) struct Stopwatch {
 
 impl Stopwatch {
     /// Notes that a stage begins.
-    pub(super) fn start(dir: &RunDir, round: u64, stage: Stage) -> Result<Self> {
+    pub fn start(dir: &RunDir, round: u64, stage: Stage) -> Result<Self> {
         make_dir(&dir.round(round))?;
         let mut journal = Journal::open(&dir.round(round).join("timing.jsonl"), |_| Ok(()))?;
         journal.push(&TimingLine { stage: stage.to_string(), seconds: None, peak_bytes: None })?;
@@ -40,7 +40,7 @@ impl Stopwatch {
     }
 
     /// Notes that it has ended.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub fn stop(mut self) -> Result<()> {
         let seconds = Some(self.start.elapsed().as_secs_f64());
         self.journal.push(&TimingLine { stage: self.stage.to_string(), seconds, peak_bytes: machine::peak() })?;
         self.journal.sync()

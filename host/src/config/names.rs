@@ -1,0 +1,22 @@
+//! Names that configs and other files share.
+
+/// Our names of fields, which `data.fields` can map to a file's.
+pub const ROW_FIELDS: [&str; 11] = [
+    "messages",
+    "prompt",
+    "completion",
+    "instruction",
+    "input",
+    "output",
+    "chosen",
+    "rejected",
+    "real",
+    "generated",
+    "weight",
+];
+
+/// Our names of fields, which `validate.data.fields` can map to a file's.
+pub const ANNOTATED_FIELDS: [&str; 7] = ["prompt", "golden", "better", "worse", "responses", "text", "label"];
+
+/// The lock file of installed plugins; one beside the config is found.
+pub const LOCK_FILE: &str = "ldalign.lock";
