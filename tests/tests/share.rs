@@ -3,7 +3,7 @@
 //! Whatever is refused leaves the user's home and project as they were.
 #![allow(clippy::unwrap_used)]
 
-use ldalign::{files, share};
+use ldalign::{files, library, share};
 use ldalign_tests::{built, outside, workspace_root};
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ fn library() -> &'static Path {
 
 /// The package file of a version.
 fn package(version: &str) -> String {
-    format!("minkowski-{version}-{}.ldp", share::target())
+    format!("minkowski-{version}-{}.ldp", library::target())
 }
 
 /// Two teams with a home and a project each, beside each other, and a registry between them.
@@ -238,7 +238,7 @@ fn first_distance(teams: &Teams, team: &str) -> f64 {
 #[test]
 fn the_page_about_sharing_works_as_written() {
     let page = fs::read_to_string(workspace_root().join("docs/share-plugins.md")).unwrap();
-    let page = page.replace("x86_64-linux-gnu", &share::target());
+    let page = page.replace("x86_64-linux-gnu", &library::target());
     let block = |text: &str, language: &str| -> Vec<String> {
         let fence = format!("```{language}\n");
         text.split(&fence).skip(1).map(|part| part.split_once("```").expect("a block ends").0.to_owned()).collect()
@@ -274,7 +274,7 @@ fn the_page_about_sharing_works_as_written() {
     assert_eq!(used["origin"]["state"], "signed");
     let key: share::keys::PublicKey = serde_json::from_value(locked["key"].clone()).unwrap();
     assert_eq!(used["origin"]["key_id"], key.id());
-    assert_eq!(used["origin"]["package"], locked["sha256"][share::target()]);
+    assert_eq!(used["origin"]["package"], locked["sha256"][library::target()]);
     assert_eq!(manifest["plugins"][0]["origin"]["state"], "bundled");
 
     // A clean home with what the team has committed.
@@ -362,7 +362,7 @@ fn a_damaged_package_or_signature_is_not_installed() {
 
 #[test]
 fn what_a_publisher_itself_made_wrong_is_not_installed() {
-    let ours = share::target();
+    let ours = library::target();
     let ours = ours.as_str();
     let teams = Teams::published(&["0.1.0"]);
     let good = fs::read(teams.at("a").join(package("0.1.0"))).unwrap();
@@ -496,7 +496,7 @@ fn a_lock_file_pins_all_targets() {
     teams.say("b", "plugin install minkowski").done();
     let alone = fs::read(teams.at("b/ldalign.lock")).unwrap();
     // The same version for another machine: a package that says so, with a library that nobody looks into here.
-    let (ours, other) = (share::target(), format!("z{}", &share::target()[1..]));
+    let (ours, other) = (library::target(), format!("z{}", &library::target()[1..]));
     let mut tar = zstd::decode_all(fs::read(teams.at("a").join(package("0.1.0"))).unwrap().as_slice()).unwrap();
     let at = (0..tar.len() - ours.len()).find(|i| tar[*i..].starts_with(ours.as_bytes())).unwrap();
     tar[at..at + ours.len()].copy_from_slice(other.as_bytes());
@@ -543,7 +543,7 @@ fn a_lock_file_is_kept() {
     // Somebody writes the old package's hash, which is still installed and signed, under the new version.
     let hash = |lock: &[u8]| {
         let lock: serde_json::Value = serde_json::from_slice(lock).unwrap();
-        lock["plugins"]["minkowski"]["sha256"][share::target()].as_str().unwrap().to_owned()
+        lock["plugins"]["minkowski"]["sha256"][library::target()].as_str().unwrap().to_owned()
     };
     let forged = String::from_utf8(new.clone()).unwrap().replace(&hash(&new), &hash(&old));
     fs::write(teams.at("b/ldalign.lock"), forged).unwrap();
@@ -563,7 +563,7 @@ fn a_lock_file_is_kept() {
     teams.say("a", "plugin pack target/release/libminkowski.so --license LICENSE").done();
     assert!(fs::read(teams.at("a").join(package("0.2.0"))).unwrap() != other);
     let changed = fs::read(teams.at("a").join(package("0.2.0"))).unwrap();
-    teams.plant(("0.2.0", &share::target()), &changed, str::to_owned);
+    teams.plant(("0.2.0", &library::target()), &changed, str::to_owned);
     for command in ["plugin install --locked", "plugin install minkowski", "plugin update --json"] {
         teams.refuses(command, "share/lock", "the lock has sha256 ");
     }
