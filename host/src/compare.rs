@@ -1,8 +1,10 @@
-//! Ways of training (arms) from one start, on the same rows, over several seeds: what each comes to and what their differences are worth.
+//! Ways of training (arms) from one start, on the same rows, over several seeds: what each comes to and what their
+//! differences are worth.
 //!
-//! [`config`] says what is compared. Every arm with every seed is an ordinary run in a directory of its own, made by [`crate::pipeline`], so
-//! that what is finished is never done again. [`measure`] puts together what came of them: [`metric`] and [`nearness`] measure a run,
-//! [`figures`] has means, differences and their intervals, [`verdict`] the sentence. [`table`] and [`page`] show it.
+//! [`config`] says what is compared. Every arm with every seed is an ordinary run in a directory of its own, made by
+//! [`crate::pipeline`], so that what is finished is never done again. [`measure`] puts together what came of them:
+//! [`metric`] and [`nearness`] measure a run, [`figures`] has means, differences and their intervals, [`verdict`] the
+//! sentence. [`table`] and [`page`] show it.
 
 mod config;
 mod figures;
@@ -67,9 +69,9 @@ pub struct Outcomes {
     /// Means over the finished runs of what the evaluations say: by round, from 0.
     #[serde(skip)]
     rounds: Vec<[f64; 3]>,
-    /// Means over the finished runs of loss and reward margin, by step over all rounds.
+    /// Means over the finished runs of loss and reward margin, by line of the metrics over all rounds.
     #[serde(skip)]
-    steps: [Vec<(f64, f64)>; 2],
+    curves: [Vec<(f64, f64)>; 2],
 }
 
 /// A run of an arm.
@@ -98,12 +100,14 @@ impl Comparison {
     }
 }
 
-/// Makes the runs that are not there yet, measures all, and writes `compare.json` and `report.html` with this title and lead.
+/// Makes the runs that are not there yet, measures all, and writes `compare.json` and `report.html` with this title and
+/// lead.
 ///
 /// A run that fails is named in the result and does not keep the others from being made.
 ///
 /// # Errors
-/// What plugins and data of the configs can fail with before the first run; an interruption; files that cannot be written.
+/// What plugins and data of the configs can fail with before the first run; an interruption; files that cannot be
+/// written.
 pub fn compare(plan: &Plan, title: &str, lead: &str) -> Result<Comparison> {
     let nearness = nearness::Plugins::new(plan)?;
     let mut budgets = Vec::new();

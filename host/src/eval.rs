@@ -12,7 +12,7 @@ use crate::{
     files::{self, Journal},
     model::Policy,
     ops::Precision,
-    rundir::{self, Source, hash_path},
+    rundir::{self, HashedPath},
     text::TextCodec,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,8 +35,8 @@ impl Subject<'_> {
     }
 
     /// What decides its answers.
-    fn source(&self) -> Result<Source> {
-        Ok(Source { path: self.model.to_owned(), sha256: hash_path(self.model)? })
+    fn source(&self) -> Result<HashedPath> {
+        HashedPath::of(self.model)
     }
 }
 

@@ -12,10 +12,9 @@ mod sft;
 mod train;
 mod weights;
 
-pub use evaluate::{Answer, Evaluation, Outcome, evaluate, is_evaluated, write_evaluation};
+pub use evaluate::evaluate;
 pub(crate) use inspect::check_vocabulary;
 pub use inspect::inspect;
-pub use score::ScoreLine;
 pub use sft::{sft, sft_rounds};
 
 use crate::{
@@ -73,7 +72,7 @@ pub fn run(config: RunConfig, until: Option<Stage>, after_round: &dyn Fn(&Path) 
                 continue;
             }
             interrupt::check()?;
-            let watch = Stopwatch::start(&run.dir, round, stage)?;
+            let watch = Stopwatch::start(&run.dir.round(round).timing(), stage)?;
             let outputs = run.stage(round, stage).map_err(|e| e.at(format!("round {round}, {stage}")))?;
             watch.stop()?;
             run.dir.set_done(round, stage, &outputs)?;
@@ -130,13 +129,13 @@ impl Run {
         self.policy = None;
         let precision = self.config.precision();
         let mut policy = match (&self.config.train.lora, round) {
-            (None, 2..) => Policy::load_as(&self.dir.model(round - 1), &self.device, precision)?,
+            (None, 2..) => Policy::load_as(&self.dir.round(round - 1).model(), &self.device, precision)?,
             _ => Policy::load_as(&self.config.model, &self.device, precision)?,
         };
         if let Some(lora) = &self.config.train.lora {
             policy.add_lora(lora, self.config.seed)?;
             if round > 1 {
-                policy.load_adapter(&self.dir.model(round - 1))?;
+                policy.load_adapter(&self.dir.round(round - 1).model())?;
             }
         }
         Ok(self.policy.insert((round, Arc::new(RwLock::new(policy)))).1.clone())

@@ -1,7 +1,7 @@
 //! The report of a run: one HTML file with inline SVG, for a person to look at. No script, nothing fetched.
 //!
-//! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`latents`], [`timing`] and [`validation`] say it, [`html`] and
-//! [`plot`] draw it.
+//! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`latents`], [`timing`] and
+//! [`validation`] say it on a [`page`](crate::page), [`tensorboard`] as scalars.
 
 mod latents;
 mod rounds;
@@ -14,11 +14,12 @@ mod timing;
 mod validation;
 mod watch;
 
-use crate::{Result, files, page::Page};
+use crate::{Result, files, page::Page, rundir::Layout};
 use run::Run;
 use std::path::{Path, PathBuf};
 
-/// Reads a run directory, finished or not, and writes `report.html` and TensorBoard's files into it; returns the page's path.
+/// Reads a run directory, finished or not, and writes `report.html` and TensorBoard's files into it; returns the page's
+/// path.
 ///
 /// The same run gives the same bytes. Fails where `run_dir` is no directory or a file in it cannot be read from disk;
 /// missing parts and unreadable lines are said in the report instead.
@@ -35,7 +36,7 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     }
     timing::section(&mut page, &run);
     sections::what_was_run(&mut page, &run);
-    let path = run_dir.join("report.html");
+    let path = Layout::new(run_dir).report();
     files::write(&path, page.finish().as_bytes())?;
     tensorboard::write(run_dir, &run)?;
     Ok(path)

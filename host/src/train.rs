@@ -21,11 +21,12 @@ use crate::{
     files, interrupt,
     model::{Gradients, PASS_TOKENS, Policy, Trainable, cut},
     progress::Progress,
+    rundir::{MetricsWriter, StepFacts, TrainLayout, column},
 };
 use batch::{Pass, Plan};
 use checkpoint::{Checkpoints, Identity, State};
 use ldalign_sdk::StepContext;
-use metrics::{Metrics, StepFacts, Window};
+use metrics::StepMeans;
 use objective::{Dpo, Objective, Sft, StepSize};
 use optimizer::AdamW;
 use std::path::Path;
@@ -108,7 +109,8 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
     let checkpoints =
         Checkpoints { dir: dir.to_owned(), keep: config.save_total_limit, identity: identity(objective, config, seed) };
     let mut state = checkpoints.resume(&trainable, &mut optimizer)?.unwrap_or_default();
-    let mut metrics = Metrics::open(dir, state.lines, state.tokens)?;
+    let places = TrainLayout::new(dir);
+    let mut metrics = MetricsWriter::open(&places.metrics(), &places.timing(), state.lines, state.tokens)?;
     let mut progress = Progress::new(objective.name(), state.step, plan.total_steps);
 
     while state.step < plan.total_steps {
@@ -125,11 +127,11 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
 
         let every = |steps: u64| steps > 0 && state.step.is_multiple_of(steps);
         let last = state.step == plan.total_steps;
-        progress.advance(1, &note(step.loss, &state.window));
+        progress.advance(1, &note(step.loss, &state.means));
         if last || every(config.logging_steps) {
             let epoch = plan.epochs(state.step);
             let facts = StepFacts { step: state.step, epoch, learning_rate, grad_norm: norm, tokens: state.tokens };
-            metrics.push(facts, &std::mem::take(&mut state.window))?;
+            metrics.push(facts, std::mem::take(&mut state.means).values())?;
             state.lines += 1;
         }
         let save_steps = if config.save_steps > 0 { config.save_steps } else { plan.steps_per_epoch };
@@ -162,7 +164,7 @@ fn gradients(
     state: &mut State,
 ) -> Result<Step> {
     let store = objective.rows();
-    let weights = objective.weigh(state.step, plan.total_steps, rows, &mut state.window)?;
+    let weights = objective.weigh(state.step, plan.total_steps, rows, &mut state.means)?;
     let tokens: usize = rows.iter().map(|&row| store.get(row, 1).len()).sum();
     let size = StepSize { rows: rows.len() as f64, tokens: tokens as f64 };
     let weighted: Vec<_> = rows.iter().copied().zip(weights).filter(|(_, weight)| objective.counts(*weight)).collect();
@@ -176,7 +178,7 @@ fn gradients(
             let mut slopes = Vec::with_capacity(sums.len());
             let sequences = sums.chunks(completions).zip(pass.lengths().chunks(completions));
             for (&(row, weight), (logps, tokens)) in rows.iter().zip(sequences) {
-                let (loss, d) = objective.value(row, weight, logps, tokens, size, &mut state.window);
+                let (loss, d) = objective.value(row, weight, logps, tokens, size, &mut state.means);
                 if !(loss.is_finite() && logps.iter().all(|l| l.is_finite())) {
                     let what = format!("row {row}: log-probabilities {logps:?} give a loss of {loss}");
                     return Err(diverged(Error::new(Code::TrainNonFinite, what)));
@@ -195,7 +197,7 @@ fn gradients(
             sum.gradients.insert(t.name.clone(), t.var.zeros_like()?);
         }
     }
-    state.window.add("loss", sum.loss);
+    state.means.add(column::LOSS, sum.loss);
     Ok(sum)
 }
 
@@ -240,8 +242,8 @@ fn listed(rows: &[usize]) -> String {
 }
 
 /// What the progress shows.
-fn note(loss: f64, window: &Window) -> String {
-    match window.mean("rewards/margins") {
+fn note(loss: f64, means: &StepMeans) -> String {
+    match means.mean(column::REWARD_MARGIN) {
         Some(margin) => format!("loss {loss:.4}, margin {margin:.3}"),
         None => format!("loss {loss:.4}"),
     }

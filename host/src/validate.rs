@@ -21,7 +21,7 @@ use crate::{
     library::Kind,
     model::ModelConfig,
     plugin::{Finder, Plugin, PluginRecord},
-    rundir::{Source, hash_path},
+    rundir::HashedPath,
     text::TextCodec,
 };
 use latents::{Encodings, Latents};
@@ -36,9 +36,9 @@ pub struct Validation {
     /// Version of the host.
     pub ldalign: String,
     /// The model whose tokenizer and hidden states were used.
-    pub model: Source,
+    pub model: HashedPath,
     /// The annotated rows.
-    pub data: Source,
+    pub data: HashedPath,
     /// Encoders tried.
     pub encoders: Vec<PluginRecord>,
     /// Distances tried.
@@ -110,7 +110,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let annotated = Annotated::read(&settings.data)?;
     let codec = TextCodec::load(&config.model)?;
     let samples = Samples::new(&annotated, &settings.data, &codec, &ModelConfig::of(&config.model)?)?;
-    let model = Source { path: config.model.clone(), sha256: hash_path(&config.model)? };
+    let model = HashedPath::of(&config.model)?;
 
     let (truth, seed) = (&samples.truth, config.seed);
     let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output.join("latents"));
@@ -139,7 +139,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let validation = Validation {
         ldalign: env!("CARGO_PKG_VERSION").into(),
         model,
-        data: Source { path: settings.data.path.clone(), sha256: annotated.sha256 },
+        data: HashedPath { path: settings.data.path.clone(), sha256: annotated.sha256 },
         encoders: records(&encoders),
         distances: records(&distances),
         prompts: truth.prompts.len(),

@@ -75,7 +75,7 @@ fn training_is_what_it_says() {
     let full = run(&options).unwrap().train.unwrap();
     assert_eq!(full.trained, 452_832);
     // Policy and reference are the same at the first step.
-    let loss = |step: &train::Step| step.metrics["loss"].as_f64().unwrap();
+    let loss = |step: &train::TrainedStep| step.metrics.get("loss").unwrap();
     assert!((loss(&full.steps[0]) - std::f64::consts::LN_2).abs() < 1e-4, "{}", loss(&full.steps[0]));
     // Then the policy moves away.
     assert!(loss(&full.steps[0]) != loss(&full.steps[2]));

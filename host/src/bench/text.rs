@@ -7,8 +7,9 @@ use super::{
     limits::Limits,
     ops::{Bound, Operations},
     reference::Reference,
-    train::{Training, steady},
+    train::{TrainedStep, Training, steady},
 };
+use crate::rundir::column;
 use std::fmt::{Display, Formatter, Result};
 
 impl Display for Report {
@@ -63,13 +64,13 @@ impl Display for Training {
             f,
             "train      {method}: {pairs_per_s:.2} pairs/s, {tokens_per_s:.0} tokens/s, {rate}, peak {memory}"
         )?;
-        let seconds = |s: &super::train::Step| format!("{:.2}", s.seconds);
+        let seconds = |s: &TrainedStep| format!("{:.2}", s.seconds);
         let counted: Vec<String> = steady(&self.steps).iter().map(seconds).collect();
         let first = self.steps.first().filter(|_| self.steps.len() > 1);
         let first = first.map_or(String::new(), |s| format!(" (the first, left out: {})", seconds(s)));
         write!(f, "           seconds a step: {}{first}", shortened(&counted))?;
-        for (name, key) in [("loss", "loss"), ("logps", "logps/chosen")] {
-            let number = |s: &super::train::Step| s.metrics.get(key).and_then(serde_json::Value::as_f64);
+        for (name, of) in [("loss", column::LOSS), ("logps", column::CHOSEN_LOGP)] {
+            let number = |s: &TrainedStep| s.metrics.get(of);
             let all: Vec<String> = self.steps.iter().filter_map(number).map(|x| format!("{x:.4}")).collect();
             write!(f, "\n           {name}: {}", shortened(&all))?;
         }

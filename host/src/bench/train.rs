@@ -8,10 +8,10 @@ use crate::{
     estimate::{Estimate, Longest},
     files, interrupt,
     model::{ModelConfig, Pack, Policy},
+    rundir::{MetricsLine, StepTimingLine, TrainLayout},
     train::{self, DpoData},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -33,12 +33,12 @@ pub struct Training {
     /// SHA-256 of the trained tensors after the last step: equal between runs that computed the same bits.
     pub weights_sha256: String,
     /// The steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<TrainedStep>,
 }
 
 /// One optimizer step.
 #[derive(Debug, Serialize)]
-pub struct Step {
+pub struct TrainedStep {
     /// Rows it trained on, in order: lines of the data file from 0, if none was dropped.
     pub rows: Vec<usize>,
     /// Wall-clock time, data to updated weights.
@@ -52,7 +52,7 @@ pub struct Step {
     /// Memory held after the step.
     pub resident_bytes: Option<u64>,
     /// The step's line of metrics.jsonl, under TRL's names.
-    pub metrics: Map<String, Value>,
+    pub metrics: MetricsLine,
 }
 
 /// Trains for the steps asked for.
@@ -77,7 +77,7 @@ pub fn measure(bench: &Bench<'_>) -> Result<Training> {
 
     let steps = steps(bench, &pairs, &config, &dir)?;
     let counted = steady(&steps);
-    let sum = |of: fn(&Step) -> f64| counted.iter().map(of).sum::<f64>();
+    let sum = |of: fn(&TrainedStep) -> f64| counted.iter().map(of).sum::<f64>();
     let seconds = sum(|s| s.seconds);
     Ok(Training {
         lora: bench.options.lora,
@@ -101,28 +101,28 @@ fn pairs(bench: &Bench<'_>) -> Result<TokenStore> {
 }
 
 /// The steps that count: the first also touches memory for the first time.
-pub fn steady(steps: &[Step]) -> &[Step] {
+pub fn steady(steps: &[TrainedStep]) -> &[TrainedStep] {
     if steps.len() > 1 { &steps[1..] } else { steps }
 }
 
 /// What a training that has just ended in `dir` wrote of its steps on `store`.
-pub fn steps(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig, dir: &Path) -> Result<Vec<Step>> {
-    type Line = Map<String, Value>;
-    let lines = |name| -> Result<Vec<Line>> { files::read_lines(&dir.join(name))?.collect() };
-    let (metrics, timing) = (lines("metrics.jsonl")?, lines("timing.jsonl")?);
+pub fn steps(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig, dir: &Path) -> Result<Vec<TrainedStep>> {
+    let dir = TrainLayout::new(dir);
+    let metrics = dir.metrics().lines()?.collect::<Result<Vec<_>>>()?;
+    let timing = dir.timing().lines()?.collect::<Result<Vec<_>>>()?;
     let rows = train::step_rows(store.len(), config, SEED)?;
     if (metrics.len(), timing.len()) != (rows.len(), rows.len()) {
         let (lines, steps) = (metrics.len(), rows.len());
         return Err(Error::new(Code::BenchSteps, format!("{lines} lines of metrics for {steps} steps")));
     }
-    let step = |((rows, metrics), timing): ((Vec<usize>, Line), Line)| {
+    let step = |((rows, metrics), timing): ((Vec<usize>, MetricsLine), StepTimingLine)| {
         let load: Load = rows.iter().map(|&row| load(&bench.config, store, row)).sum();
         let sequence_tokens = |&row: &usize| -> usize {
             (1..store.columns()).map(|c| store.get(row, 0).len() + store.get(row, c).len()).sum()
         };
-        Step {
-            seconds: timing.get("seconds").and_then(Value::as_f64).unwrap_or(f64::NAN),
-            resident_bytes: timing.get("resident_bytes").and_then(Value::as_u64),
+        TrainedStep {
+            seconds: timing.seconds,
+            resident_bytes: timing.resident_bytes,
             sequence_tokens: rows.iter().map(sequence_tokens).sum(),
             packed_tokens: load.tokens as usize,
             gflop: bench.work().step(load) / 1e9,

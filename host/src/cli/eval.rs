@@ -78,7 +78,8 @@ impl Eval {
         })?;
         let codec = TextCodec::load(model)?;
         let policy = Policy::load_as(model, &pipeline::device(&config.device)?, config.precision())?;
-        let figures = on_pool(|| pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval"))?;
+        let (figures, _) =
+            on_pool(|| pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval"))?;
         if self.json {
             return print_json(&figures);
         }

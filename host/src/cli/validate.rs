@@ -1,7 +1,7 @@
 //! `validate`: whether nearer to the golden response means better, on annotated rows.
 
 use super::{ConfigArgs, on_pool, print, print_json};
-use ldalign::{Result, validate};
+use ldalign::{Result, rundir::Layout, validate};
 use std::path::PathBuf;
 
 /// Arguments of `validate`.
@@ -21,7 +21,7 @@ impl Validate {
     /// Measures, writes and prints.
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
-        let output = self.output.clone().unwrap_or_else(|| config.output_dir.join("validate"));
+        let output = self.output.clone().unwrap_or_else(|| Layout::new(&config.output_dir).validation());
         let validation = on_pool(|| validate::validate(&config, &output))?;
         if self.json {
             return print_json(&validation);

@@ -1,7 +1,8 @@
-//! Figures of arms over their seeds, and of an arm against another, with intervals: paired bootstrap over seeds and held-out rows.
+//! Figures of arms over their seeds, and of an arm against another, with intervals: paired bootstrap over seeds and
+//! held-out rows.
 //!
-//! Seeds and rows are crossed (every seed is measured on the same rows), so a resample draws both, once for all arms: what is hard for all
-//! arms alike cancels in differences. (Owen 2007, "The pigeonhole bootstrap".)
+//! Seeds and rows are crossed (every seed is measured on the same rows), so a resample draws both, once for all arms:
+//! what is hard for all arms alike cancels in differences. (Owen 2007, "The pigeonhole bootstrap".)
 
 use crate::stats::{
     bootstrap::{DRAWS, Figure, resample},
@@ -9,8 +10,8 @@ use crate::stats::{
 };
 use rayon::prelude::*;
 
-/// A run's figure in parts: a numerator and a denominator for each held-out row, whose sums' ratio it is. One part where the figure is
-/// of the run as a whole.
+/// A run's figure in parts: a numerator and a denominator for each held-out row, whose sums' ratio it is. One part
+/// where the figure is of the run as a whole.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parts(pub Vec<[f64; 2]>);
 

@@ -2,16 +2,16 @@
 
 use super::{
     Arm, Comparison, Figure, Metric, Outcomes, Plan, RunOutcome, figures,
-    metric::{self, Measured, Step},
+    metric::{self, Measured},
     nearness::{Plugins, Yardstick},
     verdict,
 };
 use crate::{
-    Result, files, interrupt,
-    pipeline::{Evaluation, Outcome},
+    Result, interrupt,
+    rundir::{Layout, MetricsLine, Outcome, column},
     stats::bootstrap::{DRAWS, LEVEL},
 };
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 /// What is known of the runs so far.
 pub struct Measurements<'a> {
@@ -23,23 +23,23 @@ pub struct Measurements<'a> {
     /// By arm and seed.
     runs: BTreeMap<(&'a str, u64), Measured>,
     rounds: BTreeMap<&'a str, Vec<Vec<[f64; 3]>>>,
-    steps: BTreeMap<&'a str, Vec<Vec<Step>>>,
+    metrics: BTreeMap<&'a str, Vec<Vec<MetricsLine>>>,
 }
 
 impl<'a> Measurements<'a> {
     /// Of no run yet.
     pub fn new(plan: &'a Plan, nearness: &'a Plugins) -> Self {
         let (starts, runs) = (BTreeMap::new(), BTreeMap::new());
-        Self { plan, nearness, yardstick: None, starts, runs, rounds: BTreeMap::new(), steps: BTreeMap::new() }
+        Self { plan, nearness, yardstick: None, starts, runs, rounds: BTreeMap::new(), metrics: BTreeMap::new() }
     }
 
     /// Reads what a finished run wrote.
     pub fn measure(&mut self, arm: &'a Arm, run: &mut RunOutcome) -> Result<()> {
         interrupt::check()?;
-        let (dir, last) = (self.plan.output_dir.join(&run.directory), arm.config.rounds);
+        let (dir, last) = (Layout::new(&self.plan.output_dir.join(&run.directory)), arm.config.rounds);
         if !self.starts.contains_key(&run.seed) {
             // The same for all arms: they have model, rows and seed in common.
-            let start = outcomes(&dir, 0)?;
+            let start = dir.outcomes(0).lines()?.collect::<Result<Vec<_>>>()?;
             if self.yardstick.is_none() {
                 self.yardstick = Some(self.nearness.open(self.plan, &start)?);
             }
@@ -47,20 +47,21 @@ impl<'a> Measurements<'a> {
             let measured = Measured::of(&start, [&distances, &distances], None);
             self.starts.insert(run.seed, (measured, distances));
         }
-        let end = outcomes(&dir, last)?;
+        let end = dir.outcomes(last).lines()?.collect::<Result<Vec<_>>>()?;
         let distances = self.distances(&end, &run.directory)?;
-        let steps = (1..=last).map(|round| Step::read(&dir, round)).collect::<Result<Vec<_>>>()?;
-        let rewards = steps.last().and_then(|steps| metric::rewards(steps));
+        let lines = |round| dir.round(round).train().metrics().lines()?.collect();
+        let metrics = (1..=last).map(lines).collect::<Result<Vec<Vec<MetricsLine>>>>()?;
+        let rewards = metrics.last().and_then(|lines| metric::rewards(lines));
         let measured = Measured::of(&end, [&distances, &self.starts[&run.seed].1], rewards);
         let figure = |metric| Some((metric, measured.parts(metric).figure()?));
         run.figures = Metric::ALL.into_iter().filter_map(figure).collect();
         self.runs.insert((&arm.name, run.seed), measured);
         let rounds = (0..=last).map(|round| {
-            let of: Evaluation = files::read_json(&dir.join(format!("eval-{round}.json")))?;
+            let of = dir.eval(round).read()?;
             Ok([of.sampled_accuracy, of.greedy_accuracy, of.nll])
         });
         self.rounds.entry(&arm.name).or_default().push(rounds.collect::<Result<_>>()?);
-        self.steps.entry(&arm.name).or_default().push(steps.concat());
+        self.metrics.entry(&arm.name).or_default().push(metrics.concat());
         Ok(())
     }
 
@@ -87,7 +88,7 @@ impl<'a> Measurements<'a> {
             let finished: Vec<&Measured> = plan.seeds.iter().filter_map(|at| of(&arm.name, at)).collect();
             let pairs = plan.seeds.iter().filter_map(|at| Some((of(&arm.name, at)?, of(reference, at)?)));
             let pairs: Vec<(&Measured, &Measured)> = if arm.name == *reference { vec![] } else { pairs.collect() };
-            let steps = self.steps.get(arm.name.as_str()).map_or(&[][..], Vec::as_slice);
+            let metrics = self.metrics.get(arm.name.as_str()).map_or(&[][..], Vec::as_slice);
             arms.push(Outcomes {
                 name: arm.name.clone(),
                 note: arm.note.clone(),
@@ -102,7 +103,7 @@ impl<'a> Measurements<'a> {
                     figures::difference(&parts.collect::<Vec<_>>(), seed)
                 }),
                 rounds: means(self.rounds.get(arm.name.as_str()).map_or(&[][..], Vec::as_slice)),
-                steps: [curve(steps, |step| Some(step.loss)), curve(steps, Step::margin)],
+                curves: [column::LOSS, column::REWARD_MARGIN].map(|column| curve(metrics, column)),
             });
         }
         let start = |metric: Metric| figures::figure(&starts.iter().map(|s| s.parts(metric)).collect::<Vec<_>>(), seed);
@@ -128,11 +129,6 @@ fn by_metric(of: impl Fn(Metric) -> Figure) -> BTreeMap<Metric, Figure> {
     Metric::ALL.into_iter().map(|metric| (metric, of(metric))).filter(|(_, figure)| figure.value.is_some()).collect()
 }
 
-/// What came of each held-out row after a round.
-fn outcomes(run: &Path, round: u64) -> Result<Vec<Outcome>> {
-    files::read_lines(&run.join(format!("eval-{round}.jsonl")))?.collect()
-}
-
 /// Means over runs, place by place.
 fn means(runs: &[Vec<[f64; 3]>]) -> Vec<[f64; 3]> {
     let places = runs.iter().map(Vec::len).min().unwrap_or(0);
@@ -140,11 +136,11 @@ fn means(runs: &[Vec<[f64; 3]>]) -> Vec<[f64; 3]> {
     (0..places).map(|at| std::array::from_fn(|of| mean(at, of))).collect()
 }
 
-/// Mean over runs of what lines of metrics say, by line from 1; nothing where no line says it.
-fn curve(runs: &[Vec<Step>], of: impl Fn(&Step) -> Option<f64>) -> Vec<(f64, f64)> {
+/// Mean over runs of a column of the metrics, by line from 1, without lines that some run has not.
+fn curve(runs: &[Vec<MetricsLine>], column: &str) -> Vec<(f64, f64)> {
     let lines = runs.iter().map(Vec::len).min().unwrap_or(0);
     let point = |at: usize| {
-        let sum = runs.iter().map(|run| of(&run[at])).sum::<Option<f64>>()?;
+        let sum = runs.iter().map(|run| run[at].get(column)).sum::<Option<f64>>()?;
         Some((at as f64 + 1.0, sum / runs.len() as f64))
     };
     (0..lines).filter_map(point).collect()

@@ -1,9 +1,8 @@
 //! What is measured of a run, as parts that a bootstrap can resample, and how it is said.
 
 use super::figures::Parts;
-use crate::{Result, files, pipeline::Outcome};
-use serde::{Deserialize, Serialize};
-use std::path::Path;
+use crate::rundir::{MetricsLine, Outcome, column};
+use serde::Serialize;
 
 /// A figure of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -13,15 +12,16 @@ pub enum Metric {
     SampledAccuracy,
     /// Share of held-out rows whose greedy response is right.
     GreedyAccuracy,
-    /// Negative log-likelihood of held-out golden responses, nats per token.
+    /// Negative log-likelihood of the held-out rows' chosen responses, nats per token.
     HeldOutNll,
-    /// Share of held-out rows whose sampled response lies nearer to the golden one than the starting model's, equal distances counting half.
+    /// Share of held-out rows whose sampled response lies nearer to the chosen one than the starting model's, equal
+    /// distances counting half.
     NearerThanStart,
     /// Mean tokens of a sampled response, its end included.
     ResponseTokens,
-    /// Implicit reward of golden less own responses, over the last quarter of the last round's steps.
+    /// Implicit reward of chosen less rejected responses, over the last quarter of the last round's steps.
     RewardMargin,
-    /// Share of those pairs in which the golden response has the higher implicit reward.
+    /// Share of those pairs in which the chosen response has the higher implicit reward.
     RewardAccuracy,
 }
 
@@ -60,17 +60,17 @@ impl Metric {
                 "Held-out rows whose likeliest response is right: what the model can do at its best."
             }
             Self::HeldOutNll => {
-                "Nats per token of the held-out golden responses. Plain SFT trains exactly this number; preference training does not."
+                "Nats per token of the held-out rows' chosen responses. Plain SFT trains exactly this number; preference training does not."
             }
             Self::NearerThanStart => {
-                "Held-out rows whose sampled response lies nearer to the golden one than the starting model's; equal counts half."
+                "Held-out rows whose sampled response lies nearer to the chosen one than the starting model's; equal counts half."
             }
             Self::ResponseTokens => "Mean length of the sampled responses to held-out rows.",
             Self::RewardMargin => {
-                "β · log-ratio of golden less own responses at the end of training. Its size depends on the arm's β."
+                "β · log-ratio of chosen less rejected responses at the end of training. Its size depends on the arm's β."
             }
             Self::RewardAccuracy => {
-                "Training pairs whose golden response has the higher reward at the end of training. Pairs of weight 0 are left out and equal pairs never count, so arms that weigh equal pairs look worse."
+                "Training pairs whose chosen response has the higher reward at the end of training. Pairs of weight 0 are left out and equal pairs never count, so arms that weigh equal pairs look worse."
             }
         }
     }
@@ -129,32 +129,11 @@ impl Measured {
     }
 }
 
-/// What is read of a line of metrics.jsonl.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Step {
-    /// Mean of the steps since the line before.
-    pub loss: f64,
-    #[serde(rename = "rewards/margins")]
-    margin: Option<f64>,
-    #[serde(rename = "rewards/accuracies")]
-    accuracy: Option<f64>,
-}
-
-impl Step {
-    /// The lines of a round.
-    pub fn read(run: &Path, round: u64) -> Result<Vec<Self>> {
-        files::read_lines(&run.join(format!("round-{round}/train/metrics.jsonl")))?.collect()
-    }
-
-    /// Reward margin, where preferences were trained.
-    pub fn margin(&self) -> Option<f64> {
-        self.margin
-    }
-}
-
-/// Reward margin and accuracy at the end of a round, over the last quarter of its lines; None where there are no rewards.
-pub fn rewards(steps: &[Step]) -> Option<[f64; 2]> {
-    let rewards: Vec<[f64; 2]> = steps.iter().filter_map(|s| Some([s.margin?, s.accuracy?])).collect();
+/// Reward margin and accuracy at the end of a round, over the last quarter of its lines; None where there are no
+/// rewards.
+pub fn rewards(lines: &[MetricsLine]) -> Option<[f64; 2]> {
+    let both = |line: &MetricsLine| Some([line.get(column::REWARD_MARGIN)?, line.get(column::REWARD_ACCURACY)?]);
+    let rewards: Vec<[f64; 2]> = lines.iter().filter_map(both).collect();
     let last = &rewards[rewards.len() - rewards.len().div_ceil(4)..];
     let mean = |of: usize| last.iter().map(|r| r[of]).sum::<f64>() / last.len() as f64;
     (!last.is_empty()).then(|| [mean(0), mean(1)])
@@ -164,7 +143,7 @@ pub fn rewards(steps: &[Step]) -> Option<[f64; 2]> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::pipeline::Answer;
+    use crate::rundir::Answer;
 
     fn outcome(row: usize, right: bool, tokens: usize) -> Outcome {
         let sampled = Answer { right, ids: vec![7; tokens], text: String::new() };
@@ -184,11 +163,13 @@ mod tests {
 
     #[test]
     fn rewards_are_those_of_the_last_quarter() {
-        let step = |margin| Step { loss: 0.0, margin, accuracy: Some(1.0) };
-        let steps: Vec<Step> = (1..=8).map(|n| step(Some(f64::from(n)))).collect();
-        assert_eq!(rewards(&steps), Some([7.5, 1.0]));
-        assert_eq!(rewards(&steps[..1]), Some([1.0, 1.0]));
-        assert_eq!(rewards(&[step(None)]), None);
+        let line = |margin: Option<f64>| -> MetricsLine {
+            serde_json::from_value(serde_json::json!({"rewards/margins": margin, "rewards/accuracies": 1.0})).unwrap()
+        };
+        let lines: Vec<MetricsLine> = (1..=8).map(|n| line(Some(f64::from(n)))).collect();
+        assert_eq!(rewards(&lines), Some([7.5, 1.0]));
+        assert_eq!(rewards(&lines[..1]), Some([1.0, 1.0]));
+        assert_eq!(rewards(&[line(None)]), None);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::{
     latents::{PolicyServices, encode},
     library::Kind,
     model::Policy,
-    pipeline::{self, Outcome},
+    pipeline,
     plugin::{CorpusSource, Distance, Encoder, Finder, OwnedSample, Plugin},
+    rundir::Outcome,
     text::TextCodec,
 };
 use std::sync::{Arc, RwLock};

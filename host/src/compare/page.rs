@@ -96,11 +96,11 @@ fn curves(page: &mut Page, c: &Comparison) {
             plot.dots(&arm.name, arm.rounds.iter().enumerate().map(|(n, figures)| (n as f64, figures[of])).collect())
         })
     };
-    let by_step = |title: &str, y: &str, of: usize| {
+    let by_line = |title: &str, y: &str, of: usize| {
         let empty =
             Plot::new(title, &format!("{title} of each arm, mean over its runs"), "line of metrics", y).whole_x();
-        let arms = c.arms.iter().filter(|arm| !arm.steps[of].is_empty());
-        arms.fold(empty, |plot, arm| plot.line(&arm.name, arm.steps[of].clone()))
+        let arms = c.arms.iter().filter(|arm| !arm.curves[of].is_empty());
+        arms.fold(empty, |plot, arm| plot.line(&arm.name, arm.curves[of].clone()))
     };
     page.heading(2, "In training");
     page.figures(&[
@@ -110,8 +110,8 @@ fn curves(page: &mut Page, c: &Comparison) {
             by_round("Held-out NLL by round", "nats per token", 2),
             "A steep rise means that steps are too large, or beta too small.",
         ),
-        (by_step("Reward margin", "margin", 1), "Over all rounds; each begins at 0, being its own reference."),
-        (by_step("Loss", "loss", 0), "Over all rounds. Losses of SFT and of preference training do not compare."),
+        (by_line("Reward margin", "margin", 1), "Over all rounds; each begins at 0, being its own reference."),
+        (by_line("Loss", "loss", 0), "Over all rounds. Losses of SFT and of preference training do not compare."),
     ]);
 }
 

@@ -101,7 +101,7 @@ mod tests {
             figures: BTreeMap::new(),
             differences,
             rounds: vec![],
-            steps: [vec![], vec![]],
+            curves: [vec![], vec![]],
         }
     }
 

@@ -4,27 +4,11 @@ use super::Run;
 use crate::{
     Code, Error, Result,
     files::{self, Journal},
-    generate::{Request, StopReason, generate},
+    generate::{Request, generate},
     progress::Progress,
+    rundir::GenerationLine,
 };
-use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
-
-/// Responses as they come, in any order.
-pub(super) const PARTIAL: &str = "generations.partial.jsonl";
-
-/// A line of generations.jsonl.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct GenerationLine {
-    /// Row of the data set, from 0.
-    pub index: usize,
-    /// Token ids, with the end token where the model made one.
-    pub ids: Vec<u32>,
-    /// The same as text.
-    pub text: String,
-    /// Why it ended.
-    pub stop: StopReason,
-}
 
 impl Run {
     pub(super) fn generate(&mut self, round: u64) -> Result<Vec<PathBuf>> {
@@ -32,9 +16,9 @@ impl Run {
             return Ok(vec![]);
         }
         let dir = self.dir.round(round);
-        files::make_dir(&dir)?;
+        files::make_dir(dir.path())?;
         // Responses are kept as they come; where each begins in the journal is all that stays in memory.
-        let partial = dir.join(PARTIAL);
+        let partial = dir.partial_generations().into_path();
         let mut lines = BTreeMap::new();
         let mut at = 0;
         let mut journal = Journal::open(&partial, |line| {
@@ -69,7 +53,7 @@ impl Run {
         progress.finish(&format!("({tokens} tokens)"));
 
         // In row order, so that the file does not depend on where a run was interrupted.
-        let path = dir.join("generations.jsonl");
+        let path = dir.generations().into_path();
         let text = files::map(&partial)?;
         files::write_with(&path, |out| {
             lines.values().try_for_each(|span| {

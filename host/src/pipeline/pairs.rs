@@ -1,23 +1,22 @@
-//! Stage `pairs`: token ids of prompt, golden and losing response of every usable row.
+//! Stage `pairs`: token ids of prompt, chosen and rejected response of every usable row.
 
-use super::{
-    Run,
-    generate::{GenerationLine, PARTIAL},
+use super::Run;
+use crate::{
+    Code, Error, Result, data::tokens::TokenStore, files, interrupt, progress::Progress, rundir::GenerationLine,
 };
-use crate::{Code, Error, Result, data::tokens::TokenStore, files, interrupt, progress::Progress};
 use std::path::PathBuf;
 
 impl Run {
     pub(super) fn pairs(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
-        files::make_dir(&dir)?;
+        files::make_dir(dir.path())?;
         // Kept until the stage before was recorded, so that no response is ever sampled twice.
-        files::remove_file(&dir.join(PARTIAL))?;
+        files::remove_file(dir.partial_generations().path())?;
         let (data, codec) = (&self.data, &self.codec);
         let mut budget = self.config.data.budget();
         let mut generations = match data.has_rejected() {
             true => None,
-            false => Some(files::read_lines(&dir.join("generations.jsonl"))?),
+            false => Some(dir.generations().lines()?),
         };
         let mut rows: Vec<usize> = Vec::new();
         let mut progress = Progress::new(format!("round {round} pairs"), 0, data.len() as u64);
@@ -26,13 +25,13 @@ impl Run {
             let triple = (|| {
                 interrupt::check()?;
                 let row = data.row(index)?;
-                let golden = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
+                let chosen = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
                 let rejected = match (&mut generations, &row.rejected) {
                     (Some(lines), _) => next_generation(lines, index)?.ids,
                     (None, Some(text)) => codec.encode_turn(&row.history, text)?.response,
                     (None, None) => return Err(Error::new(Code::DataRow, "has no rejected response")),
                 };
-                let triple = budget.fit(golden.prompt, [golden.response, rejected]);
+                let triple = budget.fit(chosen.prompt, [chosen.response, rejected]);
                 Ok(triple.map(|(prompt, [chosen, rejected])| [prompt, chosen, rejected]))
             })();
             if let Ok(Some(_)) = triple {
@@ -40,13 +39,12 @@ impl Run {
             }
             triple.transpose()
         });
-        let path = dir.join("pairs.bin");
+        let path = dir.pairs();
         TokenStore::write(&path, triples)?;
         progress.finish(&budget.report().to_string());
         budget.report().check()?;
-        let index = dir.join("rows.json");
-        files::write_json(&index, &rows)?;
-        Ok(vec![path, index])
+        dir.rows().write(&rows)?;
+        Ok(vec![path, dir.rows().into_path()])
     }
 }
 

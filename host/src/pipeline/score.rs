@@ -7,51 +7,20 @@ use crate::{
     diagnose, files,
     latents::{SharedPolicy, encode, write_latents},
     plugin::{CorpusSource, OwnedSample},
+    rundir::{FittedEncoder, RoundLayout, ScoreLine},
     stats::bootstrap::below,
     text::TextCodec,
     train,
 };
 use ldalign_sdk::StepContext;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
-
-/// A line of scores.jsonl.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ScoreLine {
-    /// Pair, from 0.
-    pub index: usize,
-    /// Line of the data file.
-    pub line: u64,
-    /// Distance between the latents; null where weights do not depend on it.
-    pub distance: Option<f32>,
-    /// Weight at the first step of the round, or the one the data brought.
-    pub weight: f32,
-    /// Tokens of the golden response.
-    pub chosen_tokens: usize,
-    /// Tokens of the losing response.
-    pub rejected_tokens: usize,
-    /// The conversation's text.
-    pub prompt: String,
-    /// The golden response.
-    pub chosen: String,
-    /// The losing response.
-    pub rejected: String,
-}
-
-/// What the encoder is and what its fit reported.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct EncoderLine {
-    id: String,
-    shape: [usize; 2],
-    fit: BTreeMap<String, f64>,
-}
+use std::path::PathBuf;
 
 impl Run {
     pub(super) fn score(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
-        let pairs = TokenStore::open(&dir.join("pairs.bin"), 3)?;
-        let rows: Vec<usize> = files::read_json(&dir.join("rows.json"))?;
+        let pairs = TokenStore::open(&dir.pairs(), 3)?;
+        let rows: Vec<usize> = dir.rows().read()?;
         let mut outputs = Vec::new();
         let measured = self.measures();
         let mut latents = None;
@@ -69,30 +38,20 @@ impl Run {
         let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
         let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps };
         let weights = weigher.weights(start, &distances)?;
-        let path = dir.join("scores.jsonl");
         let corpus = Samples { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
-        let (mut failed, mut facts) = (None, diagnose::Pairs::default());
-        let written = files::write_with(&path, |out| {
-            for index in 0..pairs.len() {
-                let line =
-                    corpus.score_line(index, measured.then_some(distances[index]), weights[index]).map_err(|e| {
-                        failed = Some(e);
-                        std::io::Error::other("a row cannot be read")
-                    })?;
-                let tokens = [line.chosen_tokens, line.rejected_tokens];
-                facts.add(&line.prompt, line.chosen == line.rejected, line.distance, line.weight, tokens);
-                serde_json::to_writer(&mut *out, &line)?;
-                out.write_all(b"\n")?;
-            }
-            Ok(())
+        let mut facts = diagnose::Pairs::default();
+        let lines = (0..pairs.len()).map(|index| {
+            let line = corpus.score_line(index, measured.then_some(distances[index]), weights[index])?;
+            let tokens = [line.chosen_tokens, line.rejected_tokens];
+            facts.add(&line.prompt, line.chosen == line.rejected, line.distance, line.weight, tokens);
+            Ok(line)
         });
-        failed.map_or(written, Err)?;
+        dir.scores().write(lines)?;
         weigher.close()?;
         let diagnoses = diagnose::scored(&facts, latents.as_ref(), &self.config.diagnostics);
         diagnose::warn(round, &diagnoses);
-        let signs = dir.join("diagnostics.json");
-        files::write_json(&signs, &diagnoses)?;
-        outputs.extend([path, signs]);
+        dir.diagnostics().write(&diagnoses)?;
+        outputs.extend([dir.scores::<f32>().into_path(), dir.diagnostics().into_path()]);
         Ok(outputs)
     }
 
@@ -107,45 +66,49 @@ impl Run {
     ) -> Result<(Vec<f32>, diagnose::Latents)> {
         let dir = self.dir.round(round);
         let mut encoder = self.encoder.encoder(self.services(Some(policy), &self.encoder))?;
-        self.restore(round, "encoder.state", |state| encoder.load(state))?;
+        self.restore(round, RoundLayout::encoder_state, |state| encoder.load(state))?;
         let corpus = Samples { data: &self.data, codec: &self.codec, pairs, rows };
         let fit = encoder.fit(&corpus)?;
         let shape = encoder.shape();
-        let about = dir.join("encoder.json");
-        let line = EncoderLine {
+        let about = FittedEncoder {
             id: self.encoder.record().id.clone(),
             shape: [shape.slots, shape.dim],
             fit: fit.into_iter().collect(),
         };
-        files::write_json(&about, &line)?;
+        dir.encoder().write(&about)?;
         let side = |side| (0..pairs.len()).map(|pair| 2 * pair + side).collect::<Vec<_>>();
         let golden = encode(&encoder, &corpus, &side(0), &format!("round {round} encode golden"))?;
         let losing = encode(&encoder, &corpus, &side(1), &format!("round {round} encode losing"))?;
         let rank = diagnose::effective_rank(&[&golden, &losing], shape.len())?;
-        let latents = dir.join("latents.safetensors");
+        let latents = dir.latents();
         write_latents(&latents, [("golden", &golden), ("losing", &losing)], shape, None)?;
-        let state = dir.join("encoder.state");
+        let state = dir.encoder_state();
         files::write(&state, &encoder.save()?)?;
         encoder.close()?;
 
         let mut distance = self.distance.distance(self.services(None, &self.distance))?;
-        self.restore(round, "distance.state", |state| distance.load(state))?;
+        self.restore(round, RoundLayout::distance_state, |state| distance.load(state))?;
         distance.fit(&golden, &losing, shape)?;
         let mut distances = distance.distances(&golden, &losing, shape)?;
         if self.config.permute_distances {
             let differ = (0..pairs.len()).filter(|&i| pairs.get(i, 1) != pairs.get(i, 2)).collect::<Vec<_>>();
             permute(&mut distances, &differ, self.config.seed, round);
         }
-        let metric_state = dir.join("distance.state");
+        let metric_state = dir.distance_state();
         files::write(&metric_state, &distance.save()?)?;
         distance.close()?;
-        outputs.extend([about, latents, state, metric_state]);
-        Ok((distances, diagnose::Latents { fit: line.fit, rank }))
+        outputs.extend([dir.encoder().into_path(), latents, state, metric_state]);
+        Ok((distances, diagnose::Latents { fit: about.fit, rank }))
     }
 
     /// Warm start: what a plugin learned in the round before.
-    fn restore(&self, round: u64, name: &str, load: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
-        let path = self.dir.round(round - 1).join(name);
+    fn restore(
+        &self,
+        round: u64,
+        state: fn(&RoundLayout) -> PathBuf,
+        load: impl FnOnce(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let path = state(&self.dir.round(round - 1));
         if round == 1 || !path.exists() {
             return Ok(());
         }

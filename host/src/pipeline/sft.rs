@@ -1,12 +1,12 @@
-//! `ldalign sft`: supervised fine-tuning on golden responses by the same engine, at once or in the rounds of a run.
+//! `ldalign sft`: supervised fine-tuning on the chosen responses by the same engine, at once or in the rounds of a run.
 
-use super::{device, evaluate, is_evaluated, write_evaluation};
-use crate::rundir::{Manifest, RunDir, Stage};
+use super::{device, evaluate};
 use crate::{
     Result,
     config::RunConfig,
     data::{Dataset, tokens::TokenStore},
     model::Policy,
+    rundir::{Manifest, RoundLayout, RunDir, Stage},
     text::TextCodec,
     train,
 };
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Trains `config.model` on the rows and writes `output_dir/model`; returns that directory.
 ///
-/// The output directory holds manifest.json, rows.bin, train/ (metrics and checkpoints) and model/; started again, it goes on.
+/// The output directory holds manifest.json, rows.bin, train/ (metrics and checkpoints) and model/; started again, it
+/// goes on.
 pub fn sft(config: &RunConfig) -> Result<PathBuf> {
     fine_tune(config, None)
 }
@@ -23,10 +24,10 @@ pub fn sft(config: &RunConfig) -> Result<PathBuf> {
 fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
     let data = Dataset::open(&config.data)?;
     let codec = TextCodec::load(&config.model)?;
-    let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
-    let dir = dir.path();
+    let lock = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
+    let dir = RoundLayout::new(lock.path());
     let mut budget = config.data.budget();
-    let path = dir.join("rows.bin");
+    let path = dir.sft_rows();
     TokenStore::write(
         &path,
         (0..data.len()).filter_map(|index| {
@@ -48,21 +49,22 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
             policy.load_adapter(adapter)?;
         }
     }
-    train::sft(&mut policy, &rows, &config.train, config.seed, &dir.join("train"))?;
-    let out = dir.join("model");
+    train::sft(&mut policy, &rows, &config.train, config.seed, dir.train().path())?;
+    let out = dir.model();
     policy.save(&out)?;
     Ok(out)
 }
 
-/// Supervised fine-tuning with the budget of a run: as many rounds, each of as many steps, evaluated before the first and after each where
-/// the config has an `eval` section. Returns the run's directory, in which every round is one of [`sft`]; started again, it goes on.
+/// Supervised fine-tuning with the budget of a run: as many rounds, each of as many steps, evaluated before the first
+/// and after each where the config has an `eval` section. Returns the run's directory, in which every round is one of
+/// [`sft`]; started again, it goes on.
 pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
     let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &Dataset::open(&config.data)?, vec![])?)?;
     measure(&dir, config, &config.model, 0)?;
     let mut before = None;
     for round in 1..=config.rounds {
-        let (output_dir, seed) = (dir.round(round), config.seed.wrapping_add(round));
-        let trained = dir.model(round);
+        let (output_dir, seed) = (dir.round(round).path().to_owned(), config.seed.wrapping_add(round));
+        let trained = dir.round(round).model();
         if !dir.is_done(round, Stage::Train)? {
             let mut config = RunConfig { output_dir, seed, ..config.clone() };
             if config.train.lora.is_none() {
@@ -79,10 +81,10 @@ pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
 
 /// Evaluates a model as the one after `round`, unless done.
 fn measure(dir: &RunDir, config: &RunConfig, model: &Path, round: u64) -> Result<()> {
-    let path = dir.eval(round);
-    let Some(eval) = config.eval.as_ref().filter(|_| !is_evaluated(&path)) else { return Ok(()) };
+    let Some(eval) = config.eval.as_ref().filter(|_| !dir.is_evaluated(round)) else { return Ok(()) };
     let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
     let codec = TextCodec::load(model)?;
     let name = format!("eval after SFT round {round}");
-    write_evaluation(&path, &evaluate(&policy, &codec, eval, &config.generate, config.seed, &name)?)
+    let (figures, outcomes) = evaluate(&policy, &codec, eval, &config.generate, config.seed, &name)?;
+    dir.write_evaluation(round, &figures, &outcomes)
 }

@@ -1,7 +1,7 @@
 //! Where a round's weights come from: the data's own, or the schedule plugin over the round's distances.
 
-use super::{Run, ScoreLine};
-use crate::{Result, plugin::Schedule};
+use super::Run;
+use crate::{Result, plugin::Schedule, rundir::ScoreLine};
 use ldalign_sdk::StepContext;
 
 /// Turns what a pair has (its weight, or its distance) into its weight at a step.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     diagnose::Verdict,
     page::{Page, Plot, esc, histogram, number, text},
+    rundir::column,
     stats::{effective_size, mean},
 };
 
@@ -31,7 +32,7 @@ pub fn section(page: &mut Page, run: &Run) {
 }
 
 fn training(page: &mut Page, round: &Round) {
-    let Some(steps) = round.metrics.get("step") else {
+    let Some(steps) = round.metrics.get(column::STEP) else {
         page.absent("This round's training has not written metrics yet.");
         return;
     };
@@ -45,18 +46,14 @@ fn training(page: &mut Page, round: &Round) {
     let plot = |title: &str, description: &str, y: &str| Plot::new(title, description, "step", y).whole_x();
     let figures = [
         (
-            with(plot("Loss", "Training loss by step", "weighted DPO loss"), &[("loss", "loss")]),
+            with(plot("Loss", "Training loss by step", "weighted DPO loss"), &[(column::LOSS, "loss")]),
             "Should fall. The sigmoid loss starts at 0.693, a coin toss, since the model starts as its own reference; near 0 after a few steps means \
              the pairs were easy or the learning rate is high.",
         ),
         (
             with(
-                plot(
-                    "Rewards",
-                    "Mean rewards of golden (chosen) and own (rejected) responses by step",
-                    "β · log-ratio",
-                ),
-                &[("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")],
+                plot("Rewards", "Mean rewards of chosen and rejected responses by step", "β · log-ratio"),
+                &[(column::CHOSEN_REWARD, "chosen"), (column::REJECTED_REWARD, "rejected")],
             ),
             "How far each response's log-probability moved since the round began, times β. Only the gap is trained: a falling chosen curve is normal \
              while the rejected one falls faster. If both fall alike, raise β or set sft_weight.",
@@ -64,17 +61,17 @@ fn training(page: &mut Page, round: &Round) {
         (
             with(
                 plot("Reward margin", "Chosen less rejected reward by step", "margin"),
-                &[("rewards/margins", "margin")],
+                &[(column::REWARD_MARGIN, "margin")],
             ),
             "The gap between the two curves: should rise from 0 and level off. Growth without end means the model drifts far from its start.",
         ),
         (
             with(
                 plot("Reward accuracy", "Share of pairs ranked right by step", "share"),
-                &[("rewards/accuracies", "accuracy")],
+                &[(column::REWARD_ACCURACY, "accuracy")],
             )
             .y_range(0.0, 1.0),
-            "Share of the step's pairs in which the golden response gained more than the model's own. It tells whether the pairs are learned, \
+            "Share of the step's pairs in which the chosen response gained more than the rejected one. It tells whether the pairs are learned, \
              not whether answers are right.",
         ),
         (
@@ -84,14 +81,14 @@ fn training(page: &mut Page, round: &Round) {
                     "Mean summed log-probabilities of chosen and rejected responses by step",
                     "nats per response",
                 ),
-                &[("logps/chosen", "chosen"), ("logps/rejected", "rejected")],
+                &[(column::CHOSEN_LOGP, "chosen"), (column::REJECTED_LOGP, "rejected")],
             ),
             "Sums over a response, so long responses lie lower: compare each curve with its own start. Waves come from the batches' different rows.",
         ),
         (
             with(
                 plot("Gradient norm", "Norm of the gradient before clipping by step", "norm"),
-                &[("grad_norm", "norm")],
+                &[(column::GRAD_NORM, "norm")],
             ),
             "Before clipping. Single spikes are harmless; steady growth asks for a lower learning rate.",
         ),
@@ -101,11 +98,9 @@ fn training(page: &mut Page, round: &Round) {
 
 fn scores(page: &mut Page, round: &Round) {
     if let Some(encoder) = &round.encoder {
-        let shape: Vec<u64> = encoder["shape"].as_array().into_iter().flatten().filter_map(|n| n.as_u64()).collect();
-        let shape = shape.iter().map(u64::to_string).collect::<Vec<_>>().join(" × ");
-        let fit = encoder["fit"].as_object().into_iter().flatten();
-        let fit: String = fit.map(|(k, v)| format!("; {k} {}", v.as_f64().map_or(v.to_string(), number))).collect();
-        page.paragraph(&format!("Encoder {}, latents of {shape}{fit}.", encoder["id"].as_str().unwrap_or("unknown")));
+        let [slots, dim] = encoder.shape;
+        let fit: String = encoder.fit.iter().map(|(name, figure)| format!("; {name} {}", number(*figure))).collect();
+        page.paragraph(&format!("Encoder {}, latents of {slots} × {dim}{fit}.", encoder.id));
     }
     let Some(scores) = round.scores.as_ref().filter(|s| !s.distances.is_empty()) else {
         page.absent("This round's pairs have not been scored yet.");
@@ -126,7 +121,7 @@ fn scores(page: &mut Page, round: &Round) {
     let mut figures = vec![
         (
             bars("Distances", "distance", &scores.distances),
-            "How far the model's own responses lie from the golden ones in the encoder's space. At 0 the two are the same.",
+            "How far rejected responses lie from the chosen ones in the encoder's space. At 0 the two are the same.",
         ),
         (bars("Weights", "weight", &scores.weights), size.as_str()),
         (
@@ -138,7 +133,7 @@ fn scores(page: &mut Page, round: &Round) {
             Plot::new(
                 "Distance by difference in length",
                 "Each pair's distance against its difference in length",
-                "golden less own tokens",
+                "chosen less rejected tokens",
                 "distance",
             )
             .cloud("pairs", pair(&scores.length_differences, &scores.distances)),
@@ -190,7 +185,7 @@ fn summary(round: &Round, scores: &Scores) -> String {
         false => "distances not measured, since the weights do not depend on them".into(),
     };
     format!(
-        "{rows} pairs, {distance}; {equal} responses equal the golden ones and teach nothing.{generated} The weights count like {} equal \
+        "{rows} pairs, {distance}; {equal} rejected responses equal the chosen ones and teach nothing.{generated} The weights count like {} equal \
          ones (effective sample size).",
         number(size)
     )
@@ -211,7 +206,5 @@ fn pairs(page: &mut Page, title: &str, pairs: &[Pair]) {
             ]
         })
         .collect();
-    page.details(title, true, |page| {
-        page.table(&["Distance", "Prompt", "Golden (chosen)", "Own (rejected)"], &rows, true)
-    });
+    page.details(title, true, |page| page.table(&["Distance", "Prompt", "Chosen", "Rejected"], &rows, true));
 }

@@ -1,7 +1,6 @@
 //! A round's scores: numbers of all pairs, texts of a few.
 
-use serde::Deserialize;
-use std::borrow::Cow;
+use crate::rundir::ScoreLine;
 
 /// Pairs whose texts are kept: this many of the farthest and as many of the nearest.
 const KEPT_PAIRS: usize = 6;
@@ -13,7 +12,7 @@ pub struct Scores {
     pub weights: Vec<f64>,
     /// Tokens of chosen less tokens of rejected.
     pub length_differences: Vec<f64>,
-    /// Whether the loser is the golden response to the letter.
+    /// Whether the rejected response is the chosen one to the letter.
     pub equal: Vec<bool>,
     /// Farthest first.
     pub farthest: Vec<Pair>,
@@ -31,57 +30,38 @@ pub struct Pair {
     pub rejected: String,
 }
 
-/// A line of scores.jsonl.
-#[derive(Deserialize)]
-pub struct ScoreLine<'a> {
-    line: u64,
-    distance: Option<f64>,
-    weight: Option<f64>,
-    chosen_tokens: f64,
-    rejected_tokens: f64,
-    #[serde(borrow)]
-    prompt: Cow<'a, str>,
-    #[serde(borrow)]
-    chosen: Cow<'a, str>,
-    #[serde(borrow)]
-    rejected: Cow<'a, str>,
-}
-
 impl Scores {
     /// Whether any pair's distance is known.
     pub fn measured(&self) -> bool {
         self.distances.iter().any(|d| d.is_finite())
     }
-    /// Number of pairs whose loser is the golden response.
+    /// Number of pairs whose responses are equal.
     pub fn equal_count(&self) -> usize {
         self.equal.iter().filter(|e| **e).count()
     }
     /// Adds a line of scores.jsonl.
-    pub fn add(&mut self, line: ScoreLine<'_>) {
-        let (distance, weight) = (line.distance.unwrap_or(f64::NAN), line.weight.unwrap_or(f64::NAN));
+    pub fn add(&mut self, line: &ScoreLine<f64>) {
+        let distance = line.distance.unwrap_or(f64::NAN);
         self.distances.push(distance);
-        self.weights.push(weight);
-        self.length_differences.push(line.chosen_tokens - line.rejected_tokens);
+        self.weights.push(line.weight);
+        self.length_differences.push(line.chosen_tokens as f64 - line.rejected_tokens as f64);
         let equal = line.chosen == line.rejected;
         self.equal.push(equal);
         if distance.is_finite() {
-            keep(&mut self.farthest, |kept| kept.distance < distance, distance, weight, &line);
+            keep(&mut self.farthest, |kept| kept.distance < distance, distance, line);
             if !equal {
-                keep(&mut self.nearest, |kept| kept.distance > distance, distance, weight, &line);
+                keep(&mut self.nearest, |kept| kept.distance > distance, distance, line);
             }
         }
     }
 }
 
 /// Inserts the line before the first kept pair that it beats; ties keep the data's order.
-fn keep(kept: &mut Vec<Pair>, beats: impl Fn(&Pair) -> bool, distance: f64, weight: f64, line: &ScoreLine<'_>) {
+fn keep(kept: &mut Vec<Pair>, beats: impl Fn(&Pair) -> bool, distance: f64, of: &ScoreLine<f64>) {
     let at = kept.iter().position(beats).unwrap_or(kept.len());
     if at < KEPT_PAIRS {
-        let (prompt, chosen) = (line.prompt.to_string(), line.chosen.to_string());
-        kept.insert(
-            at,
-            Pair { line: line.line, distance, weight, prompt, chosen, rejected: line.rejected.to_string() },
-        );
+        let (prompt, chosen, rejected) = (of.prompt.clone(), of.chosen.clone(), of.rejected.clone());
+        kept.insert(at, Pair { line: of.line, distance, weight: of.weight, prompt, chosen, rejected });
         kept.truncate(KEPT_PAIRS);
     }
 }

@@ -1,7 +1,10 @@
 //! The sections about a run as a whole: header, results, sample texts, what was run.
 
-use super::run::{Eval, Run};
-use crate::page::{Page, Plot, esc, text};
+use super::run::Run;
+use crate::{
+    page::{Page, Plot, esc, text},
+    rundir::Evaluation,
+};
 use serde_json::Value;
 
 /// Held-out rows shown with the responses before and after.
@@ -24,7 +27,7 @@ pub fn header(page: &mut Page, title: &str, run: &Run) {
         if last == 0 { "start" } else { "before" },
         if last == 1 { "after round 1".into() } else { format!("after {last} rounds") }
     );
-    let tile = |name: &str, of: fn(&Eval) -> f64, show: fn(f64) -> String| {
+    let tile = |name: &str, of: fn(&Evaluation) -> f64, show: fn(f64) -> String| {
         let value = if last == 0 { show(of(start)) } else { format!("{} → {}", show(of(start)), show(of(end))) };
         (name.to_owned(), value, if last == 0 { "before training".into() } else { rounds.clone() })
     };
@@ -46,7 +49,7 @@ fn nats(nll: f64) -> String {
 }
 
 /// A share with its standard error over `rows` rows and a bar as long.
-fn share_cell(share: f64, rows: u64) -> String {
+fn share_cell(share: f64, rows: usize) -> String {
     if !share.is_finite() {
         return "–".into();
     }
@@ -55,12 +58,12 @@ fn share_cell(share: f64, rows: u64) -> String {
     format!("{} <small>± {:.1}</small>{bar}", percent(share), 100.0 * error)
 }
 
-fn eval_cells(eval: &Eval) -> [String; 3] {
+fn eval_cells(eval: &Evaluation) -> [String; 3] {
     [share_cell(eval.sampled_accuracy, eval.rows), share_cell(eval.greedy_accuracy, eval.rows), nats(eval.nll)]
 }
 
 const HOW_TO_READ: &str = "Sampled accuracy counts responses drawn at the evaluation's temperature: it sees bad habits that greedy \
-     decoding hides. ± is one standard error over the held-out rows. NLL is the negative log-likelihood of the golden responses, nats per token; \
+     decoding hides. ± is one standard error over the held-out rows. NLL is the negative log-likelihood of the chosen responses, nats per token; \
      preference training is allowed to raise it a little, since it moves probability rather than fits text.";
 
 /// Accuracy and likelihood after each round.
@@ -80,7 +83,7 @@ pub fn results(page: &mut Page, run: &Run) {
     page.table(&["Model", "Sampled accuracy", "Greedy accuracy", "Held-out NLL"], &rows, false);
     page.paragraph(HOW_TO_READ);
     if run.evals.len() > 1 {
-        let curve = |of: fn(&Eval) -> f64| run.evals.iter().map(|(n, e)| (*n as f64, of(e))).collect::<Vec<_>>();
+        let curve = |of: fn(&Evaluation) -> f64| run.evals.iter().map(|(n, e)| (*n as f64, of(e))).collect::<Vec<_>>();
         let accuracy = Plot::new(
             "Accuracy by round",
             "Sampled and greedy accuracy before training and after each round",
@@ -93,7 +96,7 @@ pub fn results(page: &mut Page, run: &Run) {
         .dots("greedy", curve(|e| e.greedy_accuracy));
         let nll = Plot::new(
             "Held-out NLL by round",
-            "Negative log-likelihood of golden held-out responses by round",
+            "Negative log-likelihood of the held-out rows' chosen responses by round",
             "round",
             "nats per token",
         )
@@ -127,7 +130,7 @@ pub fn samples(page: &mut Page, run: &Run) {
         page.absent("The evaluations hold no sample texts.");
         return;
     }
-    page.table(&["Prompt", "Golden", "Before", &format!("After round {last}")], &rows, true);
+    page.table(&["Prompt", "Chosen", "Before", &format!("After round {last}")], &rows, true);
     page.paragraph("Sampled responses to the first held-out rows, in the file's order: not a selection.");
 }
 

@@ -1,18 +1,22 @@
-//! A run's scalars for TensorBoard: `tensorboard/` in the run directory, a file for each round, so that one that is being watched grows.
+//! A run's scalars for TensorBoard: `tensorboard/` in the run directory, a file for each round, so that one that is
+//! being watched grows.
 //!
-//! Steps count over all rounds; a round's evaluation and diagnostics stand at its last step. Times are the training's own seconds,
-//! as recorded, from the run's first step on.
+//! Steps count over all rounds; a round's evaluation and diagnostics stand at its last step. Times are the training's
+//! own seconds, as recorded, from the run's first step on.
 
 use super::{
     run::{Round, Run},
     tfevents::Events,
 };
-use crate::{Result, files};
+use crate::{
+    Result, files,
+    rundir::{Layout, column},
+};
 use std::{collections::BTreeSet, path::Path};
 
 /// Writes the files of all rounds that have something to show.
 pub fn write(run_dir: &Path, run: &Run) -> Result<()> {
-    let dir = run_dir.join("tensorboard");
+    let dir = Layout::new(run_dir).tensorboard();
     files::make_dir(&dir)?;
     let (mut step, mut seconds) = (0, 0.0);
     for n in run.rounds.keys().chain(run.evals.keys()).collect::<BTreeSet<_>>() {
@@ -40,11 +44,11 @@ pub fn write(run_dir: &Path, run: &Run) -> Result<()> {
 
 /// Adds the lines of a round's metrics and moves step and seconds to its end.
 fn training(events: &mut Events, round: &Round, step: &mut u64, seconds: &mut f64) {
-    let Some(steps) = round.metrics.get("step") else { return };
+    let Some(steps) = round.metrics.get(column::STEP) else { return };
     let names: Vec<(String, &Vec<f64>)> = round
         .metrics
         .iter()
-        .filter(|(name, _)| *name != "step")
+        .filter(|(name, _)| *name != column::STEP)
         .map(|(name, values)| (format!("train/{name}"), values))
         .collect();
     let before = *step;

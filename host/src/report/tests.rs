@@ -8,7 +8,7 @@ use std::{fmt::Write as _, fs};
 
 mod parts;
 
-/// A plausible run: accuracy rises, margins grow, own responses are a noisy version of the golden ones.
+/// A plausible run: accuracy rises, margins grow, rejected responses are a noisy version of the chosen ones.
 fn fake_run(dir: &Path, rounds: u64, rows: usize) {
     let noise = |i: usize, k: usize| ((i * 7919 + k * 104_729) as f64).sin() * 0.5 + 0.5;
     fs::create_dir_all(dir).unwrap();
@@ -222,7 +222,12 @@ fn known_failure_signs_are_found_and_healthy_runs_are_not_accused() {
             json!({"step": i, "rewards/chosen": -1.1, "rewards/rejected": -1.0, "rewards/margins": -0.1})
         )
         .unwrap();
-        writeln!(generations, "{}", json!({"stop": if i % 4 == 0 { "length" } else { "stop" }})).unwrap();
+        writeln!(
+            generations,
+            "{}",
+            json!({"index": i, "ids": [], "text": "", "stop": if i % 4 == 0 { "length" } else { "stop" }})
+        )
+        .unwrap();
     }
     fs::write(dir.path().join("round-1/scores.jsonl"), scores).unwrap();
     fs::write(dir.path().join("round-1/train/metrics.jsonl"), metrics).unwrap();
@@ -234,7 +239,7 @@ fn known_failure_signs_are_found_and_healthy_runs_are_not_accused() {
     for sign in [
         "25 % of the responses were cut",
         "count like 6 equal ones. To do: clip the schedule.",
-        "responses equal the golden",
+        "rejected responses equal the chosen",
         "did not grow",
     ] {
         assert!(found.contains(sign), "{sign} in\n{found}");

@@ -14,7 +14,8 @@ impl Events {
         events
     }
 
-    /// Adds scalars (tag, value), if there are any, at a step; `seconds` is when, on a clock that starts where the caller likes.
+    /// Adds scalars (tag, value), if there are any, at a step; `seconds` is when, on a clock that starts where the
+    /// caller likes.
     pub fn add<'a>(&mut self, seconds: f64, step: u64, scalars: impl Iterator<Item = (&'a str, f64)>) {
         let mut summary = vec![];
         for (tag, value) in scalars {

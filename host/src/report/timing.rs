@@ -1,10 +1,10 @@
 //! Time, throughput and memory of each round's stages.
 
-use super::run::{Run, TrainTiming};
+use super::run::Run;
 use crate::{
     machine::size,
     page::{Page, number},
-    rundir::TimingLine,
+    rundir::{StepTimingLine, TimingLine, column},
 };
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub fn section(page: &mut Page, run: &Run) {
         for (name, stage) in stages(&round.timing) {
             let (amount, unit) = match name {
                 "generate" => (round.generated.map(|g| g.tokens), "tokens"),
-                "train" => (round.metrics.get("tokens").and_then(|t| t.last()).map(|t| *t as u64), "tokens"),
+                "train" => (round.metrics.get(column::TOKENS).and_then(|t| t.last()).map(|t| *t as u64), "tokens"),
                 _ => (pairs, "pairs"),
             };
             let amount = amount.filter(|n| *n > 0);
@@ -53,7 +53,7 @@ pub fn section(page: &mut Page, run: &Run) {
 }
 
 /// Tokens a second of all training steps.
-fn train_rate(lines: &[TrainTiming]) -> Option<f64> {
+fn train_rate(lines: &[StepTimingLine]) -> Option<f64> {
     let seconds: f64 = lines.iter().map(|l| l.seconds).sum();
     let tokens: f64 = lines.iter().map(|l| l.tokens_per_second * l.seconds).sum();
     (seconds > 0.0).then(|| tokens / seconds)

@@ -13,12 +13,13 @@ pub struct Validation {
     lines: Vec<Line>,
 }
 
-/// Adds accuracy and verdict of every distance, with a link to the whole page, which lies at `html` as seen from this one.
+/// Adds accuracy and verdict of every distance, with a link to the whole page, which lies at `html` as seen from this
+/// one.
 pub fn section(page: &mut Page, validation: &Validation, html: &Path) {
     page.heading(2, "Does nearer mean better?");
     page.paragraph(&format!(
         "Held against judgements: {} responses to {} annotated prompts. Pairwise accuracy is the share of a prompt's pairs in which the better \
-         response is nearer to the golden one, 0.5 by chance; in brackets its bootstrap interval.",
+         response is nearer to the chosen one, 0.5 by chance; in brackets its bootstrap interval.",
         validation.responses, validation.prompts
     ));
     let rows: Vec<_> = validation

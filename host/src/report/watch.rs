@@ -1,7 +1,8 @@
-//! What in a run deserves a second look: the known ways in which this kind of training goes wrong, each by a plain rule.
+//! What in a run deserves a second look: the known ways in which this kind of training goes wrong, each by a plain
+//! rule.
 
 use super::run::{Generated, Round, Run};
-use crate::{diagnose::Verdict, page::Page, stats::mean};
+use crate::{diagnose::Verdict, page::Page, rundir::column, stats::mean};
 
 /// Adds the findings, or says that there are none.
 pub fn section(page: &mut Page, run: &Run) {
@@ -46,7 +47,7 @@ fn pairs(round: &Round) -> Vec<String> {
     let (rows, equal) = (scores.weights.len(), scores.equal_count());
     if equal * 2 > rows {
         found.push(format!(
-            "{equal} of {rows} responses equal the golden ones: there is little left to learn from these rows."
+            "{equal} of {rows} rejected responses equal the chosen ones: there is little left to learn from these rows."
         ));
     }
     found
@@ -62,9 +63,10 @@ fn curves(round: &Round) -> Vec<String> {
     }
     // The last quarter, so that one odd batch does not decide.
     let late = |name: &str| round.metrics.get(name).map_or(f64::NAN, |v| mean(&v[v.len() - v.len().div_ceil(4)..]));
-    if late("rewards/margins") <= 0.0 {
+    if late(column::REWARD_MARGIN) <= 0.0 {
         found.push(
-            "the margin between golden and own responses did not grow. Raise the learning rate or train longer.".into(),
+            "the margin between chosen and rejected responses did not grow. Raise the learning rate or train longer."
+                .into(),
         );
     }
     found

@@ -1,10 +1,10 @@
-//! What clock and system say of a round's stages: `timing.jsonl`, a line where a stage begins and one where it ends. It tells times
-//! alone, so no comparison of runs reads it.
+//! What clock and system say of a round's stages: `timing.jsonl`, a line where a stage begins and one where it ends. It
+//! tells times alone, so no comparison of runs reads it.
 
-use super::{RunDir, Stage};
+use super::{LinesFile, Stage};
 use crate::{
     Result,
-    files::{Journal, make_dir},
+    files::{Journal, make_dir, parent},
     machine,
 };
 use serde::{Deserialize, Serialize};
@@ -29,10 +29,10 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Notes that a stage begins.
-    pub fn start(dir: &RunDir, round: u64, stage: Stage) -> Result<Self> {
-        make_dir(&dir.round(round))?;
-        let mut journal = Journal::open(&dir.round(round).join("timing.jsonl"), |_| Ok(()))?;
+    /// Notes in `file` that a stage begins.
+    pub fn start(file: &LinesFile<TimingLine>, stage: Stage) -> Result<Self> {
+        make_dir(parent(file.path()))?;
+        let mut journal = Journal::open(file.path(), |_| Ok(()))?;
         journal.push(&TimingLine { stage: stage.to_string(), seconds: None, peak_bytes: None })?;
         // Where the system refuses, the peak is that of the whole process: still no less than the stage's.
         machine::reset_peak();

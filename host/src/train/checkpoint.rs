@@ -4,7 +4,7 @@
 //! hashes of both and what they were made from.
 
 use super::{
-    metrics::Window,
+    metrics::StepMeans,
     optimizer::AdamW,
     tensors::{self, Entry, Source, Tensors},
 };
@@ -30,8 +30,9 @@ pub struct State {
     pub tokens: u64,
     /// Lines of metrics.jsonl.
     pub lines: usize,
-    /// Metrics since the last line.
-    pub window: Window,
+    /// Of the steps since the last line.
+    #[serde(rename = "window")]
+    pub means: StepMeans,
 }
 
 /// What a checkpoint belongs to: it is never used for anything else.

@@ -1,23 +1,11 @@
-//! What training writes down: metrics.jsonl under TRL's names, equal to the byte between equal runs, and timing.jsonl, which
-//! holds what the clock and the system say: seconds since the line before, tokens a second, bytes of memory held.
-//!
-//! A line covers the steps since the line before. `loss` is the mean of the steps' losses; `rewards/*`, `logps/*` and `nll_loss` are means
-//! over the pairs that took part in passes; `weights/*` and `distances/mean` cover all pairs, those of weight 0 too, and `weights/ess` is the
-//! effective sample size (sum w)^2 / sum w^2, in pairs; `learning_rate` and `grad_norm` (before clipping) are the last step's; `tokens` counts
-//! all tokens that went through the policy since the start.
+//! Means over the steps between two lines of metrics.jsonl, whose columns [`column`] has.
 
-use crate::{
-    Result,
-    files::{Journal, make_dir},
-    machine,
-};
+use crate::rundir::column;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-use std::{path::Path, time::Instant};
 
 /// Sums since the last line; part of a checkpoint, so that a line may straddle it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Window {
+pub struct StepMeans {
     /// Name, sum, count: in order of first use.
     means: Vec<(String, f64, f64)>,
     weights: Option<Weights>,
@@ -32,7 +20,7 @@ struct Weights {
     max: f32,
 }
 
-impl Window {
+impl StepMeans {
     /// Adds a value to a mean.
     pub fn add(&mut self, name: &str, value: f64) {
         self.add_many(name, value, 1.0);
@@ -65,77 +53,20 @@ impl Window {
         self.means.iter().find(|(n, ..)| n == name).map(|(_, sum, count)| sum / count)
     }
 
-    fn write(&self, line: &mut Map<String, Value>) {
-        for (name, sum, count) in &self.means {
-            line.insert(name.clone(), json!(sum / count));
-        }
+    /// All that a line says of them, by name: means in order of first use, then the weights.
+    pub fn values(&self) -> Vec<(String, f64)> {
+        let mut values: Vec<_> = self.means.iter().map(|(name, sum, count)| (name.clone(), sum / count)).collect();
         if let Some(w) = &self.weights {
             let ess = if w.squares > 0.0 { w.sum * w.sum / w.squares } else { 0.0 };
-            line.insert("weights/mean".into(), json!(w.sum / w.count as f64));
-            line.insert("weights/min".into(), json!(f64::from(w.min)));
-            line.insert("weights/max".into(), json!(f64::from(w.max)));
-            line.insert("weights/ess".into(), json!(ess));
+            let weights = [
+                (column::MEAN_WEIGHT, w.sum / w.count as f64),
+                (column::MIN_WEIGHT, w.min.into()),
+                (column::MAX_WEIGHT, w.max.into()),
+                (column::EFFECTIVE_PAIRS, ess),
+            ];
+            values.extend(weights.map(|(name, value)| (name.to_owned(), value)));
         }
-    }
-}
-
-/// What a step says of itself beside the window.
-#[derive(Debug, Clone, Copy)]
-pub struct StepFacts {
-    /// Steps done.
-    pub step: u64,
-    /// Epochs done.
-    pub epoch: f64,
-    /// Rate of the last step.
-    pub learning_rate: f64,
-    /// Norm of the last step's gradient before clipping.
-    pub grad_norm: f64,
-    /// Tokens since the start.
-    pub tokens: u64,
-}
-
-/// The two files, a line each at a time.
-pub struct Metrics {
-    metrics: Journal,
-    timing: Journal,
-    since: (Instant, u64),
-}
-
-impl Metrics {
-    /// Opens the files in `dir` and cuts them back to the `lines` lines of the checkpoint gone on from.
-    pub fn open(dir: &Path, lines: usize, tokens: u64) -> Result<Self> {
-        make_dir(dir)?;
-        let open = |name| -> Result<Journal> {
-            let mut journal = Journal::open(&dir.join(name), |_| Ok(()))?;
-            journal.truncate(lines)?;
-            Ok(journal)
-        };
-        Ok(Self { metrics: open("metrics.jsonl")?, timing: open("timing.jsonl")?, since: (Instant::now(), tokens) })
-    }
-
-    /// Writes a line to each file.
-    pub fn push(&mut self, facts: StepFacts, window: &Window) -> Result<()> {
-        let mut line = Map::new();
-        line.insert("step".into(), json!(facts.step));
-        line.insert("epoch".into(), json!(facts.epoch));
-        line.insert("learning_rate".into(), json!(facts.learning_rate));
-        line.insert("grad_norm".into(), json!(facts.grad_norm));
-        line.insert("tokens".into(), json!(facts.tokens));
-        window.write(&mut line);
-        self.metrics.push(&line)?;
-        let seconds = self.since.0.elapsed().as_secs_f64();
-        let rate = (facts.tokens - self.since.1) as f64 / seconds.max(1e-9);
-        self.timing.push(&json!({
-            "step": facts.step, "seconds": seconds, "tokens_per_second": rate, "resident_bytes": machine::resident(),
-        }))?;
-        self.since = (Instant::now(), facts.tokens);
-        Ok(())
-    }
-
-    /// Makes all lines durable, before a checkpoint counts on them.
-    pub fn sync(&self) -> Result<()> {
-        self.metrics.sync()?;
-        self.timing.sync()
+        values
     }
 }
 
@@ -145,27 +76,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_holds_means_weights_and_facts_in_a_fixed_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut window = Window::default();
+    fn means_and_weights_come_in_a_fixed_order_and_survive_a_checkpoint() {
+        let mut means = StepMeans::default();
         for (x, w) in [(1.0, 0.5), (4.0, 1.5)] {
-            window.add("loss", x);
-            window.add_weight(w);
+            means.add(column::LOSS, x);
+            means.add_weight(w);
         }
-        let window: Window = serde_json::from_str(&serde_json::to_string(&window).unwrap()).unwrap();
-        let facts = StepFacts { step: 3, epoch: 0.25, learning_rate: 1e-6, grad_norm: 2.0, tokens: 64 };
-        let mut metrics = Metrics::open(dir.path(), 0, 0).unwrap();
-        metrics.push(facts, &window).unwrap();
-        metrics.push(facts, &Window::default()).unwrap();
-        let line = concat!(
-            r#"{"step":3,"epoch":0.25,"learning_rate":1e-6,"grad_norm":2.0,"tokens":64,"loss":2.5,"#,
-            r#""weights/mean":1.0,"weights/min":0.5,"weights/max":1.5,"weights/ess":1.6}"#
-        );
-        let text = std::fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
-        assert_eq!(text.lines().next().unwrap(), line);
-        drop(Metrics::open(dir.path(), 1, 0).unwrap());
-        for name in ["metrics.jsonl", "timing.jsonl"] {
-            assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap().lines().count(), 1);
-        }
+        means.add_many(column::NLL, 6.0, 4.0);
+        let means: StepMeans = serde_json::from_str(&serde_json::to_string(&means).unwrap()).unwrap();
+        let expected = [
+            ("loss", 2.5),
+            ("nll_loss", 1.5),
+            ("weights/mean", 1.0),
+            ("weights/min", 0.5),
+            ("weights/max", 1.5),
+            ("weights/ess", 1.6),
+        ];
+        assert_eq!(means.values(), expected.map(|(name, value)| (name.to_owned(), value)));
+        assert_eq!(StepMeans::default().values(), []);
     }
 }

@@ -3,9 +3,9 @@
 use super::{
     DpoData,
     loss::{PairLoss, Valued},
-    metrics::Window,
+    metrics::StepMeans,
 };
-use crate::{Code, Error, Result, config::TrainConfig, data::tokens::TokenStore, files};
+use crate::{Code, Error, Result, config::TrainConfig, data::tokens::TokenStore, files, rundir::column};
 use ldalign_sdk::StepContext;
 
 /// What DPO and SFT do differently.
@@ -17,7 +17,7 @@ pub trait Objective {
     /// Hash of everything but the configuration that the result depends on.
     fn data_hash(&self) -> String;
     /// Weights of the rows of a step, recorded in the metrics.
-    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>>;
+    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], means: &mut StepMeans) -> Result<Vec<f32>>;
     /// Whether a row of this weight has any part in loss and gradient.
     fn counts(&self, weight: f32) -> bool;
     /// A row's part of the step's loss from its completions' log-probabilities, recorded in the metrics.
@@ -28,7 +28,7 @@ pub trait Objective {
         logps: &[f32],
         tokens: &[usize],
         of: StepSize,
-        window: &mut Window,
+        means: &mut StepMeans,
     ) -> Valued;
 }
 
@@ -73,7 +73,7 @@ impl Objective for Dpo<'_> {
             [bytemuck::cast_slice(reference.as_flattened()), bytemuck::cast_slice(distances)].map(files::sha256);
         files::sha256(format!("{} {} {round:?}", pairs.hash(), parts.join(" ")).as_bytes())
     }
-    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], window: &mut Window) -> Result<Vec<f32>> {
+    fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], means: &mut StepMeans) -> Result<Vec<f32>> {
         let (round, rounds) = self.data.round;
         let distances: Vec<f32> = rows.iter().map(|&row| self.data.distances[row]).collect();
         let weights = (self.data.schedule)(StepContext { round, rounds, step, total_steps }, &distances)?;
@@ -82,9 +82,9 @@ impl Objective for Dpo<'_> {
             return Err(Error::new(Code::TrainWeights, what));
         }
         if self.data.measured {
-            distances.iter().for_each(|&d| window.add("distances/mean", d.into()));
+            distances.iter().for_each(|&d| means.add(column::MEAN_DISTANCE, d.into()));
         }
-        weights.iter().for_each(|&w| window.add_weight(w));
+        weights.iter().for_each(|&w| means.add_weight(w));
         Ok(weights)
     }
     fn counts(&self, weight: f32) -> bool {
@@ -97,7 +97,7 @@ impl Objective for Dpo<'_> {
         logps: &[f32],
         tokens: &[usize],
         of: StepSize,
-        window: &mut Window,
+        means: &mut StepMeans,
     ) -> Valued {
         let logps = [0, 1].map(|i| f64::from(logps[i]));
         let ratios = [0, 1].map(|i| logps[i] - f64::from(self.data.reference[row][i]));
@@ -106,17 +106,17 @@ impl Objective for Dpo<'_> {
         let (mut loss, mut slopes) = (share * loss, slopes.map(|d| share * d));
 
         let [chosen, rejected] = ratios.map(|r| self.loss.reward(r));
-        window.add("rewards/chosen", chosen);
-        window.add("rewards/rejected", rejected);
-        window.add("rewards/accuracies", f64::from(chosen > rejected));
-        window.add("rewards/margins", chosen - rejected);
-        window.add("logps/chosen", logps[0]);
-        window.add("logps/rejected", logps[1]);
+        means.add(column::CHOSEN_REWARD, chosen);
+        means.add(column::REJECTED_REWARD, rejected);
+        means.add(column::REWARD_ACCURACY, f64::from(chosen > rejected));
+        means.add(column::REWARD_MARGIN, chosen - rejected);
+        means.add(column::CHOSEN_LOGP, logps[0]);
+        means.add(column::REJECTED_LOGP, logps[1]);
         if self.sft_weight > 0.0 {
             let share = self.sft_weight / of.tokens;
             loss -= share * logps[0];
             slopes[0] -= share;
-            window.add_many("nll_loss", -logps[0], tokens[0] as f64);
+            means.add_many(column::NLL, -logps[0], tokens[0] as f64);
         }
         (loss, slopes)
     }
@@ -138,13 +138,13 @@ impl Objective for Sft<'_> {
     fn data_hash(&self) -> String {
         self.rows.hash().to_owned()
     }
-    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut Window) -> Result<Vec<f32>> {
+    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut StepMeans) -> Result<Vec<f32>> {
         Ok(vec![1.0; rows.len()])
     }
     fn counts(&self, _: f32) -> bool {
         true
     }
-    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: StepSize, _: &mut Window) -> Valued {
+    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: StepSize, _: &mut StepMeans) -> Valued {
         (-f64::from(logps[0]) / of.tokens, [-1.0 / of.tokens, 0.0])
     }
 }

@@ -155,7 +155,7 @@ fn equals_trl() {
         };
         close("loss", step.loss, case.loss);
         for (name, value) in &case.metrics {
-            close(name, state.window.mean(name).unwrap(), *value);
+            close(name, state.means.mean(name).unwrap(), *value);
         }
         let theirs =
             candle_core::safetensors::load(fixtures().join(format!("{}.safetensors", case.name)), &Device::Cpu);
@@ -196,8 +196,8 @@ fn pairs_of_weight_zero_count_but_take_no_pass() {
     assert_eq!(with.loss, without.loss / 2.0);
     let halved = without.gradients.iter().map(|(n, g)| (n.clone(), (g / 2.0).unwrap())).collect();
     assert_eq!(difference(&with.gradients, &halved), (0.0, 0.0));
-    assert_eq!(state.window.mean("distances/mean"), Some(1.0));
-    assert_eq!(state.window.mean("rewards/margins"), rest.window.mean("rewards/margins"));
+    assert_eq!(state.means.mean("distances/mean"), Some(1.0));
+    assert_eq!(state.means.mean("rewards/margins"), rest.means.mean("rewards/margins"));
 
     let (none, state) = step(&|_, d| Ok(vec![0.0; d.len()]), &[0, 1]);
     assert_eq!((none.loss, state.tokens), (0.0, 0));
@@ -221,13 +221,13 @@ impl Objective for Plain<'_> {
     fn data_hash(&self) -> String {
         self.dpo.data_hash()
     }
-    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut Window) -> Result<Vec<f32>> {
+    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut StepMeans) -> Result<Vec<f32>> {
         Ok(vec![f32::NAN; rows.len()])
     }
     fn counts(&self, _: f32) -> bool {
         true
     }
-    fn value(&self, row: usize, _: f32, logps: &[f32], tokens: &[usize], of: StepSize, _: &mut Window) -> Valued {
+    fn value(&self, row: usize, _: f32, logps: &[f32], tokens: &[usize], of: StepSize, _: &mut StepMeans) -> Valued {
         let ratios = [0, 1].map(|i| f64::from(logps[i]) - f64::from(self.reference[row][i]));
         let (loss, [chosen, rejected]) = self.loss.of(ratios, [tokens[0], tokens[1]]);
         (loss / of.rows, [chosen / of.rows, rejected / of.rows])

@@ -1,0 +1,135 @@
+//! JSON files of a run as paths that know what is in them: the one writer and the one strict reader of each.
+
+use crate::{Result, files};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::{
+    borrow::Borrow,
+    io,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
+
+/// A file, there or not, whose content is of a kind: [`Json`] or [`Lines`].
+pub struct RunFile<Content> {
+    path: PathBuf,
+    content: PhantomData<fn() -> Content>,
+}
+
+/// One `T` as JSON.
+pub struct Json<T>(PhantomData<T>);
+
+/// JSON lines, every one a `T`.
+pub struct Lines<T>(PhantomData<T>);
+
+/// A file that holds one `T` as JSON.
+pub type JsonFile<T> = RunFile<Json<T>>;
+
+/// A file of JSON lines, every one a `T`.
+pub type LinesFile<T> = RunFile<Lines<T>>;
+
+impl<Content> RunFile<Content> {
+    /// The file at `path`.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, content: PhantomData }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same, as a stage names what it wrote.
+    pub fn into_path(self) -> PathBuf {
+        self.path
+    }
+
+    /// Whether it is there.
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+}
+
+impl<T> JsonFile<T> {
+    /// The same file as whatever JSON is in it: for readers that take files of other versions too.
+    pub fn untyped(self) -> JsonFile<Value> {
+        RunFile::new(self.path)
+    }
+
+    /// What it holds. Fails with `run/damaged` where that is not a `T`.
+    pub fn read(&self) -> Result<T>
+    where
+        T: DeserializeOwned,
+    {
+        files::read_json(&self.path)
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self, value: &T) -> Result<()>
+    where
+        T: Serialize,
+    {
+        files::write_json(&self.path, value)
+    }
+}
+
+impl<T> LinesFile<T> {
+    /// Its lines, read one at a time. Fails with `run/damaged` at one that is not a `T`.
+    pub fn lines(&self) -> Result<impl Iterator<Item = Result<T>> + use<T>>
+    where
+        T: DeserializeOwned,
+    {
+        files::read_lines(&self.path)
+    }
+
+    /// Writes lines as they come, whole or not at all. Fails with the first line that does, and leaves the file as it
+    /// was.
+    pub fn write<B: Borrow<T>>(&self, mut lines: impl Iterator<Item = Result<B>>) -> Result<()>
+    where
+        T: Serialize,
+    {
+        let mut failed = None;
+        let written = files::write_with(&self.path, |out| {
+            lines.try_for_each(|line| {
+                let line = line.map_err(|e| {
+                    failed = Some(e);
+                    io::Error::other("a line could not be made")
+                })?;
+                serde_json::to_writer(&mut *out, line.borrow())?;
+                out.write_all(b"\n")
+            })
+        });
+        failed.map_or(written, Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{Code, Error};
+
+    #[test]
+    fn lines_that_fail_leave_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = LinesFile::<u32>::new(dir.path().join("n.jsonl"));
+        file.write([1, 2].into_iter().map(Ok)).unwrap();
+        let broken = [Ok(3), Err(Error::new(Code::DataRow, "line 7"))];
+        assert_eq!(file.write(broken.into_iter()).unwrap_err().code(), Code::DataRow);
+        assert_eq!(file.lines().unwrap().collect::<Result<Vec<_>>>().unwrap(), [1, 2]);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let other = LinesFile::<String>::new(file.into_path());
+        assert_eq!(other.lines().unwrap().next().unwrap().unwrap_err().code(), Code::RunDamaged);
+    }
+
+    #[test]
+    fn a_json_file_is_read_as_what_was_written_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = JsonFile::<Vec<u32>>::new(dir.path().join("n.json"));
+        assert!(!file.exists());
+        file.write(&vec![1, 2]).unwrap();
+        assert_eq!(file.read().unwrap(), [1, 2]);
+        assert_eq!(JsonFile::<bool>::new(file.path().to_owned()).read().unwrap_err().code(), Code::RunDamaged);
+        assert_eq!(file.untyped().read().unwrap(), serde_json::json!([1, 2]));
+    }
+}

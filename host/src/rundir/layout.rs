@@ -1,0 +1,256 @@
+//! Where everything of a run lies: every path is spelled here and nowhere else, and where the file is JSON, what is in
+//! it.
+
+use super::{
+    Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine, Outcome, Reference,
+    ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
+};
+use crate::{Result, diagnose::Diagnosis};
+use std::path::{Path, PathBuf};
+
+/// A run directory's places, whether it is there or not, open by this process or only read.
+#[derive(Debug, Clone)]
+pub struct Layout(PathBuf);
+
+/// What there is one of for every round, by the name of its file or directory in the run directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Numbered {
+    /// [`Layout::eval`].
+    Eval(u64),
+    /// [`Layout::round`].
+    Round(u64),
+}
+
+impl Layout {
+    /// Of the run directory at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the run is made from.
+    pub fn manifest(&self) -> JsonFile<Manifest> {
+        JsonFile::new(self.0.join("manifest.json"))
+    }
+
+    /// The configuration as YAML, every default spelled out: for a person, and to start another run from.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.yaml")
+    }
+
+    /// Held open by the process that works in the directory.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.0.join(".lock")
+    }
+
+    /// Held-out figures after a round; 0 is before the first.
+    pub fn eval(&self, round: u64) -> JsonFile<Evaluation> {
+        JsonFile::new(self.0.join(format!("eval-{round}.json")))
+    }
+
+    /// What came of each held-out row after a round, in the rows' order.
+    pub fn outcomes(&self, round: u64) -> LinesFile<Outcome> {
+        LinesFile::new(self.0.join(format!("eval-{round}.jsonl")))
+    }
+
+    /// Writes what was measured after a round, the figures last: where they are, so is what came of each row.
+    pub fn write_evaluation(&self, round: u64, figures: &Evaluation, outcomes: &[Outcome]) -> Result<()> {
+        self.outcomes(round).write(outcomes.iter().map(Ok))?;
+        self.eval(round).write(figures)
+    }
+
+    /// Whether [`write_evaluation`](Self::write_evaluation) has written.
+    pub fn is_evaluated(&self, round: u64) -> bool {
+        self.eval(round).exists() && self.outcomes(round).exists()
+    }
+
+    /// A round's directory; rounds count from 1.
+    pub fn round(&self, round: u64) -> RoundLayout {
+        RoundLayout::new(&self.0.join(format!("round-{round}")))
+    }
+
+    /// What a file's or directory's name stands for, if there is one for every round.
+    pub fn numbered(name: &str) -> Option<Numbered> {
+        let round = || Some(Numbered::Round(name.strip_prefix("round-")?.parse().ok()?));
+        let eval = || Some(Numbered::Eval(name.strip_prefix("eval-")?.strip_suffix(".json")?.parse().ok()?));
+        round().or_else(eval)
+    }
+
+    /// The page that a person looks at.
+    pub fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
+
+    /// TensorBoard's event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.0.join("tensorboard")
+    }
+
+    /// What `ldalign validate` found on annotated rows, unless it was told to write elsewhere.
+    pub fn validation(&self) -> PathBuf {
+        self.0.join("validate")
+    }
+}
+
+/// A round's places. The directory of `ldalign sft`, which has a manifest of its own, is laid out as one too.
+#[derive(Debug, Clone)]
+pub struct RoundLayout(PathBuf);
+
+impl RoundLayout {
+    /// Of the round's directory at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The model's own responses, in row order.
+    pub fn generations(&self) -> LinesFile<GenerationLine> {
+        LinesFile::new(self.0.join("generations.jsonl"))
+    }
+
+    /// The same as they come, in any order, while they are sampled.
+    pub fn partial_generations(&self) -> LinesFile<GenerationLine> {
+        LinesFile::new(self.0.join("generations.partial.jsonl"))
+    }
+
+    /// Token ids of prompt, chosen and rejected: a [`TokenStore`](crate::data::tokens::TokenStore) of three columns.
+    pub fn pairs(&self) -> PathBuf {
+        self.0.join("pairs.bin")
+    }
+
+    /// The data row of each pair, from 0.
+    pub fn rows(&self) -> JsonFile<Vec<usize>> {
+        JsonFile::new(self.0.join("rows.json"))
+    }
+
+    /// Token ids of prompt and completion for supervised fine-tuning: a [`TokenStore`](crate::data::tokens::TokenStore)
+    /// of two columns.
+    pub fn sft_rows(&self) -> PathBuf {
+        self.0.join("rows.bin")
+    }
+
+    /// The encoder and its fit.
+    pub fn encoder(&self) -> JsonFile<FittedEncoder> {
+        JsonFile::new(self.0.join("encoder.json"))
+    }
+
+    /// What the encoder plugin learned, in its own bytes: where the next round starts.
+    pub fn encoder_state(&self) -> PathBuf {
+        self.0.join("encoder.state")
+    }
+
+    /// What the distance plugin learned, in its own bytes: where the next round starts.
+    pub fn distance_state(&self) -> PathBuf {
+        self.0.join("distance.state")
+    }
+
+    /// Latents of the chosen (`golden`) and rejected (`losing`) responses, in the order of the pairs: see
+    /// [`latents`](crate::latents).
+    pub fn latents(&self) -> PathBuf {
+        self.0.join("latents.safetensors")
+    }
+
+    /// Distance, weight and texts of every pair, with numbers as `F`: see [`ScoreLine`].
+    pub fn scores<F>(&self) -> LinesFile<ScoreLine<F>> {
+        LinesFile::new(self.0.join("scores.jsonl"))
+    }
+
+    /// Signs of failure looked for before training.
+    pub fn diagnostics(&self) -> JsonFile<Vec<Diagnosis>> {
+        JsonFile::new(self.0.join("diagnostics.json"))
+    }
+
+    /// Reference log-probabilities of the pairs.
+    pub fn reference(&self) -> JsonFile<Reference> {
+        JsonFile::new(self.0.join("reference.json"))
+    }
+
+    /// The directory that training works in.
+    pub fn train(&self) -> TrainLayout {
+        TrainLayout::new(&self.0.join("train"))
+    }
+
+    /// The model, or its adapter, after the round.
+    pub fn model(&self) -> PathBuf {
+        self.0.join("model")
+    }
+
+    /// When its stages began and ended.
+    pub fn timing(&self) -> LinesFile<TimingLine> {
+        LinesFile::new(self.0.join("timing.jsonl"))
+    }
+
+    /// A stage's record, written last.
+    pub(super) fn done(&self, stage: Stage) -> JsonFile<StageRecord> {
+        JsonFile::new(self.0.join("done").join(format!("{stage}.json")))
+    }
+}
+
+/// Places of a training's directory. Its checkpoints are [`train`](crate::train)'s own.
+#[derive(Debug, Clone)]
+pub struct TrainLayout(PathBuf);
+
+impl TrainLayout {
+    /// Of the training's directory at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What training computed, the same in equal runs.
+    pub fn metrics(&self) -> LinesFile<MetricsLine> {
+        LinesFile::new(self.0.join("metrics.jsonl"))
+    }
+
+    /// What clock and system said at each line of the metrics.
+    pub fn timing(&self) -> LinesFile<StepTimingLine> {
+        LinesFile::new(self.0.join("timing.jsonl"))
+    }
+
+    /// Signs of failure looked for after training.
+    pub fn diagnostics(&self) -> JsonFile<Vec<Diagnosis>> {
+        JsonFile::new(self.0.join("diagnostics.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_of_what_rounds_write_are_known_again() {
+        let dir = Layout::new(Path::new("run"));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(Layout::numbered(&name(dir.eval(0).path())), Some(Numbered::Eval(0)));
+        assert_eq!(Layout::numbered(&name(dir.round(12).path())), Some(Numbered::Round(12)));
+        for other in ["eval-1.jsonl", "eval-x.json", "round-", "round-1.tmp", "manifest.json"] {
+            assert_eq!(Layout::numbered(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_evaluation_is_done_when_both_its_files_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let figures = Evaluation { rows: 1, greedy_accuracy: 0.5, sampled_accuracy: 0.25, nll: 2.0, samples: vec![] };
+        layout.write_evaluation(1, &figures, &[Outcome::default()]).unwrap();
+        assert!(layout.is_evaluated(1) && !layout.is_evaluated(0));
+        assert_eq!(layout.eval(1).read().unwrap(), figures);
+        assert_eq!(layout.outcomes(1).lines().unwrap().next().unwrap().unwrap(), Outcome::default());
+        std::fs::remove_file(layout.outcomes(1).path()).unwrap();
+        assert!(!layout.is_evaluated(1));
+    }
+}
