@@ -4,14 +4,16 @@
 // Loops over indices of several arrays of registers are what the compiler unrolls.
 #![allow(clippy::needless_range_loop)]
 
-use super::blocks::{Block, Sizes};
 use crate::ops::{
-    buffer::uninit,
-    product::{
-        pack::{part, transpose},
-        vector::{Job, MAX_LANES, Vectors},
+    attention::blocks::{Block, Sizes},
+    kernels::{
+        buffer::uninit,
+        product::{
+            registers::{part, transpose},
+            vector::{Job, MAX_LANES, Vectors},
+        },
+        simd::{self, Level},
     },
-    simd::{self, Level},
 };
 use std::ops::Range;
 

@@ -1,15 +1,17 @@
 //! Products of attention's blocks, by the tiles that products with weights use: queries are lanes, keys or numbers of a head
 //! are rows.
 
-use super::blocks::{Block, Sizes};
 use crate::ops::{
-    buffer::Shared,
-    product::{
-        pack::{Aligned, columns_panel, rows_panel},
-        tile::{F32, Output, Place, Rows, Sums, block},
-        vector::{Job, Shape, Vectors},
+    attention::blocks::{Block, Sizes},
+    kernels::{
+        buffer::Shared,
+        product::{
+            pack::{Aligned, columns_panel, rows_panel},
+            tile::{Output, Place, Rows, Sums, block},
+            vector::{F32, Job, Shape, Vectors},
+        },
+        simd::Level,
     },
-    simd::Level,
 };
 use std::ops::Range;
 

@@ -12,35 +12,32 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `vector` | the instruction sets |
+//! | `vector` | the instruction sets, and the formats of words |
+//! | `registers` | a load in part, a transpose |
 //! | `tile` | the innermost loops |
 //! | `pack` | operands in panels |
 //! | `multiply` | blocks of the cache, and threads |
+//! | `few_rows` | the same for very few tokens |
 //! | `narrow` | rounding to bf16 |
 
+mod few_rows;
 mod multiply;
 mod narrow;
 pub mod pack;
+pub mod registers;
 pub mod tile;
 pub mod vector;
 
 use super::{buffer::Shared, simd::Level};
+use crate::ops::backend::Precision;
+use few_rows::FewRows;
 use half::bf16;
-use multiply::{FewRows, Operand, multiply};
+use multiply::{Operand, multiply};
 pub use narrow::{to_bf16, to_bf16_transposed};
 use pack::{Lanes, Packed, Source};
 use std::borrow::Cow;
 use tile::Output;
 use vector::Shape;
-
-/// Number format of a product's operands; sums are always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Operands are f32.
-    F32,
-    /// Operands are rounded to bf16, to nearest even.
-    Bf16,
-}
 
 /// A matrix of weights as a product reads it.
 #[derive(Clone, Copy)]
