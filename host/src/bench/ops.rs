@@ -1,6 +1,7 @@
 //! The operations of a training pass one by one, in the shapes that the model and one step's pairs give them.
 //!
-//! What each took times how often a pass uses it, summed up, is what a pass would take if nothing but operations cost time.
+//! What each took times how often a pass uses it, summed up, is what a pass would take if nothing but operations cost
+//! time.
 
 use super::{Bench, limits::best};
 use crate::{
@@ -30,7 +31,8 @@ pub struct Operation {
     pub bound: Bound,
     /// 10^9 operations or bytes a second, as it is bound.
     pub rate: f64,
-    /// That as a share of the limit; above 1 where memory-bound arrays stay in a cache; None where limits were not measured.
+    /// That as a share of the limit; above 1 where memory-bound arrays stay in a cache; None where limits were not
+    /// measured.
     pub of_limit: Option<f64>,
 }
 

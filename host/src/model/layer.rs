@@ -127,7 +127,8 @@ impl Layer {
         Ok((y, kept))
     }
 
-    /// What [`backward`](Self::backward) needs, once more, without the last product: nothing reads its result.
+    /// What [`backward`](Self::backward) needs, computed again from the input (activation checkpointing), without the last
+    /// product: nothing reads its result.
     pub fn forward_again(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
         let mut kept = self.up_to_gates(x, angles, attend)?;
         self.down.forward_inner(|| self.activated(&kept.gate, &kept.up), &mut kept.inner)?;

@@ -1,4 +1,4 @@
-//! Every fast operation against its plain twin and against finite differences, on shapes that fit no register.
+//! Every kernel against the plain operation and against finite differences, on shapes that fit no register.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -2,17 +2,19 @@
 //!
 //! | form | kept | read for x Wᵀ | read for dy W |
 //! |---|---|---|---|
-//! | f32 master | the tensor, which the optimizer may change | the tensor | the tensor |
-//! | rounded copy of a master | the f32 tensor, and while it stands still a copy in bf16 | the copy | a transpose, rounded anew |
+//! | f32 master | the tensor, which training may change | the tensor | the tensor |
+//! | rounded copy of a master | that, and a bf16 copy while it stands still | the copy | a transpose, rounded anew |
 //! | frozen bf16 | a tensor in bf16 | the tensor | its transpose, made once |
 //!
 //! **A new form**, such as a frozen matrix in blocks of 4 bits, is a variant of `Form`. It must provide
-//! - `Weight::frozen`: how it is made of an f32 tensor of the base model that nobody trains any more;
-//! - `Weight::forward` and `Weight::backward`: what products read, as a [`Factor`], of which it adds a variant. Each backend
-//!   reads that in `Backend::product`: the kernels as panels or rows, which `kernels/product.rs` widens block by block as
-//!   it does bf16 where a processor multiplies none; `plain` as a tensor widened whole;
-//! - no gradient: `Weight::gradient` refuses it;
-//! - no master: what `merge` adds an adapter to are the numbers of [`Weight::master`], which it has not.
+//! - how it is made of an f32 tensor of the base that nobody trains any more: [`Weight::frozen`]. What that returns is what
+//!   a policy keeps by name and hands to [`Weight::new`], a tensor today: blocks need their scales beside it;
+//! - what products read, as a [`Factor`], of which it adds a variant: in [`Weight::forward`], and in [`Weight::backward`],
+//!   where it either keeps a transpose or is read as it is. Each backend reads it in its `product`: the kernels as a
+//!   variant of `Weights` in `kernels/product.rs`, widened in passing, a block of rows or a strip at a time, as `Narrow` is
+//!   in `multiply.rs` and `few_rows.rs`; `plain` as a tensor widened whole;
+//! - no gradient: [`Weight::gradient`] refuses it;
+//! - no master: [`Weight::master`] has nothing for it, so `merge` refuses to add an adapter to it.
 
 use super::{
     backend::{Factor, Precision, Rows},

@@ -1,5 +1,5 @@
-//! AdamW with decoupled weight decay (arXiv 1711.05101, algorithm 2), as torch.optim.AdamW computes it, and the gradient's
-//! norm.
+//! AdamW with decoupled weight decay (arXiv 1711.05101, algorithm 2), as torch.optim.AdamW computes it, and the norm of
+//! the gradient.
 
 use super::tensors::{Entry, Tensors};
 use crate::{
@@ -107,7 +107,8 @@ pub fn norm(compute: &Compute, gradients: &Gradients) -> Result<f64> {
     Ok(total.sqrt())
 }
 
-/// The factor that brings a gradient of norm `norm` to at most `max_norm`, as `torch.nn.utils.clip_grad_norm_`; 0 is no limit.
+/// The factor that brings a gradient of norm `norm` to at most `max_norm`, as `torch.nn.utils.clip_grad_norm_`; 0 is no
+/// limit.
 pub fn clip(norm: f64, max_norm: f64) -> f64 {
     if max_norm > 0.0 { (max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 }
 }

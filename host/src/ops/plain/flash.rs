@@ -2,7 +2,7 @@
 //!
 //! Its kernels need an NVIDIA GPU of compute capability 8.0 or higher. They read q, k and v rounded to bf16, sum in f32
 //! and round the result to bf16: exact to about 3 digits, where [`attention`](super::attention) is exact f32. Heads that
-//! they cannot do ([`supports`]) are left to that. There is no backward kernel: the gradients are those of exact attention.
+//! they cannot do ([`supports`]) are left to that. There is no backward kernel: gradients are those of exact attention.
 
 use crate::ops::attention::{Attention, visible};
 use candle_core::{DType, Device, Result, Tensor};

@@ -14,7 +14,7 @@ use std::ops::Range;
 /// Words of weights packed at a time, for the first-level cache.
 const STRIP: usize = 128;
 
-/// Products of a few rows of words `x` [m, steps] with weights that are packed in passing: bound by reading the weights.
+/// Products of a few rows of words `x` [m, steps] with weights that are packed in passing: bound by reading these.
 #[derive(Clone, Copy)]
 pub struct FewRows<'a> {
     pub level: Level,

@@ -209,7 +209,8 @@ impl Blocks<'_> {
     }
 }
 
-/// Words from one row of widened ones to the next: rows that lie a power of two apart would push each other out of the cache.
+/// Words from one row of widened ones to the next: rows that lie a power of two apart would push each other out of the
+/// cache.
 fn padded(length: usize) -> usize {
     length.next_multiple_of(16) + 16
 }

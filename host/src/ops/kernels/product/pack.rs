@@ -169,8 +169,8 @@ impl Job for Pack<'_> {
 /// numbers before it is needed.
 ///
 /// # Safety
-/// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors for
-/// each step.
+/// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors
+/// for each step.
 #[inline(always)]
 pub unsafe fn rows_panel<S: Vectors, F: Format<S>>(
     from: *const f32,

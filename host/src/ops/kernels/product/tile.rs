@@ -119,8 +119,8 @@ struct Tile {
 }
 
 impl Tile {
-    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R` and `V` are.
-    /// Returns `R`.
+    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R` and
+    /// `V` are. Returns `R`.
     ///
     /// # Safety
     /// As for [`block`]; `sums` has room for `R` rows of `V` vectors.
