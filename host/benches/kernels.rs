@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ldalign::ops::{Attention, Precision, Rows, Span, Weight, rms_norm, swiglu};
+use ldalign::ops::{Attention, Compute, Precision, Span, Weight};
 
 #[global_allocator]
 static ALLOCATOR: ldalign::memory::Allocator = ldalign::memory::Allocator;
@@ -33,26 +33,29 @@ fn time<T>(c: &mut Criterion, group: &str, rows: usize, work: usize, mut op: imp
 fn products(c: &mut Criterion) {
     let w = random(FFN, DIM);
     for precision in [Precision::F32, Precision::Bf16] {
+        let compute = Compute::new(&Device::Cpu, precision);
         for rows in [1, 16, TOKENS] {
             let work = 2 * rows * DIM * FFN;
             let (x, dy) = (random(rows, DIM), random(rows, FFN));
-            let weight = Weight::new(&w, precision).unwrap();
+            let weight = Weight::new(&w, &compute).unwrap();
             let name = |pass: &str| format!("linear {precision:?} {pass}");
-            time(c, &name("forward"), rows, work, || weight.forward(&Rows::new(&x, precision)?, None));
-            time(c, &name("backward"), rows, work, || weight.backward(&Rows::new(&dy, precision)?, None));
+            time(c, &name("forward"), rows, work, || weight.forward(&compute.rows(&x)?, None));
+            time(c, &name("backward"), rows, work, || weight.backward(&compute.rows(&dy)?, None));
             time(c, &name("weight gradient"), rows, work, || weight.gradient(&dy, &x, None));
         }
     }
 }
 
 fn elements(c: &mut Criterion) {
+    let compute = Compute::new(&Device::Cpu, Precision::F32);
     let (x, w) = (random(TOKENS, DIM), Tensor::ones(DIM, candle_core::DType::F32, &Device::Cpu).unwrap());
-    time(c, "rms_norm", TOKENS, TOKENS * DIM, || rms_norm(&x, &w, 1e-5));
+    time(c, "rms_norm", TOKENS, TOKENS * DIM, || compute.rms_norm(&x, &w, 1e-5));
     let (gate, up) = (random(TOKENS, FFN), random(TOKENS, FFN));
-    time(c, "swiglu", TOKENS, TOKENS * FFN, || swiglu(&gate, &up));
+    time(c, "swiglu", TOKENS, TOKENS * FFN, || compute.swiglu(&gate, &up));
 }
 
 fn attention(c: &mut Criterion) {
+    let compute = Compute::new(&Device::Cpu, Precision::F32);
     let qkv = |queries: usize, keys: usize| {
         (random(queries, HEADS * HEAD_DIM), random(keys, KV_HEADS * HEAD_DIM), random(keys, KV_HEADS * HEAD_DIM))
     };
@@ -62,10 +65,12 @@ fn attention(c: &mut Criterion) {
         let attention = Attention::new(vec![span], HEAD_DIM).unwrap();
         // Two products, each over half of the square; four that count in the backward pass.
         let work = 2 * HEADS * HEAD_DIM * tokens * (tokens + 1);
-        time(c, "attention forward", tokens, work, || attention.forward(&q, &k, &v, None));
-        let (out, sums) = attention.forward(&q, &k, &v, None).unwrap();
+        time(c, "attention forward", tokens, work, || compute.attention(&attention, [&q, &k, &v], None));
+        let (out, sums) = compute.attention(&attention, [&q, &k, &v], None).unwrap();
         let d = random(tokens, HEADS * HEAD_DIM);
-        time(c, "attention backward", tokens, 2 * work, || attention.backward([&q, &k, &v], None, (&out, &sums), &d));
+        time(c, "attention backward", tokens, 2 * work, || {
+            compute.attention_backward(&attention, [&q, &k, &v], None, (&out, &sums), &d)
+        });
     }
 
     // One query of each sequence against its slot of a cache.
@@ -74,7 +79,7 @@ fn attention(c: &mut Criterion) {
     let span = |i: usize| Span { queries: i..i + 1, keys: [0..0, i * capacity..i * capacity + TOKENS / 2] };
     let attention = Attention::new((0..slots).map(span).collect(), HEAD_DIM).unwrap();
     let work = 4 * slots * HEADS * HEAD_DIM * TOKENS / 2;
-    time(c, "attention decode", TOKENS / 2, work, || attention.forward(&q, &k, &v, None));
+    time(c, "attention decode", TOKENS / 2, work, || compute.attention(&attention, [&q, &k, &v], None));
 }
 
 fn kernels(c: &mut Criterion) {

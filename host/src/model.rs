@@ -7,6 +7,7 @@ mod layer;
 mod linear;
 mod lora;
 mod pack;
+mod parameter;
 mod passes;
 mod policy;
 mod transformer;

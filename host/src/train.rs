@@ -105,7 +105,7 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
     files::make_dir(dir)?;
 
     let trainable = policy.trainable();
-    let mut optimizer = AdamW::new(&trainable, config)?;
+    let mut optimizer = AdamW::new(policy.compute(), &trainable, config)?;
     let checkpoints =
         Checkpoints { dir: dir.to_owned(), keep: config.save_total_limit, identity: identity(objective, config, seed) };
     let mut state = checkpoints.resume(&trainable, &mut optimizer)?.unwrap_or_default();
@@ -118,7 +118,7 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
         let step = gradients(policy, objective, &plan, &trainable, &rows, &mut state)
             .map_err(|e| e.at(format!("step {}", state.step + 1)))?;
         // Several machines would sum `step.loss` and `step.gradients` here.
-        let norm = optimizer::norm(&step.gradients)
+        let norm = optimizer::norm(policy.compute(), &step.gradients)
             .map_err(|e| diverged(e).at(format!("step {}, {}", state.step + 1, listed(&rows))))?;
         let learning_rate = lr::learning_rate(config, state.step, plan.total_steps);
         let scale = optimizer::clip(norm, config.max_grad_norm);

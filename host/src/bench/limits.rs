@@ -2,7 +2,7 @@
 
 use crate::{
     Result, interrupt,
-    ops::{Precision, Rows, Weight, rounded},
+    ops::{Compute, Precision, Weight},
 };
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
@@ -107,11 +107,11 @@ fn yardstick([m, n, k]: [usize; 3]) -> Result<f64> {
 fn own([m, n, k]: [usize; 3], precision: Precision) -> Result<f64> {
     let x = Tensor::full(0.5f32, (m, k), &Device::Cpu)?;
     let w = Tensor::full(0.25f32, (n, k), &Device::Cpu)?;
-    // A frozen weight, which is rounded once.
-    let w = Weight::new(&if precision == Precision::Bf16 { rounded(&w)? } else { w }, precision)?;
-    let mut out = Some(w.forward(&Rows::new(&x, precision)?, None)?);
+    let compute = Compute::new(&Device::Cpu, precision);
+    let w = Weight::new(&Weight::frozen(&w, &compute)?, &compute)?;
+    let mut out = Some(w.forward(&compute.rows(&x)?, None)?);
     best(|| {
-        out = Some(w.forward(&Rows::new(&x, precision)?, out.take())?);
+        out = Some(w.forward(&compute.rows(&x)?, out.take())?);
         Ok(())
     })
 }

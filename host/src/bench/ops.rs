@@ -1,12 +1,13 @@
 //! The operations of a training pass one by one, in the shapes that the model and one step's pairs give them.
 //!
-//! What each took times how often a pass uses it, summed up, is what a pass would take if nothing but operations cost time.
+//! What each took times how often a pass uses it, summed up, is what a pass would take if nothing but operations cost
+//! time.
 
 use super::{Bench, limits::best};
 use crate::{
     Result,
     model::{Gradients, Pack, Trainable},
-    ops::{self, Angles, Attention, Rows, Span, Wanted, Weight},
+    ops::{self, Angles, Attention, Compute, Span, Wanted, Weight},
     train::optimizer::AdamW,
 };
 use candle_core::{DType, Device, Tensor, Var};
@@ -30,7 +31,8 @@ pub struct Operation {
     pub bound: Bound,
     /// 10^9 operations or bytes a second, as it is bound.
     pub rate: f64,
-    /// That as a share of the limit; above 1 where memory-bound arrays stay in a cache; None where limits were not measured.
+    /// That as a share of the limit; above 1 where memory-bound arrays stay in a cache; None where limits were not
+    /// measured.
     pub of_limit: Option<f64>,
 }
 
@@ -54,6 +56,7 @@ impl Operations {
 /// Operations as they are measured.
 struct Measured<'a> {
     bench: &'a Bench<'a>,
+    compute: Compute,
     all: Vec<Operation>,
 }
 
@@ -94,7 +97,8 @@ pub fn measure(bench: &Bench<'_>) -> Result<Operations> {
             targets.extend(pack.push_completion(prompt, bench.pairs.get(row, column)));
         }
     }
-    let mut measured = Measured { bench, all: vec![] };
+    let compute = Compute::new(&Device::Cpu, bench.precision());
+    let mut measured = Measured { bench, compute, all: vec![] };
     linears(&mut measured, pack.len())?;
     attention(&mut measured, &pack)?;
     elementwise(&mut measured, &pack)?;
@@ -104,10 +108,10 @@ pub fn measure(bench: &Bench<'_>) -> Result<Operations> {
 }
 
 /// A weight [outputs, inputs] as training has it: frozen under adapters.
-fn weight(bench: &Bench<'_>, outputs: usize, inputs: usize) -> Result<Weight> {
-    let (w, precision) = (numbers(outputs, inputs)?, bench.precision());
-    let frozen = bench.options.lora.is_some() && bench.options.bf16;
-    Ok(Weight::new(&if frozen { ops::rounded(&w)? } else { w }, precision)?)
+fn weight(measured: &Measured<'_>, outputs: usize, inputs: usize) -> Result<Weight> {
+    let (w, compute) = (numbers(outputs, inputs)?, &measured.compute);
+    let frozen = measured.bench.options.lora.is_some();
+    Ok(Weight::new(&if frozen { Weight::frozen(&w, compute)? } else { w }, compute)?)
 }
 
 /// Linear modules of equal shape together: result, input's gradient, and weight's gradient where it is trained.
@@ -124,16 +128,16 @@ fn linears(measured: &mut Measured<'_>, tokens: usize) -> Result<()> {
         }
     }
     for ((inputs, outputs, trained), times) in shapes {
-        let (x, dy, w) = (numbers(tokens, inputs)?, numbers(tokens, outputs)?, weight(bench, outputs, inputs)?);
+        let (x, dy, w) = (numbers(tokens, inputs)?, numbers(tokens, outputs)?, weight(measured, outputs, inputs)?);
         let name = |what: &str| format!("linear {inputs} -> {outputs} {what}");
         let work = 2.0 * (tokens * inputs * outputs) as f64;
-        let precision = bench.precision();
+        let compute = measured.compute.clone();
         measured.add(name("forward"), times, Bound::Product, work, || {
-            w.forward(&Rows::new(&x, precision)?, None)?;
+            w.forward(&compute.rows(&x)?, None)?;
             Ok(())
         })?;
         measured.add(name("by input"), times, Bound::Product, work, || {
-            w.backward(&Rows::new(&dy, precision)?, None)?;
+            w.backward(&compute.rows(&dy)?, None)?;
             Ok(())
         })?;
         if trained {
@@ -148,7 +152,7 @@ fn linears(measured: &mut Measured<'_>, tokens: usize) -> Result<()> {
 }
 
 fn attention(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
-    let c = &measured.bench.config;
+    let (c, compute) = (&measured.bench.config, measured.compute.clone());
     let (width, kv) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
     let spans = pack.segments.iter().enumerate().map(|(i, segment)| Span {
         queries: pack.rows(i),
@@ -166,12 +170,12 @@ fn attention(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
         let name = |what| format!("attention{} {what}", window.map_or(String::new(), |w| format!(" ({w})")));
         let times = layers.len();
         measured.add(name("forward"), times, Bound::Product, work, || {
-            attention.forward(&q, &k, &v, window)?;
+            compute.attention(&attention, [&q, &k, &v], window)?;
             Ok(())
         })?;
-        let (out, sums) = attention.forward(&q, &k, &v, window)?;
+        let (out, sums) = compute.attention(&attention, [&q, &k, &v], window)?;
         measured.add(name("backward"), times, Bound::Product, 2.0 * work, || {
-            attention.backward([&q, &k, &v], window, (&out, &sums), &d)?;
+            compute.attention_backward(&attention, [&q, &k, &v], window, (&out, &sums), &d)?;
             Ok(())
         })?;
     }
@@ -180,7 +184,7 @@ fn attention(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
 
 /// Norms, positions and gates. The work is bytes, each array moved once.
 fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
-    let c = &measured.bench.config;
+    let (c, compute) = (&measured.bench.config, measured.compute.clone());
     let (layers, tokens, full) = (c.num_layers, pack.len(), measured.bench.options.lora.is_none());
     let bytes = |arrays: usize, width: usize| 4.0 * (arrays * tokens * width) as f64;
 
@@ -188,11 +192,11 @@ fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
     let (x, g, onto) = (numbers(tokens, h)?, numbers(tokens, h)?, numbers(tokens, h)?);
     let w = Tensor::ones(h, DType::F32, &Device::Cpu)?;
     measured.add(format!("norm {h} forward"), 2 * layers, Bound::Memory, bytes(2, h), || {
-        ops::rms_norm(&x, &w, eps)?;
+        compute.rms_norm(&x, &w, eps)?;
         Ok(())
     })?;
     measured.add(format!("norm {h} backward"), 2 * layers, Bound::Memory, bytes(4, h), || {
-        ops::rms_norm_backward(&x, &w, eps, &g, onto.clone(), full)?;
+        compute.rms_norm_backward(&x, &w, eps, &g, onto.clone(), full)?;
         Ok(())
     })?;
 
@@ -200,18 +204,18 @@ fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
     let heads = (c.num_heads + c.num_kv_heads) * c.head_dim;
     let x = numbers(tokens, heads)?;
     measured.add(format!("rope {heads}"), 2 * layers, Bound::Memory, bytes(2, heads), || {
-        ops::rope(x.clone(), &angles)?;
+        compute.rope(x.clone(), &angles)?;
         Ok(())
     })?;
 
     let f = c.intermediate_size;
     let (gate, up, d) = (numbers(tokens, f)?, numbers(tokens, f)?, numbers(tokens, f)?);
     measured.add(format!("swiglu {f} forward"), layers, Bound::Memory, bytes(3, f), || {
-        ops::swiglu(&gate, &up)?;
+        compute.swiglu(&gate, &up)?;
         Ok(())
     })?;
     measured.add(format!("swiglu {f} backward"), layers, Bound::Memory, bytes(5, f), || {
-        ops::swiglu_backward(gate.clone(), up.clone(), &d)?;
+        compute.swiglu_backward(gate.clone(), up.clone(), &d)?;
         Ok(())
     })
 }
@@ -220,7 +224,7 @@ fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
 fn head(measured: &mut Measured<'_>, tokens: &[u32]) -> Result<()> {
     let (bench, c) = (measured.bench, &measured.bench.config);
     let full = bench.options.lora.is_none();
-    let (hidden, w) = (numbers(tokens.len(), c.hidden_size)?, weight(bench, c.vocab_size, c.hidden_size)?);
+    let (hidden, w) = (numbers(tokens.len(), c.hidden_size)?, weight(measured, c.vocab_size, c.hidden_size)?);
     let slopes = vec![0.01; tokens.len()];
     let work = 2.0 * (tokens.len() * c.hidden_size * c.vocab_size) as f64;
     let mut sum = None;
@@ -239,7 +243,7 @@ fn adamw(measured: &mut Measured<'_>) -> Result<()> {
     let gradient =
         |t: &Trainable| Ok((t.name.clone(), Var::zeros(t.var.shape(), DType::F32, &Device::Cpu)?.into_inner()));
     let gradients: Gradients = trainable.iter().map(gradient).collect::<Result<_>>()?;
-    let mut optimizer = AdamW::new(&trainable, &measured.bench.training(1, 1))?;
+    let mut optimizer = AdamW::new(&measured.compute, &trainable, &measured.bench.training(1, 1))?;
     let parameters: usize = trainable.iter().map(|t| t.var.elem_count()).sum();
     measured.add("AdamW".into(), 1, Bound::Memory, 28.0 * parameters as f64, || {
         optimizer.step(1, &gradients, super::LEARNING_RATE, 1.0)

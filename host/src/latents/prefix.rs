@@ -1,4 +1,5 @@
-//! Likelihoods of responses after soft prefixes, and their gradients: what an encoder learns from whose decoder is the frozen policy.
+//! Likelihoods of responses after soft prefixes, and their gradients: what an encoder learns from whose decoder is the
+//! frozen policy.
 
 use super::services::{FAULT, check_len, take, tokens};
 use crate::{
@@ -7,8 +8,9 @@ use crate::{
 };
 use ldalign_sdk::Sample;
 
-/// `nll[i]`: negative log-likelihood of response i after prompt i and prefix i, [k, hidden] of `prefixes`; where `gradients` is not empty, its
-/// gradient by that prefix. A sample's numbers do not depend on the samples beside it.
+/// `nll[i]`: negative log-likelihood of response i after prompt i and prefix i, [k, hidden] of `prefixes`; where
+/// `gradients` is not empty, its gradient with respect to that prefix. A sample's numbers do not depend on the samples
+/// beside it.
 pub fn nll(
     policy: &Policy,
     samples: &[Sample<'_>],
@@ -40,20 +42,20 @@ pub fn nll(
         interrupt::check()?;
         let (mut pack, mut targets) = (Pack::default(), vec![]);
         for sample in samples {
-            targets.extend(pack.push_given(sample.prompt_ids, rows, sample.response_ids));
+            targets.extend(pack.push_soft(sample.prompt_ids, rows, sample.response_ids));
         }
-        let given = &prefixes[start..][..samples.len() * rows * width];
-        start += given.len();
+        let inputs_embeds = &prefixes[start..][..samples.len() * rows * width];
+        start += inputs_embeds.len();
         let logps = if slopes {
             let mut seen = vec![];
-            let gradient = policy.gradient_by_given(&pack, given, &targets, |logps| {
+            let gradient = policy.soft_gradient(&pack, inputs_embeds, &targets, |logps| {
                 seen = logps.to_vec();
                 Ok(vec![-1.0; logps.len()])
             })?;
-            take(&mut gradients, given.len()).copy_from_slice(&gradient);
+            take(&mut gradients, inputs_embeds.len()).copy_from_slice(&gradient);
             seen
         } else {
-            policy.logps_given(&pack, given, &targets)?
+            policy.logps_soft(&pack, inputs_embeds, &targets)?
         };
         let mut logps = logps.iter();
         for (nll, sample) in take(&mut nll, samples.len()).iter_mut().zip(samples) {

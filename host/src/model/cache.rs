@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     Code, Error, Result,
-    ops::{self, Attention, Rows, Span},
+    ops::{Attention, Compute, Span},
 };
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 
 /// Keys and values of sequences being generated, preallocated, one slot a sequence.
 pub struct KvCache {
@@ -16,6 +16,7 @@ pub struct KvCache {
     layers: Vec<[Tensor; 2]>,
     lens: Vec<usize>,
     capacity: usize,
+    compute: Compute,
 }
 
 impl KvCache {
@@ -45,7 +46,7 @@ impl KvCache {
             let grown = Tensor::zeros((self.lens.len() * capacity, part.dim(1)?), part.dtype(), part.device())?;
             for (slot, &len) in self.lens.iter().enumerate().filter(|(_, len)| **len > 0) {
                 let rows: Vec<usize> = (slot * capacity..slot * capacity + len).collect();
-                ops::set_rows(&grown, &part.narrow(0, slot * self.capacity, len)?, &rows)?;
+                self.compute.set_rows(&grown, &part.narrow(0, slot * self.capacity, len)?, &rows)?;
             }
             *part = grown;
         }
@@ -60,7 +61,7 @@ impl KvCache {
         }
         let rows: Vec<usize> = (to * self.capacity..to * self.capacity + n).collect();
         for part in self.layers.iter().flatten() {
-            ops::set_rows(part, &part.narrow(0, from * self.capacity, n)?.copy()?, &rows)?;
+            self.compute.set_rows(part, &part.narrow(0, from * self.capacity, n)?.copy()?, &rows)?;
         }
         self.lens[to] = n;
         Ok(())
@@ -93,9 +94,9 @@ impl Policy {
     pub fn cache(&self, slots: usize, capacity: usize) -> Result<KvCache> {
         let c = &self.model().config;
         let shape = (slots * capacity, c.num_kv_heads * c.head_dim);
-        let zeros = || Tensor::zeros(shape, DType::F32, self.device());
+        let zeros = || Tensor::zeros(shape, self.compute().activations(), self.device());
         let layers = (0..c.num_layers).map(|_| Ok([zeros()?, zeros()?])).collect::<Result<_>>()?;
-        Ok(KvCache { layers, lens: vec![0; slots], capacity })
+        Ok(KvCache { layers, lens: vec![0; slots], capacity, compute: self.compute().clone() })
     }
 
     /// Runs tokens at the end of their slots' sequences, packed, for what comes after them: no logits are computed.
@@ -109,20 +110,20 @@ impl Policy {
         Ok(())
     }
 
-    /// Feeds one token to each given slot and calls `f` with their next logits, `vocab` numbers each in the same order: a large
-    /// vocabulary's are not worth a copy. A slot's logits do not depend, to the bit, on the other slots.
+    /// Feeds one token to each given slot and calls `f` with their next logits, `vocab` numbers each in the same order: a
+    /// large vocabulary's are not worth a copy. A slot's logits do not depend, to the bit, on the other slots.
     pub fn decode<R>(&self, cache: &mut KvCache, tokens: &[(usize, u32)], f: impl FnOnce(&[f32]) -> R) -> Result<R> {
         let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
         cache.check(&pieces)?;
         let x = self.extend(cache, &pieces)?;
-        let model = self.model();
-        let rows = Rows::new(&model.norm.forward(&x)?, model.precision())?;
-        Ok(ops::read(&model.head.forward(&rows, None)?, f)?)
+        let (model, compute) = (self.model(), self.compute());
+        let rows = compute.rows(&model.norm.forward(&x)?)?;
+        Ok(compute.read(&model.head.forward(&rows, None)?, f)?)
     }
 
     /// Runs tokens at the end of their slots' sequences: [tokens, hidden] before the last norm.
     fn extend(&self, cache: &mut KvCache, pieces: &[(usize, &[u32])]) -> Result<Tensor> {
-        let model = self.model();
+        let (model, compute) = (self.model(), self.compute());
         let (mut ids, mut positions, mut rows, mut spans) = (vec![], vec![], vec![], vec![]);
         for &(slot, piece) in pieces {
             let (start, len) = (slot * cache.capacity, cache.lens[slot]);
@@ -138,9 +139,9 @@ impl Policy {
         let mut x = model.embed(&ids)?;
         for ((layer, window), [keys, values]) in model.layers.iter().zip(&model.config.windows).zip(&cache.layers) {
             let attend = &mut |q: &Tensor, k: &Tensor, v: &Tensor| {
-                ops::set_rows(keys, k, &rows)?;
-                ops::set_rows(values, v, &rows)?;
-                attention.forward(q, keys, values, *window)
+                compute.set_rows(keys, k, &rows)?;
+                compute.set_rows(values, v, &rows)?;
+                compute.attention(&attention, [q, keys, values], *window)
             };
             x = layer.forward(x, &angles, attend)?.0;
         }

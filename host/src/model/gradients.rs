@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 /// Gradients by parameter name, sorted.
 pub type Gradients = BTreeMap<String, Tensor>;
 
-/// Where a backward pass adds the gradients of what is trained: nowhere, where the gradient by its input is all that is wanted.
+/// Where a backward pass adds the gradients of what is trained: nowhere, where the gradient with respect to its input
+/// is all that is wanted.
 pub struct Sums<'a>(Option<&'a mut Gradients>);
 
 impl<'a> Sums<'a> {

@@ -4,11 +4,11 @@ use super::{
     config::ModelConfig,
     gradients::Sums,
     linear::{Inner, Linear, Matrix},
-    policy::Parameter,
+    parameter::Parameter,
 };
 use crate::{
     Result,
-    ops::{self, Angles, LogSums, Precision, Rows},
+    ops::{Angles, Compute, LogSums, Rows},
 };
 use candle_core::Tensor;
 use std::sync::Arc;
@@ -20,21 +20,22 @@ pub type Get<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Parameter>;
 pub struct Norm {
     weight: Parameter,
     eps: f64,
+    compute: Compute,
 }
 
 impl Norm {
     /// The norm of a model.
-    pub fn new(weight: Parameter, config: &ModelConfig) -> Self {
-        Self { weight, eps: config.rms_norm_eps }
+    pub fn new(weight: Parameter, config: &ModelConfig, compute: &Compute) -> Self {
+        Self { weight, eps: config.rms_norm_eps, compute: compute.clone() }
     }
     /// Of each row.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(ops::rms_norm(x, &self.weight.tensor, self.eps)?)
+        Ok(self.compute.rms_norm(x, &self.weight.tensor, self.eps)?)
     }
-    /// The gradient by x, added to `onto` in its memory.
+    /// The gradient with respect to x, added to `onto` in its memory.
     pub fn backward(&self, x: &Tensor, g: &Tensor, onto: Tensor, grads: &mut Sums) -> Result<Tensor> {
         let Parameter { name, tensor, trained } = &self.weight;
-        let (dx, dw) = ops::rms_norm_backward(x, tensor, self.eps, g, onto, grads.want(*trained))?;
+        let (dx, dw) = self.compute.rms_norm_backward(x, tensor, self.eps, g, onto, grads.want(*trained))?;
         if let Some(dw) = dw {
             grads.add(name, *trained, |sum| sum.map_or(Ok(dw.clone()), |sum| sum + &dw))?;
         }
@@ -45,7 +46,8 @@ impl Norm {
 /// Attention over a pack or a cache: its result from q, k and v, with positions applied, and what its backward needs.
 pub type Attend<'a> = &'a mut dyn FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)>;
 
-/// What a layer's backward pass reads ([`ModelConfig::kept_bytes`]). The rest it computes again, since that costs no product.
+/// What a layer's backward pass reads ([`ModelConfig::kept_bytes`]). The rest it computes again, since that costs no
+/// product.
 pub struct Kept {
     /// The layer's input.
     x: Tensor,
@@ -76,18 +78,18 @@ pub struct Layer {
     gate: Linear,
     up: Linear,
     down: Linear,
-    precision: Precision,
+    compute: Compute,
     head_dim: usize,
 }
 
 impl Layer {
     /// Asks `get` for the tensors of layer `index`.
-    pub fn build(config: &Arc<ModelConfig>, index: usize, precision: Precision, get: Get) -> Result<Self> {
+    pub fn build(config: &Arc<ModelConfig>, index: usize, compute: &Compute, get: Get) -> Result<Self> {
         let c = &**config;
         let (h, f) = (c.hidden_size, c.intermediate_size);
         let (q, kv) = (c.num_heads * c.head_dim, c.num_kv_heads * c.head_dim);
         let mut norm = |name: &str, width: usize| -> Result<Norm> {
-            Ok(Norm::new(get(&format!("model.layers.{index}.{name}.weight"), &[width])?, c))
+            Ok(Norm::new(get(&format!("model.layers.{index}.{name}.weight"), &[width])?, c, compute))
         };
         let input_norm = norm("input_layernorm", h)?;
         let post_norm = norm("post_attention_layernorm", h)?;
@@ -98,7 +100,7 @@ impl Layer {
         let mut linear = |module: &str, (inputs, outputs): (usize, usize)| -> Result<Linear> {
             let name = format!("model.layers.{index}.{module}");
             let biased = c.qkv_bias && ["q_proj", "k_proj", "v_proj"].iter().any(|m| module.ends_with(m));
-            let weight = Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, precision)?;
+            let weight = Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, compute)?;
             Ok(Linear::new(weight, biased.then(|| get(&format!("{name}.bias"), &[outputs])).transpose()?))
         };
         Ok(Self {
@@ -112,7 +114,7 @@ impl Layer {
             gate: linear("mlp.gate_proj", (h, f))?,
             up: linear("mlp.up_proj", (h, f))?,
             down: linear("mlp.down_proj", (f, h))?,
-            precision,
+            compute: compute.clone(),
             head_dim: c.head_dim,
         })
     }
@@ -125,7 +127,8 @@ impl Layer {
         Ok((y, kept))
     }
 
-    /// What [`backward`](Self::backward) needs, once more, without the last product: nothing reads its result.
+    /// What [`backward`](Self::backward) needs, computed again from the input (activation checkpointing), without the last
+    /// product: nothing reads its result.
     pub fn forward_again(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
         let mut kept = self.up_to_gates(x, angles, attend)?;
         self.down.forward_inner(|| self.activated(&kept.gate, &kept.up), &mut kept.inner)?;
@@ -146,7 +149,7 @@ impl Layer {
             raw = Some([q, k]);
             [q, k] = normed;
         }
-        let (q, k) = (ops::rope(q, angles)?, ops::rope(k, angles)?);
+        let (q, k) = (self.compute.rope(q, angles)?, self.compute.rope(k, angles)?);
         let (attended, sums) = attend(&q, &k, &v)?;
         let middle = self.o.forward(&self.rows(&attended)?, Some(x.copy()?), &mut inner)?;
         let h = self.rows(&self.post_norm.forward(&middle)?)?;
@@ -155,15 +158,15 @@ impl Layer {
     }
 
     fn activated(&self, gate: &Tensor, up: &Tensor) -> Result<Rows> {
-        self.rows(&ops::swiglu(gate, up)?)
+        self.rows(&self.compute.swiglu(gate, up)?)
     }
 
     fn rows(&self, x: &Tensor) -> Result<Rows> {
-        Ok(Rows::new(x, self.precision)?)
+        Ok(self.compute.rows(x)?)
     }
 
-    /// Gradients of what is trained, and by the layer's input if `want_dx`, from the gradient of its result. `attend`
-    /// is the attention's backward: gradients by q, k and v.
+    /// Gradients of what is trained, and with respect to the layer's input if `want_dx`, from the gradient of its result.
+    /// `attend` is the attention's backward: gradients with respect to q, k and v.
     pub fn backward(
         &self,
         kept: Kept,
@@ -176,10 +179,10 @@ impl Layer {
         const ASKED: &str = "asked for";
         let Kept { x, raw, q, k, v, attended, sums, middle, gate, up, mut inner } = kept;
         // Feed-forward: y = middle + down(swiglu(gate, up)).
-        let activated = ops::swiglu(&gate, &up)?;
+        let activated = self.compute.swiglu(&gate, &up)?;
         let d = self.down.backward(&activated, &mut inner, &dy, None, true, grads)?.expect(ASKED);
         drop(activated);
-        let (dgate, dup) = ops::swiglu_backward(gate, up, &d)?;
+        let (dgate, dup) = self.compute.swiglu_backward(gate, up, &d)?;
         drop(d);
         let h = self.post_norm.forward(&middle)?;
         let dh = self.up.backward(&h, &mut inner, &dup, None, true, grads)?;
@@ -191,7 +194,7 @@ impl Layer {
         let d = self.o.backward(&attended, &mut inner, &dmiddle, None, true, grads)?.expect(ASKED);
         let [dq, dk, dv] = attend([&q, &k, &v], (&attended, &sums), &d)?;
         drop((d, q, k, v, attended));
-        let (mut dq, mut dk) = (ops::rope_backward(dq, angles)?, ops::rope_backward(dk, angles)?);
+        let [mut dq, mut dk] = [self.compute.rope_backward(dq, angles)?, self.compute.rope_backward(dk, angles)?];
         if let (Some([q_norm, k_norm]), Some([q, k])) = (&self.qk_norm, &raw) {
             dq = self.head_norm_backward(q_norm, q, &dq, grads)?;
             dk = self.head_norm_backward(k_norm, k, &dk, grads)?;

@@ -1,9 +1,9 @@
 //! A linear module of a layer, forward and backward: its matrix, its bias and its adapter.
 
-use super::{gradients::Sums, policy::Parameter};
+use super::{gradients::Sums, parameter::Parameter};
 use crate::{
-    Result,
-    ops::{self, Precision, Rows, Weight},
+    Code, Error, Result,
+    ops::{Compute, Rows, Weight},
 };
 use candle_core::Tensor;
 
@@ -16,9 +16,9 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// The form of a parameter that products of this precision read.
-    pub fn new(p: Parameter, precision: Precision) -> Result<Self> {
-        Ok(Self { weight: Weight::new(&p.tensor, precision)?, name: p.name, trained: p.trained })
+    /// A parameter in that form.
+    pub fn new(p: Parameter, compute: &Compute) -> Result<Self> {
+        Ok(Self { weight: Weight::new(&p.tensor, compute)?, name: p.name, trained: p.trained })
     }
     /// Accumulates dyᵀ x if the matrix is trained.
     fn gradient(&self, dy: &Tensor, x: &Tensor, grads: &mut Sums) -> Result<()> {
@@ -45,7 +45,8 @@ struct Adapter {
 impl Adapter {
     /// u
     fn inner(&self, x: &Rows) -> Result<Tensor> {
-        Ok(ops::scale(self.a.weight.forward(x, None)?, self.scale)?)
+        let a = &self.a.weight;
+        Ok(a.compute().scale(a.forward(x, None)?, self.scale)?)
     }
 }
 
@@ -57,13 +58,14 @@ impl Linear {
 
     /// The result is added to `onto`, in its memory, if there is one. An adapter's u is put into `inner`.
     pub fn forward(&self, x: &Rows, onto: Option<Tensor>, inner: &mut Inner) -> Result<Tensor> {
-        let mut y = self.weight.weight.forward(x, onto)?;
+        let (weight, compute) = (&self.weight.weight, self.compute());
+        let mut y = weight.forward(x, onto)?;
         if let Some(b) = &self.bias {
-            y = ops::add_vector(y, &b.tensor)?;
+            y = compute.add_vector(y, &b.tensor)?;
         }
         if let Some(adapter) = &self.adapter {
-            let (u, b) = (adapter.inner(x)?, &adapter.b.weight);
-            y = b.forward(&Rows::new(&u, b.precision())?, Some(y))?;
+            let u = adapter.inner(x)?;
+            y = adapter.b.weight.forward(&compute.rows(&u)?, Some(y))?;
             inner.push(u);
         }
         Ok(y)
@@ -77,7 +79,8 @@ impl Linear {
         Ok(())
     }
 
-    /// Gradients of what is trained; and by x, added to `onto`, if `want_dx`. Takes the last of `inner` if it has an adapter.
+    /// Gradients of what is trained; and with respect to x, added to `onto`, if `want_dx`. Takes the last of `inner` if it
+    /// has an adapter.
     pub fn backward(
         &self,
         x: &Tensor,
@@ -87,35 +90,45 @@ impl Linear {
         want_dx: bool,
         grads: &mut Sums,
     ) -> Result<Option<Tensor>> {
-        let weight = &self.weight.weight;
+        let (weight, compute) = (&self.weight.weight, self.compute());
         self.weight.gradient(dy, x, grads)?;
         if let Some(b) = &self.bias {
-            grads.add(&b.name, b.trained, |onto| ops::column_sums(dy, onto))?;
+            grads.add(&b.name, b.trained, |onto| compute.column_sums(dy, onto))?;
         }
-        let rows = Rows::new(dy, weight.precision())?;
+        let rows = compute.rows(dy)?;
         let mut dx = onto;
         if want_dx {
             dx = Some(weight.backward(&rows, dx)?);
         }
         if let Some(Adapter { a, b, scale }) = &self.adapter {
             let u = inner.pop().expect("the forward pass put it there");
-            let du = ops::scale(b.weight.backward(&rows, None)?, *scale)?;
+            let du = compute.scale(b.weight.backward(&rows, None)?, *scale)?;
             b.gradient(dy, &u, grads)?;
             a.gradient(&du, x, grads)?;
             if want_dx {
-                dx = Some(a.weight.backward(&Rows::new(&du, weight.precision())?, dx)?);
+                dx = Some(a.weight.backward(&compute.rows(&du)?, dx)?);
             }
         }
         Ok(dx)
     }
 
-    /// W + scale B A.
+    /// W + scale B A, which needs W in f32.
     pub fn merged(&self) -> Result<Tensor> {
-        let w = self.weight.weight.tensor();
+        let master = |w: &Matrix| {
+            w.weight.master().cloned().ok_or_else(|| {
+                Error::new(Code::ModelMerge, "the base is rounded to bf16, so an adapter cannot be merged into it")
+                    .hint("load it in f32 to merge")
+            })
+        };
+        let w = master(&self.weight)?;
         match &self.adapter {
-            None => Ok(w.clone()),
-            Some(Adapter { a, b, scale }) => Ok((w + (b.weight.tensor().matmul(a.weight.tensor())? * *scale)?)?),
+            None => Ok(w),
+            Some(Adapter { a, b, scale }) => Ok((w + (master(b)?.matmul(&master(a)?)? * *scale)?)?),
         }
+    }
+
+    fn compute(&self) -> &Compute {
+        self.weight.weight.compute()
     }
     /// Width of its input and of its output.
     pub fn sizes(&self) -> (usize, usize) {

@@ -31,8 +31,8 @@ pub struct Pack {
     pub positions: Vec<u32>,
     /// The segments, in order of `start`, covering `ids`.
     pub segments: Vec<Segment>,
-    /// Rows, ascending, whose embeddings are given beside the pack: their ids say nothing.
-    pub given: Vec<usize>,
+    /// Rows, ascending, of soft prompts: their embeddings (`inputs_embeds`) come beside the pack, their ids say nothing.
+    pub soft: Vec<usize>,
 }
 
 impl Pack {
@@ -55,15 +55,15 @@ impl Pack {
         targets
     }
 
-    /// Adds one sequence, a prompt, `given` rows whose embeddings are given and a response, and returns the targets that score each token of
-    /// the response in order. As in [`push_completion`](Self::push_completion) the last is not in the pack.
+    /// Adds one sequence, a prompt, a soft prompt of `soft` rows and a response, and returns the targets that score each
+    /// token of the response in order. As in [`push_completion`](Self::push_completion) the last is not in the pack.
     ///
     /// Something must come before the response, which must not be empty.
-    pub fn push_given(&mut self, prompt: &[u32], given: usize, response: &[u32]) -> Vec<Target> {
+    pub fn push_soft(&mut self, prompt: &[u32], soft: usize, response: &[u32]) -> Vec<Target> {
         let first = self.len() + prompt.len();
-        self.push(&[prompt, &vec![0; given], &response[..response.len() - 1]].concat(), None);
-        self.given.extend(first..first + given);
-        let rows = (first + given - 1) as u32..;
+        self.push(&[prompt, &vec![0; soft], &response[..response.len() - 1]].concat(), None);
+        self.soft.extend(first..first + soft);
+        let rows = (first + soft - 1) as u32..;
         rows.zip(response).map(|(row, &token)| Target { row, token }).collect()
     }
 
@@ -117,16 +117,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn given_rows_lie_between_prompt_and_response() {
+    fn soft_rows_lie_between_prompt_and_response() {
         let mut pack = Pack::default();
         pack.push_prompt(&[9]);
-        let targets = pack.push_given(&[1, 2], 2, &[3, 4]);
-        assert_eq!((pack.ids, pack.given), (vec![9, 1, 2, 0, 0, 3], vec![3, 4]));
+        let targets = pack.push_soft(&[1, 2], 2, &[3, 4]);
+        assert_eq!((pack.ids, pack.soft), (vec![9, 1, 2, 0, 0, 3], vec![3, 4]));
         assert_eq!(pack.positions, [0, 0, 1, 2, 3, 4]);
         assert_eq!(targets, [Target { row: 4, token: 3 }, Target { row: 5, token: 4 }]);
         let mut bare = Pack::default();
-        assert_eq!(bare.push_given(&[1, 2], 0, &[3]), [Target { row: 1, token: 3 }]);
-        assert!(bare.ids == [1, 2] && bare.given.is_empty());
+        assert_eq!(bare.push_soft(&[1, 2], 0, &[3]), [Target { row: 1, token: 3 }]);
+        assert!(bare.ids == [1, 2] && bare.soft.is_empty());
     }
 
     #[test]

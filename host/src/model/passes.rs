@@ -1,4 +1,8 @@
 //! Passes over packs: log-probabilities, hidden states, gradients.
+//!
+//! A backward pass keeps the activations of as many of the last layers as its budget allows. Of the others it keeps the
+//! input, and computes the rest again when it comes to them: activation checkpointing (Chen et al. 2016, arXiv
+//! 1604.06174), layer by layer.
 
 use super::{
     Pack, Target,
@@ -42,39 +46,42 @@ impl Policy {
         context: &Context,
     ) -> impl FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)> {
         let window = self.model().config.windows[index];
-        move |q, k, v| context.attention.forward(q, k, v, window)
+        move |q, k, v| self.compute().attention(&context.attention, [q, k, v], window)
     }
 
-    /// What goes into the first layer: embeddings of the pack's tokens, and the given ones, [given rows, hidden].
-    fn input(&self, pack: &Pack, given: &[f32]) -> Result<Tensor> {
-        let (rows, width) = (pack.given.len(), self.hidden_size());
-        if given.len() != rows * width {
-            let what =
-                format!("a pack with {rows} given rows needs {} numbers for them, got {}", rows * width, given.len());
+    /// What goes into the first layer: embeddings of the pack's tokens, and `inputs_embeds` [soft rows, hidden] in place
+    /// of those of its soft prompts.
+    fn input(&self, pack: &Pack, inputs_embeds: &[f32]) -> Result<Tensor> {
+        let (rows, width) = (pack.soft.len(), self.hidden_size());
+        let (needed, got) = (rows * width, inputs_embeds.len());
+        if got != needed {
+            let what = format!("a pack with {rows} rows of soft prompts needs {needed} numbers for them, got {got}");
             return Err(Error::new(Code::ModelPack, what));
         }
         let x = self.model().embed(&pack.ids)?;
         if rows > 0 {
-            ops::set_rows(&x, &Tensor::from_slice(given, (rows, width), self.device())?, &pack.given)?;
+            let embeds = Tensor::from_slice(inputs_embeds, (rows, width), self.device())?;
+            self.compute().set_rows(&x, &embeds, &pack.soft)?;
         }
         Ok(x)
     }
 
     /// Hidden states after the first `layers` layers, before the last norm.
-    fn run(&self, pack: &Pack, given: &[f32], layers: usize) -> Result<Tensor> {
+    fn run(&self, pack: &Pack, inputs_embeds: &[f32], layers: usize) -> Result<Tensor> {
         let context = self.context(pack)?;
-        let input = self.input(pack, given);
+        let input = self.input(pack, inputs_embeds);
         (0..layers).try_fold(input?, |x, i| Ok(self.layer(i, x, &context)?.0))
     }
 
     /// Log-probabilities of the targets, no gradient, no stored activations.
     pub fn logps(&self, pack: &Pack, targets: &[Target]) -> Result<Vec<f32>> {
-        self.logps_given(pack, &[], targets)
+        self.logps_soft(pack, &[], targets)
     }
 
-    /// [`logps`](Self::logps) of a pack with `given` embeddings, `hidden_size` numbers for each of its given rows.
-    pub fn logps_given(&self, pack: &Pack, given: &[f32], targets: &[Target]) -> Result<Vec<f32>> {
-        let x = self.run(pack, given, self.num_layers())?;
+    /// [`logps`](Self::logps) of a pack with soft prompts, `inputs_embeds` being `hidden_size` numbers for each of their
+    /// rows.
+    pub fn logps_soft(&self, pack: &Pack, inputs_embeds: &[f32], targets: &[Target]) -> Result<Vec<f32>> {
+        let x = self.run(pack, inputs_embeds, self.num_layers())?;
         let (rows, tokens) = split(pack, targets)?;
         let h = self.model().norm.forward(&x.index_select(&Tensor::new(rows, self.device())?, 0)?)?;
         Ok(ops::score(&h, &self.model().head, &tokens, Wanted::Nothing)?.logps)
@@ -105,33 +112,35 @@ impl Policy {
         loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
         grads: &mut Gradients,
     ) -> Result<()> {
-        // Either every tensor of the base model is trained, or none; nothing below the lowest layer is where the embedding is frozen.
+        // Either every tensor of the base model is trained, or none; nothing below the lowest layer is where the embedding is
+        // frozen.
         let full = self.lora().is_none();
         let dx = self.gradient(pack, self.input(pack, &[])?, targets, loss_gradient, &mut Sums::to(grads), full)?;
         dx.map_or(Ok(()), |dx| {
             Sums::to(grads).add(EMBEDDING, full, |sum| {
                 let zeros = || Tensor::zeros((self.vocab_size(), self.hidden_size()), dx.dtype(), dx.device());
-                ops::add_rows(sum.map_or_else(zeros, Ok)?, &dx, &pack.ids)
+                self.compute().add_rows(sum.map_or_else(zeros, Ok)?, &dx, &pack.ids)
             })
         })
     }
 
-    /// The gradient of a loss by the `given` embeddings alone, as many numbers: every tensor of the model is taken as frozen.
-    pub fn gradient_by_given(
+    /// The gradient of a loss with respect to `inputs_embeds`, the rows of soft prompts, as many numbers: every tensor of
+    /// the model is taken as frozen.
+    pub fn soft_gradient(
         &self,
         pack: &Pack,
-        given: &[f32],
+        inputs_embeds: &[f32],
         targets: &[Target],
         loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
     ) -> Result<Vec<f32>> {
-        let input = self.input(pack, given)?;
+        let input = self.input(pack, inputs_embeds)?;
         let dx = self.gradient(pack, input, targets, loss_gradient, &mut Sums::nowhere(), true)?.expect("asked for");
-        let rows: Vec<u32> = pack.given.iter().map(|row| *row as u32).collect();
+        let rows: Vec<u32> = pack.soft.iter().map(|row| *row as u32).collect();
         Ok(dx.index_select(&Tensor::new(rows, dx.device())?, 0)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Forward and backward from the first layer's input: adds the gradients of what is trained (the embedding aside) to `grads`, and returns
-    /// the one by the input if `want_dx`.
+    /// Forward and backward from the first layer's input: adds the gradients of what is trained (the embedding aside) to
+    /// `grads`, and returns the one with respect to the input if `want_dx`.
     fn gradient(
         &self,
         pack: &Pack,
@@ -141,7 +150,7 @@ impl Policy {
         grads: &mut Sums,
         want_dx: bool,
     ) -> Result<Option<Tensor>> {
-        let (model, context) = (self.model(), self.context(pack)?);
+        let (model, compute, context) = (self.model(), self.compute(), self.context(pack)?);
         let (rows, tokens) = split(pack, targets)?;
         // The last layers' activations are the first to be used up.
         let fit = self.activation_budget() / (model.config.kept_bytes() * pack.len());
@@ -167,7 +176,7 @@ impl Policy {
             grads.put(table, d);
         }
         let dx = model.norm.backward(&predicting, &dh, predicting.zeros_like()?, grads)?;
-        let mut dx = ops::add_rows(x.zeros_like()?, &dx, &rows)?;
+        let mut dx = compute.add_rows(x.zeros_like()?, &dx, &rows)?;
         drop((x, predicting, h, dh));
 
         for (i, stored) in stack.into_iter().enumerate().rev() {
@@ -177,7 +186,7 @@ impl Policy {
             };
             let window = model.config.windows[i];
             let attend = |qkv: [&Tensor; 3], out: (&Tensor, &LogSums), d: &Tensor| {
-                context.attention.backward(qkv, window, out, d)
+                compute.attention_backward(&context.attention, qkv, window, out, d)
             };
             match model.layers[i].backward(kept, dx, &context.angles, attend, want_dx || i > 0, grads)? {
                 Some(d) => dx = d,
@@ -193,7 +202,7 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 /// What the backward pass has of a layer.
 enum Stored {
     All(Kept),
-    /// Its input: the layer is run again.
+    /// Its input, a checkpoint: the layer is computed again.
     Input(Tensor),
 }
 

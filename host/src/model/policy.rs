@@ -5,6 +5,7 @@
 use super::{
     config::ModelConfig,
     lora::{self, AdapterFile},
+    parameter::Parameter,
     transformer::Transformer,
     weights::{self, Weights},
 };
@@ -12,7 +13,7 @@ use crate::{
     Code, Error, Result,
     config::LoraConfig,
     files,
-    ops::{self, Precision},
+    ops::{Compute, Precision, Weight},
 };
 use candle_core::{DType, Device, Tensor, Var};
 use std::{
@@ -30,23 +31,6 @@ pub struct Trainable {
     pub var: Var,
 }
 
-/// A tensor as the layers see it: by itself, so that candle records nothing of what is done with it.
-pub struct Parameter {
-    /// Hugging Face's (or PEFT's) name.
-    pub name: String,
-    /// The numbers, in the memory of the variable if it is one.
-    pub tensor: Tensor,
-    /// Whether its gradient is wanted.
-    pub trained: bool,
-}
-
-impl Parameter {
-    /// A view of a tensor; variables are trained.
-    pub fn new(name: &str, t: &Tensor) -> Self {
-        Self { name: name.to_owned(), tensor: t.detach(), trained: t.is_variable() }
-    }
-}
-
 /// Bytes of activations that a backward pass may keep: a sixth of what training holds at any rate (weights, gradients,
 /// moments), but 224 MiB where that is less.
 pub fn activation_budget(held: usize) -> usize {
@@ -59,7 +43,6 @@ pub struct Policy {
     source: PathBuf,
     /// Whether the weights are no longer those of `source`.
     merged: bool,
-    device: Device,
     /// Every tensor by Hugging Face's or PEFT's name; the trainable ones are variables.
     tensors: BTreeMap<String, Tensor>,
     lora: Option<LoraConfig>,
@@ -88,36 +71,40 @@ impl Policy {
     /// [`load`](Self::load), with the operands of all products rounded to `precision`. Weights that are trained stay f32;
     /// with bf16, frozen ones are rounded for good.
     pub fn load_as(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
+        Self::load_on(dir, &Compute::new(device, precision))
+    }
+
+    /// [`load`](Self::load) for any way to compute.
+    pub fn load_on(dir: &Path, compute: &Compute) -> Result<Self> {
         if !dir.is_dir() {
             return Err(Error::new(Code::ModelDirectory, format!("there is no model directory {}", dir.display())));
         }
         if !dir.join(lora::CONFIG).exists() {
-            return Self::load_base(dir, device, precision);
+            return Self::load_base(dir, compute);
         }
-        let mut policy = Self::load_base(&AdapterFile::load(dir)?.base()?, device, precision)?;
+        let mut policy = Self::load_base(&AdapterFile::load(dir)?.base()?, compute)?;
         policy.load_adapter(dir)?;
         Ok(policy)
     }
 
-    fn load_base(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
+    fn load_base(dir: &Path, compute: &Compute) -> Result<Self> {
         let config = Arc::new(ModelConfig::load(&dir.join("config.json"))?);
         let mut weights = Weights::open(dir)?;
         let mut tensors = BTreeMap::new();
-        let model = Transformer::build(&config, precision, &mut |name, shape| {
-            let var = Var::from_tensor(&weights.take(name, shape, device)?)?.into_inner();
+        let model = Transformer::build(&config, compute, &mut |name, shape| {
+            let var = Var::from_tensor(&weights.take(name, shape, compute.device())?)?.into_inner();
             tensors.insert(name.to_owned(), var.clone());
             Ok(Parameter::new(name, &var))
         })?;
         // Old checkpoints hold buffers that follow from the configuration, or the tied head once more.
         weights.finish(|name| name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight"))?;
-        let (source, device) = (dir.to_owned(), device.clone());
-        Ok(Self { source, merged: false, device, tensors, lora: None, model, activations: None })
+        Ok(Self { source: dir.to_owned(), merged: false, tensors, lora: None, model, activations: None })
     }
 
     /// Builds the transformer over `tensors` anew.
     fn set(&mut self, tensors: BTreeMap<String, Tensor>, lora: Option<LoraConfig>) -> Result<()> {
-        let (config, precision) = (self.model.config.clone(), self.model.precision());
-        self.model = Transformer::build(&config, precision, &mut |name, _| {
+        let (config, compute) = (self.model.config.clone(), self.model.compute.clone());
+        self.model = Transformer::build(&config, &compute, &mut |name, _| {
             Ok(Parameter::new(name, tensors.get(name).expect("the tensors of a loaded model are complete")))
         })?;
         if let Some(config) = &lora {
@@ -127,15 +114,10 @@ impl Policy {
         Ok(())
     }
 
-    /// The base's tensors, frozen: in bf16, matrices are rounded for good.
+    /// The base's tensors, frozen.
     fn frozen(&self) -> Result<BTreeMap<String, Tensor>> {
         let base = self.tensors.iter().filter(|(name, _)| !lora::is_adapter(name));
-        base.map(|(name, t)| {
-            let t = t.detach();
-            let round = self.model.precision() == Precision::Bf16 && t.rank() == 2 && t.dtype() == DType::F32;
-            Ok((name.clone(), if round { ops::rounded(&t)? } else { t }))
-        })
-        .collect()
+        base.map(|(name, t)| Ok((name.clone(), Weight::frozen(&t.detach(), self.compute())?))).collect()
     }
 
     /// Linear modules with their inputs and outputs.
@@ -153,16 +135,17 @@ impl Policy {
         let mut tensors = self.frozen()?;
         for (module, (inputs, outputs)) in &targets {
             let name = lora::tensor_name(module, "A");
-            let a = lora::init_a(seed, &name, config.r, *inputs, &self.device)?;
+            let a = lora::init_a(seed, &name, config.r, *inputs, self.device())?;
             tensors.insert(name, Var::from_tensor(&a)?.into_inner());
-            let b = Var::zeros((*outputs, config.r), DType::F32, &self.device)?;
+            let b = Var::zeros((*outputs, config.r), DType::F32, self.device())?;
             tensors.insert(lora::tensor_name(module, "B"), b.into_inner());
         }
         let target_modules = lora::leaves(targets.iter().map(|(name, _)| name.as_str()));
         self.set(tensors, Some(LoraConfig { target_modules, ..config.clone() }))
     }
 
-    /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything else is frozen.
+    /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything else
+    /// is frozen.
     pub fn load_adapter(&mut self, dir: &Path) -> Result<()> {
         let file = AdapterFile::load(dir)?;
         let mut weights = Weights::open_files(vec![dir.join(lora::WEIGHTS)])?;
@@ -174,7 +157,7 @@ impl Policy {
         for (module, (inputs, outputs)) in lora::targets(&config, &modules)? {
             for (part, shape) in [("A", [config.r, *inputs]), ("B", [*outputs, config.r])] {
                 let name = lora::tensor_name(module, part);
-                let var = Var::from_tensor(&weights.take(&name, &shape, &self.device)?)?;
+                let var = Var::from_tensor(&weights.take(&name, &shape, self.device())?)?;
                 tensors.insert(name, var.into_inner());
             }
         }
@@ -188,13 +171,6 @@ impl Policy {
             return Err(Error::new(Code::ModelLora, "the model has no adapter to merge"));
         }
         let mut tensors = self.frozen()?;
-        if tensors.values().any(|t| t.dtype() != DType::F32) {
-            return Err(Error::new(
-                Code::ModelMerge,
-                "the base is rounded to bf16, so an adapter cannot be merged into it",
-            )
-            .hint("load it in f32 to merge"));
-        }
         for (module, linear) in self.model.linears_mut() {
             tensors.insert(format!("{module}.weight"), linear.merged()?);
         }
@@ -252,7 +228,8 @@ impl Policy {
             .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
             .collect()
     }
-    /// Bytes of activations that a backward pass keeps. What does not fit is computed again, layer by layer.
+    /// Bytes of activations that a backward pass keeps. What does not fit is computed again, layer by layer (activation
+    /// checkpointing).
     pub fn activation_budget(&self) -> usize {
         let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
         self.activations.unwrap_or_else(|| activation_budget(self.tensors.values().map(held).sum()))
@@ -281,9 +258,13 @@ impl Policy {
     pub fn max_positions(&self) -> usize {
         self.model.config.max_positions
     }
+    /// How it computes: what works with the model's tensors gets it from here.
+    pub fn compute(&self) -> &Compute {
+        &self.model.compute
+    }
     /// The device.
     pub fn device(&self) -> &Device {
-        &self.device
+        self.compute().device()
     }
     /// Parameters in all, those of the adapter included.
     pub fn num_parameters(&self) -> usize {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::ops::{Precision, plain_only};
+use crate::ops::{Compute, Precision};
 use candle_core::{Device, Tensor};
 use std::path::Path;
 
@@ -11,9 +11,9 @@ fn numbers(t: &Tensor) -> Vec<f32> {
 }
 
 /// The results of every kind of pass of a model, by name.
-fn results(model: &str, precision: Precision) -> Vec<(String, Vec<f32>)> {
+fn results(model: &str, compute: &Compute) -> Vec<(String, Vec<f32>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models").join(model);
-    let mut policy = Policy::load_as(&dir, &Device::Cpu, precision).unwrap();
+    let mut policy = Policy::load_on(&dir, compute).unwrap();
     let mut pack = Pack::default();
     let prompt = pack.push_prompt(&[3, 9, 27, 4, 11]);
     let mut targets = pack.push_completion(prompt, &[5, 8, 13, 21, 34, 2]);
@@ -53,8 +53,8 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 fn compare(models: &[&str], precision: Precision, tolerance: f32) {
     for model in models {
-        let kernels = results(model, precision);
-        let plain = plain_only::run(|| results(model, precision));
+        let kernels = results(model, &Compute::new(&Device::Cpu, precision));
+        let plain = results(model, &Compute::plain(&Device::Cpu, precision));
         assert!(kernels != plain, "{model}: two ways of summing would not round alike throughout");
         assert_eq!(kernels.len(), plain.len());
         for ((name, a), (_, b)) in plain.iter().zip(&kernels) {

@@ -5,13 +5,13 @@ use super::{
     layer::{Get, Layer, Norm},
     linear::{Linear, Matrix},
     lora,
-    policy::Parameter,
+    parameter::Parameter,
 };
 use crate::{
     Code, Error, Result,
-    ops::{Angles, Precision, Weight},
+    ops::{Angles, Compute, Precision, Weight},
 };
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// All of it.
@@ -25,36 +25,37 @@ pub struct Transformer {
     /// The norm before the head.
     pub norm: Norm,
     embedding: Tensor,
+    /// How it computes.
+    pub compute: Compute,
     frequencies: Vec<f32>,
-    precision: Precision,
 }
 
 impl Transformer {
     /// Asks `get` for every tensor.
-    pub fn build(config: &Arc<ModelConfig>, precision: Precision, get: Get) -> Result<Self> {
+    pub fn build(config: &Arc<ModelConfig>, compute: &Compute, get: Get) -> Result<Self> {
         let c = &**config;
         let embedding_shape = [c.vocab_size, c.hidden_size];
         let embedding = get("model.embed_tokens.weight", &embedding_shape)?.tensor;
         let head = if c.tied { embedding.clone() } else { get("lm_head.weight", &embedding_shape)?.tensor };
         Ok(Self {
             embedding,
-            head: Weight::new(&head, precision)?,
-            layers: (0..c.num_layers).map(|i| Layer::build(config, i, precision, get)).collect::<Result<_>>()?,
-            norm: Norm::new(get("model.norm.weight", &[c.hidden_size])?, c),
+            head: Weight::new(&head, compute)?,
+            layers: (0..c.num_layers).map(|i| Layer::build(config, i, compute, get)).collect::<Result<_>>()?,
+            norm: Norm::new(get("model.norm.weight", &[c.hidden_size])?, c, compute),
             frequencies: c.rope.frequencies(c.head_dim),
             config: config.clone(),
-            precision,
+            compute: compute.clone(),
         })
     }
 
     /// Puts adapters on the linear modules for which there are tensors under PEFT's names.
     pub fn attach(&mut self, tensors: &BTreeMap<String, Tensor>, scale: f64) -> Result<()> {
-        let precision = self.precision;
+        let compute = self.compute.clone();
         for (module, linear) in self.linears_mut() {
             let part = |part| -> Result<Option<Matrix>> {
                 let name = lora::tensor_name(&module, part);
                 let parameter = tensors.get(&name).map(|t| Parameter::new(&name, t));
-                parameter.map(|p| Matrix::new(p, precision)).transpose()
+                parameter.map(|p| Matrix::new(p, &compute)).transpose()
             };
             if let Some((a, b)) = part("A")?.zip(part("B")?) {
                 linear.adapt(a, b, scale);
@@ -80,23 +81,14 @@ impl Transformer {
             )
             .hint("the tokenizer and the model do not belong together"));
         }
-        let rows = self.embedding.index_select(&Tensor::new(ids, self.device())?, 0)?;
+        let rows = self.embedding.index_select(&Tensor::new(ids, self.compute.device())?, 0)?;
         // Rounded where matrices are, so that a frozen table, which is, gives the same.
-        let stored = if self.precision == Precision::Bf16 { DType::BF16 } else { DType::F32 };
-        Ok(rows.to_dtype(stored)?.to_dtype(DType::F32)?)
+        let stored = if self.compute.precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 };
+        Ok(rows.to_dtype(stored)?.to_dtype(self.compute.activations())?)
     }
 
     /// Angles of the rotary embedding.
     pub fn angles(&self, positions: &[u32]) -> Result<Angles> {
-        Ok(Angles::new(positions, &self.frequencies, self.device())?)
-    }
-
-    /// Number format of the products' operands.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
-    fn device(&self) -> &Device {
-        self.embedding.device()
+        Ok(Angles::new(positions, &self.frequencies, self.compute.device())?)
     }
 }

@@ -1,19 +1,11 @@
-//! Causal attention over packed sequences and over caches, without ever holding tokens x tokens numbers.
+//! What causal attention is over, packed sequences and caches, without ever holding tokens x tokens numbers.
 //!
-//! Scores are computed for blocks of queries and recomputed in the backward pass from the stored log-sum-exp of each
-//! row, as FlashAttention does (Dao et al. 2022, arXiv 2205.14135): `packed` on the CPU; elsewhere `plain`, or `flash` for
-//! the forward pass where it is built in.
+//! Every backend computes scores for blocks of queries, and again in the backward pass, as FlashAttention does (Dao et
+//! al. 2022, arXiv 2205.14135). Here are the spans of a call and their blocks; what computes is in the backends.
 
-mod blocks;
-mod decode;
-#[cfg(any(test, feature = "flash-attn"))]
-pub(super) mod flash;
-mod packed;
-pub(super) mod plain;
-mod tiles;
+pub(super) mod blocks;
 
-use super::has_kernels;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use std::ops::Range;
 
 /// Some queries and the keys of their sequence.
@@ -27,15 +19,15 @@ pub struct Span {
 }
 
 impl Span {
-    fn keys_len(&self) -> usize {
+    pub(super) fn keys_len(&self) -> usize {
         self.keys[0].len() + self.keys[1].len()
     }
     /// Position in the sequence of the first query.
-    fn first(&self) -> usize {
+    pub(super) fn first(&self) -> usize {
         self.keys_len() - self.queries.len()
     }
     /// Rows of the keys at `positions`.
-    fn rows(&self, positions: Range<usize>) -> [Range<usize>; 2] {
+    pub(super) fn rows(&self, positions: Range<usize>) -> [Range<usize>; 2] {
         let [a, b] = &self.keys;
         let own = |p: usize| b.start + p.saturating_sub(a.len());
         [
@@ -45,15 +37,15 @@ impl Span {
     }
 }
 
-/// log-sum-exp of the scaled scores, [heads, queries]; nothing where the plain operations recompute it.
+/// log-sum-exp of the scaled scores, [heads, queries]; nothing where a backend computes them again.
 #[derive(Debug, Clone)]
-pub struct LogSums(Vec<f32>);
+pub struct LogSums(pub(super) Vec<f32>);
 
 /// Attention of each span's queries to the keys of its sequence up to themselves.
 #[derive(Debug, Clone)]
 pub struct Attention {
-    spans: Vec<Span>,
-    head_dim: usize,
+    pub(super) spans: Vec<Span>,
+    pub(super) head_dim: usize,
 }
 
 impl Attention {
@@ -78,41 +70,12 @@ impl Attention {
         Ok(Self { spans, head_dim })
     }
 
-    /// q [queries, heads * dim], k and v [keys, kv_heads * dim]: [queries, heads * dim], and what the backward pass needs
-    /// besides.
-    ///
-    /// With a window, a query sees that many tokens at most, itself included.
-    pub fn forward(&self, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<(Tensor, LogSums)> {
-        if has_kernels(q) {
-            return packed::forward(self, q, k, v, window);
-        }
-        #[cfg(feature = "flash-attn")]
-        if q.device().is_cuda() && flash::supports(self.head_dim) {
-            return Ok((flash::forward(self, q, k, v, window)?, LogSums(vec![])));
-        }
-        Ok((plain::forward(self, q, k, v, window)?, LogSums(vec![])))
-    }
-
-    /// Gradients by q, k and v for the gradient of [`forward`](Self::forward)'s result `out`.
-    pub fn backward(
-        &self,
-        [q, k, v]: [&Tensor; 3],
-        window: Option<usize>,
-        (out, sums): (&Tensor, &LogSums),
-        dout: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        if has_kernels(q) {
-            packed::backward(self, [q, k, v], window, (out, sums), dout)
-        } else {
-            plain::backward(self, [q, k, v], window, dout)
-        }
-    }
-
-    fn scale(&self) -> f32 {
+    /// What scores are multiplied with.
+    pub(super) fn scale(&self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
     /// Spans in groups that share keys: a prefix's own span and its continuations.
-    fn groups(&self) -> Vec<Vec<&Span>> {
+    pub(super) fn groups(&self) -> Vec<Vec<&Span>> {
         let mut groups: Vec<(&Range<usize>, Vec<&Span>)> = vec![];
         for span in self.spans.iter() {
             let root = if span.keys[0].is_empty() { &span.keys[1] } else { &span.keys[0] };
@@ -126,6 +89,6 @@ impl Attention {
 }
 
 /// Positions that the token at `position` sees.
-fn visible(position: usize, window: Option<usize>) -> Range<usize> {
+pub(super) fn visible(position: usize, window: Option<usize>) -> Range<usize> {
     window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1
 }

@@ -1,7 +1,5 @@
-//! Every fast operation against its plain twin and against finite differences, on shapes that fit no register.
+//! Every kernel against the plain operation and against finite differences, on shapes that fit no register.
 #![allow(clippy::unwrap_used)]
-
-mod device_attention;
 
 use super::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
@@ -10,27 +8,27 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 
-struct Random(ChaCha8Rng);
+pub struct Random(ChaCha8Rng);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
     }
-    fn size(&mut self, range: std::ops::Range<usize>) -> usize {
+    pub fn size(&mut self, range: std::ops::Range<usize>) -> usize {
         range.start + self.0.next_u32() as usize % range.len()
     }
-    fn tensor(&mut self, shape: &[usize]) -> Tensor {
+    pub fn tensor(&mut self, shape: &[usize]) -> Tensor {
         let n = shape.iter().product();
         let v: Vec<f32> = (0..n).map(|_| self.0.next_u32() as f32 / u32::MAX as f32 * 2.0 - 1.0).collect();
         Tensor::from_vec(v, shape, &Device::Cpu).unwrap()
     }
 }
 
-fn numbers(t: &Tensor) -> Vec<f32> {
+pub fn numbers(t: &Tensor) -> Vec<f32> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+pub fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
     assert_eq!(a.len(), b.len(), "{what}");
     let scale = b.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
     for (i, (x, y)) in a.iter().zip(b).enumerate() {
@@ -39,30 +37,40 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32, what: &str) {
 }
 
 /// Result and gradients of an operation by candle's autograd, for a given gradient of its result.
-fn recorded(inputs: &[Tensor], seed: &Tensor, op: &dyn Fn(&[Tensor]) -> Result<Tensor>) -> (Vec<f32>, Vec<Vec<f32>>) {
+pub fn recorded(
+    inputs: &[Tensor],
+    seed: &Tensor,
+    op: &dyn Fn(&[Tensor]) -> Result<Tensor>,
+) -> (Vec<f32>, Vec<Vec<f32>>) {
     let vars: Vec<Tensor> = inputs.iter().map(|t| Var::from_tensor(t).unwrap().into_inner()).collect();
     let y = op(&vars).unwrap();
     let grads = (&y * seed).unwrap().sum_all().unwrap().backward().unwrap();
     (numbers(&y), vars.iter().map(|v| numbers(grads.get(v).unwrap())).collect())
 }
 
-/// Gradients by the inputs from the inputs and the gradient of the result.
-type Backward<'a> = &'a dyn Fn(&[Tensor], &Tensor) -> Result<Vec<Tensor>>;
+/// Our kernels, and the plain operations.
+fn both(precision: Precision) -> [Compute; 2] {
+    [Compute::new(&Device::Cpu, precision), Compute::plain(&Device::Cpu, precision)]
+}
 
-/// Kernels and plain operations, forward and backward, against candle's autograd of the plain forward, and the gradients against
-/// the differences of the results.
-fn check(
-    random: &mut Random,
-    what: &str,
-    inputs: &[Tensor],
-    forward: &dyn Fn(&[Tensor]) -> Result<Tensor>,
-    backward: Backward,
-) {
-    let seed = random.tensor(forward(inputs).unwrap().dims());
-    let (y, reference) = plain_only::run(|| recorded(inputs, &seed, forward));
-    assert_close(&numbers(&forward(inputs).unwrap()), &y, 2e-6, what);
-    let grads: Vec<Vec<f32>> = backward(inputs, &seed).unwrap().iter().map(numbers).collect();
-    let plain = plain_only::run(|| backward(inputs, &seed).unwrap());
+fn kernels() -> Compute {
+    Compute::new(&Device::Cpu, Precision::F32)
+}
+
+/// An operation of the inputs.
+type Forward<'a> = &'a dyn Fn(&Compute, &[Tensor]) -> Result<Tensor>;
+/// Gradients with respect to the inputs, from these and the gradient of the result.
+type Backward<'a> = &'a dyn Fn(&Compute, &[Tensor], &Tensor) -> Result<Vec<Tensor>>;
+
+/// Kernels and plain operations in f32, forward and backward, against candle's autograd of the plain forward, and the
+/// gradients against the differences of the results.
+fn check(random: &mut Random, what: &str, inputs: &[Tensor], forward: Forward, backward: Backward) {
+    let [kernels, plain] = both(Precision::F32);
+    let seed = random.tensor(forward(&kernels, inputs).unwrap().dims());
+    let (y, reference) = recorded(inputs, &seed, &|inputs| forward(&plain, inputs));
+    assert_close(&numbers(&forward(&kernels, inputs).unwrap()), &y, 2e-6, what);
+    let grads: Vec<Vec<f32>> = backward(&kernels, inputs, &seed).unwrap().iter().map(numbers).collect();
+    let plain = backward(&plain, inputs, &seed).unwrap();
     assert_eq!([grads.len(), plain.len()], [reference.len(); 2], "{what}");
     for (i, (a, b)) in grads.iter().zip(&reference).enumerate() {
         assert_close(a, b, 1e-5, &format!("{what}, gradient {i}"));
@@ -71,7 +79,7 @@ fn check(
 
     // Along a random direction, both ways.
     let value = |inputs: &[Tensor]| {
-        let y = numbers(&forward(inputs).unwrap());
+        let y = numbers(&forward(&kernels, inputs).unwrap());
         y.iter().zip(numbers(&seed)).map(|(a, b)| f64::from(*a) * f64::from(b)).sum::<f64>()
     };
     let directions: Vec<Tensor> = inputs.iter().map(|t| random.tensor(t.dims())).collect();
@@ -91,13 +99,13 @@ fn check(
     assert!(error < 5e-3 * (size + derivative.abs() + 0.1), "{what}: difference {difference}, derivative {derivative}");
 }
 
-fn product(x: &Tensor, w: &Tensor, precision: Precision) -> Result<Tensor> {
-    Weight::new(w, precision)?.forward(&Rows::new(x, precision)?, None)
+fn product(c: &Compute, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    Weight::new(w, c)?.forward(&c.rows(x)?, None)
 }
 
-fn product_backward(x: &Tensor, w: &Tensor, dy: &Tensor, precision: Precision) -> Result<Vec<Tensor>> {
-    let weight = Weight::new(w, precision)?;
-    Ok(vec![weight.backward(&Rows::new(dy, precision)?, None)?, weight.gradient(dy, x, None)?])
+fn product_backward(c: &Compute, x: &Tensor, w: &Tensor, dy: &Tensor) -> Result<Vec<Tensor>> {
+    let weight = Weight::new(w, c)?;
+    Ok(vec![weight.backward(&c.rows(dy)?, None)?, weight.gradient(dy, x, None)?])
 }
 
 #[test]
@@ -107,8 +115,8 @@ fn products_have_the_gradients_of_matmul() {
         let (m, k, n) = (random.size(1..80), random.size(1..70), random.size(1..150));
         let inputs = [random.tensor(&[m, k]), random.tensor(&[n, k])];
         let what = format!("product {case}: {m} {k} {n}");
-        check(&mut random, &what, &inputs, &|x| product(&x[0], &x[1], Precision::F32), &|x, dy| {
-            product_backward(&x[0], &x[1], dy, Precision::F32)
+        check(&mut random, &what, &inputs, &|c, x| product(c, &x[0], &x[1]), &|c, x, dy| {
+            product_backward(c, &x[0], &x[1], dy)
         });
     }
 }
@@ -123,23 +131,26 @@ fn bf16_products_round_their_operands_and_nothing_else() {
         let (x, w, dy) = (random.tensor(&[m, k]), random.tensor(&[n, k]), random.tensor(&[m, n]));
         let what = format!("case {case}: {m} {k} {n}");
         let rounded = [round(x.clone()), round(w.clone()), round(dy.clone())];
-        let expected = product(&rounded[0], &rounded[1], Precision::F32).unwrap();
-        let expected_grads = product_backward(&rounded[0], &rounded[1], &rounded[2], Precision::F32).unwrap();
-        let run = |w: &Tensor| {
-            let y = product(&x, w, Precision::Bf16).unwrap();
-            assert_close(&numbers(&y), &numbers(&expected), 1e-5, &what);
-            product_backward(&x, w, &dy, Precision::Bf16).unwrap()
-        };
+        let ([bf16, plain], f32) = (both(Precision::Bf16), kernels());
+        let expected = product(&f32, &rounded[0], &rounded[1]).unwrap();
+        let expected_grads = product_backward(&f32, &rounded[0], &rounded[1], &rounded[2]).unwrap();
         let frozen = w.to_dtype(DType::BF16).unwrap();
         // candle's products round their results too.
-        let plain = plain_only::run(|| product_backward(&x, &w, &dy, Precision::Bf16).unwrap());
-        for (grads, tolerance) in [(run(&w), 1e-5), (run(&frozen), 1e-5), (plain, 1e-2)] {
-            for (a, b) in grads.iter().zip(&expected_grads) {
-                assert_close(&numbers(a), &numbers(b), tolerance, &what);
+        for (c, w, tolerance) in
+            [(&bf16, &w, 1e-5), (&bf16, &frozen, 1e-5), (&plain, &w, 1e-2), (&plain, &frozen, 1e-2)]
+        {
+            let y = product(c, &x, w).unwrap();
+            assert_close(&numbers(&y), &numbers(&expected), tolerance, &what);
+            let weight = Weight::new(w, c).unwrap();
+            let dx = weight.backward(&c.rows(&dy).unwrap(), None).unwrap();
+            assert_close(&numbers(&dx), &numbers(&expected_grads[0]), tolerance, &what);
+            match weight.gradient(&dy, &x, None) {
+                Ok(dw) => assert_close(&numbers(&dw), &numbers(&expected_grads[1]), tolerance, &what),
+                Err(e) => assert!(weight.master().is_none() && e.to_string().contains("has no gradient"), "{e}"),
             }
         }
         // Rounding shows where operands do not fit.
-        let exact = numbers(&product(&x, &w, Precision::F32).unwrap());
+        let exact = numbers(&product(&f32, &x, &w).unwrap());
         assert!(m * n * k < 50 || exact != numbers(&expected), "{what}");
     }
 }
@@ -148,25 +159,27 @@ fn bf16_products_round_their_operands_and_nothing_else() {
 fn a_rounded_copy_follows_its_master() {
     let (mut random, x) = (Random::new(3), Tensor::ones((2, 4), DType::F32, &Device::Cpu).unwrap());
     let w = Var::from_tensor(&random.tensor(&[3, 4])).unwrap();
-    let (weight, rows) = (Weight::new(&w.detach(), Precision::Bf16).unwrap(), Rows::new(&x, Precision::Bf16).unwrap());
+    let c = Compute::new(&Device::Cpu, Precision::Bf16);
+    let (weight, rows) = (Weight::new(&w.detach(), &c).unwrap(), c.rows(&x).unwrap());
     let before = numbers(&weight.forward(&rows, None).unwrap());
     // As in training: the gradient is taken, then the optimizer writes.
     weight.gradient(&Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap(), &x, None).unwrap();
     w.set(&random.tensor(&[3, 4])).unwrap();
     let after = numbers(&weight.forward(&rows, None).unwrap());
     assert_ne!(before, after);
-    assert_eq!(after, numbers(&product(&x, &w, Precision::Bf16).unwrap()));
+    assert_eq!(after, numbers(&product(&c, &x, &w).unwrap()));
 }
 
 #[test]
 fn rows_of_a_product_do_not_depend_on_each_other() {
     let mut random = Random::new(2);
     for precision in [Precision::F32, Precision::Bf16] {
+        let c = Compute::new(&Device::Cpu, precision);
         for (k, n) in [(7, 5), (64, 33), (130, 700), (576, 192)] {
             let (x, w) = (random.tensor(&[100, k]), random.tensor(&[n, k]));
-            let all = numbers(&product(&x, &w, precision).unwrap());
+            let all = numbers(&product(&c, &x, &w).unwrap());
             for (start, rows) in [(0, 1), (99, 1), (3, 16), (10, 33), (40, 50), (1, 99)] {
-                let some = product(&x.narrow(0, start, rows).unwrap(), &w, precision).unwrap();
+                let some = product(&c, &x.narrow(0, start, rows).unwrap(), &w).unwrap();
                 assert_eq!(numbers(&some), all[start * n..(start + rows) * n], "{k} {n}: {rows} rows from {start}");
             }
         }
@@ -177,16 +190,14 @@ fn rows_of_a_product_do_not_depend_on_each_other() {
 fn gradients_are_added_in_place() {
     let mut random = Random::new(3);
     let (x, w, dy) = (random.tensor(&[9, 4]), random.tensor(&[5, 4]), random.tensor(&[9, 5]));
-    let weight = Weight::new(&w, Precision::F32).unwrap();
-    let add = || {
+    for c in both(Precision::F32) {
+        let weight = Weight::new(&w, &c).unwrap();
         let once = weight.gradient(&dy, &x, None).unwrap();
         let twice = weight.gradient(&dy, &x, Some(once.copy().unwrap())).unwrap();
         assert_close(&numbers(&twice), &numbers(&(&once + &once).unwrap()), 1e-6, "gradient");
-        let y = weight.forward(&Rows::new(&x, Precision::F32).unwrap(), Some(dy.copy().unwrap())).unwrap();
+        let y = weight.forward(&c.rows(&x).unwrap(), Some(dy.copy().unwrap())).unwrap();
         assert_close(&numbers(&y), &numbers(&(x.matmul(&w.t().unwrap()).unwrap() + &dy).unwrap()), 1e-6, "forward");
-    };
-    add();
-    plain_only::run(add);
+    }
 }
 
 #[test]
@@ -196,8 +207,8 @@ fn rms_norm_has_the_gradients_of_its_formula() {
         let (m, d) = (random.size(1..150), random.size(1..90));
         let inputs = [random.tensor(&[m, d]), random.tensor(&[d])];
         let what = format!("rms_norm {case}: {m} {d}");
-        check(&mut random, &what, &inputs, &|x| rms_norm(&x[0], &x[1], 1e-2), &|x, g| {
-            let (dx, dw) = rms_norm_backward(&x[0], &x[1], 1e-2, g, x[0].zeros_like()?, true)?;
+        check(&mut random, &what, &inputs, &|c, x| c.rms_norm(&x[0], &x[1], 1e-2), &|c, x, g| {
+            let (dx, dw) = c.rms_norm_backward(&x[0], &x[1], 1e-2, g, x[0].zeros_like()?, true)?;
             Ok(vec![dx, dw.unwrap()])
         });
     }
@@ -212,14 +223,13 @@ fn rope_has_the_gradients_of_its_formula() {
         let positions: Vec<u32> = (0..m).map(|_| random.size(0..1000) as u32).collect();
         let frequencies: Vec<f32> = (0..half).map(|i| 0.9f32.powi(i as i32)).collect();
         let angles = Angles::new(&positions, &frequencies, &Device::Cpu).unwrap();
-        // The kernel works in the memory of its argument.
-        let own = |x: &Tensor| if plain_only::is_set() { Ok(x.clone()) } else { x.copy() };
         check(
             &mut random,
             &format!("rope {case}: {m} {heads} {half}"),
             &x,
-            &|x| rope(own(&x[0])?, &angles),
-            &|_, g| Ok(vec![rope_backward(own(g)?, &angles)?]),
+            // The kernel works in the memory of its argument.
+            &|c, x| c.rope(x[0].copy()?, &angles),
+            &|c, _, g| Ok(vec![c.rope_backward(g.copy()?, &angles)?]),
         );
     }
 }
@@ -230,8 +240,8 @@ fn swiglu_has_the_gradients_of_its_formula() {
     for case in 0..20 {
         let (m, d) = (random.size(1..40), random.size(1..600));
         let inputs = [(random.tensor(&[m, d]) * 6.0).unwrap(), random.tensor(&[m, d])];
-        check(&mut random, &format!("swiglu {case}: {m} {d}"), &inputs, &|x| swiglu(&x[0], &x[1]), &|x, g| {
-            let (dgate, dup) = swiglu_backward(x[0].copy()?, x[1].copy()?, g)?;
+        check(&mut random, &format!("swiglu {case}: {m} {d}"), &inputs, &|c, x| c.swiglu(&x[0], &x[1]), &|c, x, g| {
+            let (dgate, dup) = c.swiglu_backward(x[0].copy()?, x[1].copy()?, g)?;
             Ok(vec![dgate, dup])
         });
     }
@@ -268,10 +278,10 @@ fn attention_has_the_gradients_of_its_formula() {
             random.tensor(&width(kv)),
         ];
         let attention = Attention::new(spans, dim).unwrap();
-        let forward = |x: &[Tensor]| attention.forward(&x[0], &x[1], &x[2], window);
-        check(&mut random, &what, &inputs, &|x| Ok(forward(x)?.0), &|x, g| {
-            let (out, sums) = forward(x)?;
-            Ok(attention.backward([&x[0], &x[1], &x[2]], window, (&out, &sums), g)?.into())
+        let forward = |c: &Compute, x: &[Tensor]| c.attention(&attention, [&x[0], &x[1], &x[2]], window);
+        check(&mut random, &what, &inputs, &|c, x| Ok(forward(c, x)?.0), &|c, x, g| {
+            let (out, sums) = forward(c, x)?;
+            Ok(c.attention_backward(&attention, [&x[0], &x[1], &x[2]], window, (&out, &sums), g)?.into())
         });
     }
 }
@@ -293,8 +303,9 @@ fn attention_to_a_cache_equals_its_plain_twin() {
         let attention = Attention::new(spans, dim).unwrap();
         let (q, keys) = (random.tensor(&[next, 4 * dim]), [slots * capacity, 2 * dim]);
         let (k, v) = (random.tensor(&keys), random.tensor(&keys));
-        let forward = || attention.forward(&q, &k, &v, window).unwrap().0;
-        assert_close(&numbers(&forward()), &numbers(&plain_only::run(forward)), 2e-6, "cache");
+        let [ours, plain] =
+            both(Precision::F32).map(|c| numbers(&c.attention(&attention, [&q, &k, &v], window).unwrap().0));
+        assert_close(&ours, &plain, 2e-6, "cache");
     }
 }
 
@@ -311,7 +322,7 @@ fn attention_refuses_spans_whose_gradients_would_collide() {
     let mut random = Random::new(9);
     let attention = Attention::new(vec![own(0..3, 0..8)], 4).unwrap();
     let (q, k) = (random.tensor(&[3, 4]), random.tensor(&[7, 4]));
-    assert!(attention.forward(&q, &k, &k, None).is_err());
+    assert!(kernels().attention(&attention, [&q, &k, &k], None).is_err());
 }
 
 #[test]
@@ -322,7 +333,7 @@ fn scores_have_the_gradients_of_log_softmax() {
         let (h, w) = (random.tensor(&[n, d]), random.tensor(&[vocab, d]));
         let tokens: Vec<u32> = (0..n).map(|_| random.size(0..vocab) as u32).collect();
         let what = format!("score {n} {d} {vocab}");
-        let (dlogps, weight) = (numbers(&random.tensor(&[n])), Weight::new(&w, Precision::F32).unwrap());
+        let dlogps = numbers(&random.tensor(&[n]));
         let all = |x: &[Tensor]| candle_nn::ops::log_softmax(&x[0].matmul(&x[1].t()?)?, 1);
         let one_hot = tokens
             .iter()
@@ -331,7 +342,8 @@ fn scores_have_the_gradients_of_log_softmax() {
         let seed = Tensor::from_vec(one_hot.collect(), (n, vocab), &Device::Cpu).unwrap();
         let (logps, grads) = recorded(&[h.clone(), w.clone()], &seed, &all);
         let expected: Vec<f32> = tokens.iter().enumerate().map(|(i, t)| logps[i * vocab + *t as usize]).collect();
-        let run = || {
+        for c in both(Precision::F32) {
+            let weight = Weight::new(&w, &c).unwrap();
             let backward = |wanted| {
                 let scores = score(&h, &weight, &tokens, wanted).unwrap();
                 assert_close(&scores.logps, &expected, 2e-6, &what);
@@ -343,138 +355,29 @@ fn scores_have_the_gradients_of_log_softmax() {
             let (dh, dw) = backward(Wanted::Hidden);
             assert_close(&numbers(&dh), &grads[0], 1e-5, &what);
             assert!(dw.is_none());
-        };
-        run();
-        plain_only::run(run);
+        }
     }
 }
 
 #[test]
 fn rows_are_set_and_added() {
-    let run = || {
+    for c in both(Precision::F32) {
         let dst = Tensor::zeros((5, 2), DType::F32, &Device::Cpu).unwrap();
         let src = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.], [7., 8.]], &Device::Cpu).unwrap();
-        set_rows(&dst, &src, &[3, 0, 1, 2]).unwrap();
+        c.set_rows(&dst, &src, &[3, 0, 1, 2]).unwrap();
         assert_eq!(numbers(&dst), [3., 4., 5., 6., 7., 8., 1., 2., 0., 0.]);
-        let sum = add_rows(dst, &src, &[2, 2, 3, 4]).unwrap();
+        let sum = c.add_rows(dst, &src, &[2, 2, 3, 4]).unwrap();
         assert_eq!(numbers(&sum), [3., 4., 5., 6., 11., 14., 6., 8., 7., 8.]);
-        assert!(set_rows(&sum, &src, &[0, 1, 2, 5]).is_err());
-    };
-    run();
-    plain_only::run(run);
+        assert!(c.set_rows(&sum, &src, &[0, 1, 2, 5]).is_err());
+    }
 }
 
 #[test]
-fn kernels_refuse_what_the_plain_operations_serve() {
+fn rows_of_one_backend_are_refused_by_the_other() {
+    let [ours, plain] = both(Precision::F32);
     let x = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
-    let read = || buffer::with([&x], |[x]| Ok(x.len()));
-    let write = || buffer::update(&x, |_| Ok(()));
-    assert!(read().is_ok() && write().is_ok());
-    plain_only::run(|| assert!(read().is_err() && write().is_err()));
-}
-
-/// Each kernel at each level this processor has, against the same in f64.
-mod kernels {
-    use super::{Random, assert_close, numbers};
-    use crate::ops::simd::{self, Level};
-
-    fn each(mut test: impl FnMut(Level, usize, &mut dyn FnMut() -> Vec<f32>)) {
-        for level in Level::available() {
-            for n in (1..70).chain([96, 127, 1000]) {
-                let mut random = Random::new(n as u64);
-                test(level, n, &mut || numbers(&random.tensor(&[n])));
-            }
-        }
-    }
-    fn wide(x: &[f32]) -> Vec<f64> {
-        x.iter().map(|v| f64::from(*v)).collect()
-    }
-    fn narrow(x: impl Iterator<Item = f64>) -> Vec<f32> {
-        x.map(|v| v as f32).collect()
-    }
-
-    #[test]
-    fn sums_at_every_level() {
-        each(|level, n, next| {
-            let (a, b, c) = (next(), next(), next());
-            let (wa, wb, wc) = (wide(&a), wide(&b), wide(&c));
-            let dot: f64 = (0..n).map(|i| wa[i] * wb[i]).sum();
-            assert!((f64::from(simd::dot(level, &a, &b)) - dot).abs() < 1e-5);
-            let dot3: f64 = (0..n).map(|i| wa[i] * wb[i] * wc[i]).sum();
-            assert!((f64::from(simd::dot3(level, &a, &b, &c)) - dot3).abs() < 1e-5);
-            let exp: f64 = wa.iter().map(|x| (x - 0.5).exp()).sum();
-            assert!((f64::from(simd::exp_sum(level, &a, 0.5)) - exp).abs() <= 1e-6 * exp);
-            let mut scaled = a.clone();
-            let max = simd::scale_max(level, &mut scaled, 3.0);
-            assert_eq!(scaled, a.iter().map(|x| x * 3.0).collect::<Vec<_>>());
-            assert_eq!(max, scaled.iter().cloned().fold(f32::NEG_INFINITY, f32::max));
-            assert_eq!(max, simd::max(level, &scaled));
-        });
-    }
-
-    #[test]
-    fn elements_at_every_level() {
-        each(|level, n, next| {
-            let (a, b, c) = (next(), next(), next());
-            let (wa, wb, wc) = (wide(&a), wide(&b), wide(&c));
-            let check = |out: &[f32], f: &dyn Fn(usize) -> f64, what: &str| {
-                assert_close(out, &narrow((0..n).map(f)), 1e-6, what);
-            };
-            let mut out = b.clone();
-            simd::axpy(level, 0.3, &a, &mut out);
-            check(&out, &|i| f64::from(0.3f32) * wa[i] + wb[i], "axpy");
-            let mut out = a.clone();
-            simd::exp_scale(level, &mut out, 2.0, -0.5, -3.0);
-            check(&out, &|i| (2.0 * wa[i] + 0.5).exp() * -3.0, "exp_scale");
-            // Two rows, [a, b]; a column is a[i] over b[i].
-            let rows = [a.clone(), b.clone()].concat();
-            let mut out = vec![f32::NEG_INFINITY; n];
-            simd::column_max(level, &rows, &mut out);
-            check(&out, &|i| wa[i].max(wb[i]), "column_max");
-            let (mut exps, mut sums) = (rows.clone(), vec![1.0; n]);
-            simd::column_exp(level, &mut exps, 0.5, &c, &mut sums);
-            let exp = |x: &[f64], i: usize| (x[i] * 0.5 - wc[i]).exp();
-            check(&exps[..n], &|i| exp(&wa, i), "column_exp, first row");
-            check(&exps[n..], &|i| exp(&wb, i), "column_exp, second row");
-            check(&sums, &|i| 1.0 + exp(&wa, i) + exp(&wb, i), "column_exp, sums");
-            let mut out = rows.clone();
-            simd::softmax_backward(level, &mut out, &[b.clone(), a.clone()].concat(), &c, 0.5);
-            check(&out[..n], &|i| wa[i] * (wb[i] - wc[i]) * 0.5, "softmax_backward, first row");
-            check(&out[n..], &|i| wb[i] * (wa[i] - wc[i]) * 0.5, "softmax_backward, second row");
-            let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-            let mut out = vec![0.0; n];
-            simd::swiglu(level, &a, &b, &mut out);
-            check(&out, &|i| wa[i] * sigmoid(wa[i]) * wb[i], "swiglu");
-            let (mut dgate, mut dup) = (a.clone(), b.clone());
-            simd::swiglu_backward(level, &mut dgate, &mut dup, &c);
-            check(&dup, &|i| wc[i] * wa[i] * sigmoid(wa[i]), "swiglu_backward, up");
-            let slope = |x: f64| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
-            check(&dgate, &|i| wc[i] * wb[i] * slope(wa[i]), "swiglu_backward, gate");
-            simd::norm(level, &a, &b, 0.7, &mut out);
-            check(&out, &|i| wa[i] * f64::from(0.7f32) * wb[i], "norm");
-            out.copy_from_slice(&b);
-            simd::norm_backward(level, &a, &b, &c, 0.7, 0.2, &mut out);
-            let dx = |i: usize| f64::from(0.7f32) * (wc[i] * wb[i] - wa[i] * f64::from(0.2f32));
-            check(&out, &|i| wb[i] + dx(i), "norm_backward");
-            let mut out = c.clone();
-            simd::norm_weight(level, &a, &b, 0.7, &mut out);
-            check(&out, &|i| wc[i] + wa[i] * wb[i] * f64::from(0.7f32), "norm_weight");
-            let (mut out, half) = ([a.clone(), b.clone()].concat(), n);
-            simd::rotate(level, &mut out, &c, &a, -1.0);
-            check(&out[..half], &|i| wa[i] * wc[i] + wb[i] * wa[i], "rotate, first half");
-            check(&out[half..], &|i| -wa[i] * wa[i] + wb[i] * wc[i], "rotate, second half");
-        });
-    }
-
-    #[test]
-    fn exp_is_right_over_its_whole_range() {
-        for level in Level::available() {
-            let mut x: Vec<f32> = (0..3000).map(|i| -90.0 + i as f32 * 0.0593).collect();
-            let expected: Vec<f64> = x.iter().map(|v| f64::from(v.clamp(-87.0, 88.0)).exp()).collect();
-            simd::exp_scale(level, &mut x, 1.0, 0.0, 1.0);
-            for (x, e) in x.iter().zip(&expected) {
-                assert!((f64::from(*x) - e).abs() < 4e-7 * e, "{x} instead of {e}");
-            }
-        }
-    }
+    let weight = Weight::new(&x, &ours).unwrap();
+    let times = |c: &Compute| weight.forward(&c.rows(&x).unwrap(), None);
+    assert!(times(&ours).is_ok());
+    assert!(times(&plain).unwrap_err().to_string().contains("packed by another backend"));
 }

@@ -6,7 +6,7 @@
 use super::{
     metrics::StepMeans,
     optimizer::AdamW,
-    tensors::{self, Entry, Source, Tensors},
+    tensors::{self, Entry, Tensors},
 };
 use crate::{Code, Error, Result, files, model::Trainable};
 use candle_core::Tensor;
@@ -88,10 +88,7 @@ impl Checkpoints {
         if self.keep == 0 {
             return Ok(());
         }
-        let weights: Vec<_> = trainable
-            .iter()
-            .map(|t| Entry { name: t.name.clone(), shape: t.var.dims().to_vec(), data: Source::Tensor(&t.var) })
-            .collect();
+        let weights: Vec<_> = trainable.iter().map(|t| Entry { name: t.name.clone(), tensor: &t.var }).collect();
         let parts = [(TRAINABLE, weights), (OPTIMIZER, optimizer.entries())];
         let needed = parts.iter().flat_map(|(_, entries)| entries).map(Entry::bytes).sum::<usize>() as u64;
         let dir = self.path(state.step);
@@ -188,7 +185,11 @@ fn check_space(dir: &Path, needed: u64, free: u64) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{config::TrainConfig, model::Gradients};
+    use crate::{
+        config::TrainConfig,
+        model::Gradients,
+        ops::{Compute, Precision},
+    };
     use candle_core::{Device, Var};
 
     struct Bench {
@@ -204,7 +205,8 @@ mod tests {
                 Trainable { name: "a".into(), var: var(&[1.0, 2.0]) },
                 Trainable { name: "b".into(), var: var(&[3.0]) },
             ];
-            let optimizer = AdamW::new(&trainable, &TrainConfig::default()).unwrap();
+            let compute = Compute::new(&Device::Cpu, Precision::F32);
+            let optimizer = AdamW::new(&compute, &trainable, &TrainConfig::default()).unwrap();
             Self { dir: tempfile::tempdir().unwrap(), trainable, optimizer }
         }
         fn checkpoints(&self, keep: usize) -> Checkpoints {

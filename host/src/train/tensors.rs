@@ -6,33 +6,23 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 use std::{io, path::Path};
 
-/// Where an entry's numbers are.
-pub enum Source<'a> {
-    /// In a tensor, on any device.
-    Tensor(&'a Tensor),
-    /// In memory.
-    Slice(&'a [f32]),
-}
-
 /// A tensor to write.
 pub struct Entry<'a> {
     /// Its name.
     pub name: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its numbers.
-    pub data: Source<'a>,
+    /// Its numbers, on any device.
+    pub tensor: &'a Tensor,
 }
 
 impl Entry<'_> {
     /// Bytes of the numbers.
     pub fn bytes(&self) -> usize {
-        4 * self.shape.iter().product::<usize>()
+        4 * self.tensor.elem_count()
     }
 }
 
 /// Calls `f` with a tensor's numbers; they are copied only if they lie elsewhere or scattered.
-pub fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
+fn with_slice<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> candle_core::Result<R> {
     let tensor = tensor.contiguous()?;
     {
         let (storage, layout) = tensor.storage_and_layout();
@@ -51,7 +41,10 @@ pub fn write(path: &Path, entries: &[Entry<'_>]) -> Result<String> {
     for entry in entries {
         let start = end;
         end += entry.bytes();
-        header.insert(entry.name.clone(), json!({"dtype": "F32", "shape": entry.shape, "data_offsets": [start, end]}));
+        header.insert(
+            entry.name.clone(),
+            json!({"dtype": "F32", "shape": entry.tensor.dims(), "data_offsets": [start, end]}),
+        );
     }
     let mut header = serde_json::Value::Object(header).to_string();
     // The numbers begin at a multiple of 8.
@@ -63,12 +56,7 @@ pub fn write(path: &Path, entries: &[Entry<'_>]) -> Result<String> {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
         for entry in entries {
-            match entry.data {
-                Source::Slice(numbers) => out.write_all(bytemuck::cast_slice(numbers))?,
-                Source::Tensor(t) => {
-                    with_slice(t, |n| out.write_all(bytemuck::cast_slice(n))).map_err(io::Error::other)??;
-                }
-            }
+            with_slice(entry.tensor, |n| out.write_all(bytemuck::cast_slice(n))).map_err(io::Error::other)??;
         }
         digest = out.finish().1;
         Ok(())
@@ -120,8 +108,8 @@ mod tests {
         let path = dir.path().join("t.safetensors");
         let t = Tensor::arange(0f32, 6., &Device::Cpu).unwrap().reshape((2, 3)).unwrap().t().unwrap();
         let entries = [
-            Entry { name: "b".into(), shape: vec![3, 2], data: Source::Tensor(&t) },
-            Entry { name: "a".into(), shape: vec![1], data: Source::Slice(&[7.]) },
+            Entry { name: "b".into(), tensor: &t },
+            Entry { name: "a".into(), tensor: &Tensor::new(&[7f32], &Device::Cpu).unwrap() },
         ];
         assert_eq!(write(&path, &entries).unwrap(), files::sha256_file(&path).unwrap());
         let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();

@@ -5,7 +5,11 @@ use super::{
     loss::{PairLoss, Valued},
     *,
 };
-use crate::{Code, config::LoraConfig, ops::plain_only};
+use crate::{
+    Code,
+    config::LoraConfig,
+    ops::{Compute, Precision},
+};
 use candle_core::Device;
 use serde::Deserialize;
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -78,10 +82,13 @@ fn config() -> TrainConfig {
 
 /// Loss and gradients of the first step, and the metrics it adds.
 fn first_step(objective: &dyn Objective, config: &TrainConfig, rows: &[usize]) -> (Step, State) {
-    let policy = policy();
+    first_step_of(&policy(), objective, config, rows)
+}
+
+fn first_step_of(policy: &Policy, objective: &dyn Objective, config: &TrainConfig, rows: &[usize]) -> (Step, State) {
     let plan = Plan::new(objective.rows().len(), config, 0).unwrap();
     let mut state = State::default();
-    let step = gradients(&policy, objective, &plan, &policy.trainable(), rows, &mut state).unwrap();
+    let step = gradients(policy, objective, &plan, &policy.trainable(), rows, &mut state).unwrap();
     (step, state)
 }
 
@@ -131,11 +138,12 @@ impl Fixture {
 
 #[test]
 fn losses_metrics_and_every_gradient_equal_trl() {
-    equals_trl();
-    plain_only::run(equals_trl);
+    equals_trl(&policy());
+    let plain = Compute::plain(&Device::Cpu, Precision::F32);
+    equals_trl(&Policy::load_on(&fixtures().join("model"), &plain).unwrap());
 }
 
-fn equals_trl() {
+fn equals_trl(policy: &Policy) {
     let fixture = Fixture::read();
     let dir = tempfile::tempdir().unwrap();
     let pairs = store(dir.path(), &fixture.rows);
@@ -149,7 +157,7 @@ fn equals_trl() {
     };
     for case in &fixture.cases {
         let objective = Dpo::new(&data, &case.config).unwrap();
-        let (step, state) = first_step(&objective, &case.config, &[0, 1, 2, 3]);
+        let (step, state) = first_step_of(policy, &objective, &case.config, &[0, 1, 2, 3]);
         let close = |what: &str, a: f64, b: f64| {
             assert!((a - b).abs() < 2e-6 * b.abs().max(1.0), "{}: {what} is {a}, TRL's {b}", case.name);
         };

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     latents::PolicyServices,
     library::Kind,
-    ops::{Precision, plain_only},
+    ops::{Compute, Precision},
     plugin::{PluginRecord, Pooling, Services},
 };
 use candle_core::Device;
@@ -16,8 +16,12 @@ use std::{
 };
 
 fn load(name: &str, precision: Precision) -> Policy {
+    load_on(name, &Compute::new(&Device::Cpu, precision))
+}
+
+fn load_on(name: &str, compute: &Compute) -> Policy {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models").join(name);
-    Policy::load_as(&dir, &Device::Cpu, precision).unwrap()
+    Policy::load_on(&dir, compute).unwrap()
 }
 
 fn fixture() -> (Vec<[Vec<u32>; 2]>, Value) {
@@ -133,7 +137,7 @@ fn rounded_products_and_plain_operations_are_near() {
     for name in ["llama", "qwen2", "llama-lora"] {
         let exact = load(name, Precision::F32);
         let (likelihoods, gradients) = run(&exact, &ids, &at);
-        let (plain, plain_gradients) = plain_only::run(|| run(&exact, &ids, &at));
+        let (plain, plain_gradients) = run(&load_on(name, &Compute::plain(&Device::Cpu, Precision::F32)), &ids, &at);
         assert!(plain_gradients != gradients, "two ways of summing would not round alike throughout");
         assert_close(&plain, &likelihoods, 1e-5, name);
         assert_close(&plain_gradients, &gradients, 1e-4, name);

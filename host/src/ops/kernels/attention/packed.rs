@@ -1,25 +1,21 @@
-//! Attention on the CPU: blocks of queries against the keys they see, forward and backward.
+//! Blocks of queries against the keys they see, forward and backward.
 
-use super::{
-    Attention, LogSums,
-    blocks::{Block, Sizes},
-    decode, tiles,
-};
+use super::{decode, tiles};
 use crate::ops::{
-    buffer::{Shared, uninit, with},
-    simd::{self, Level},
+    attention::{
+        Attention, LogSums,
+        blocks::{Block, Sizes},
+    },
+    kernels::{
+        buffer::{Shared, uninit, with},
+        simd::{self, Level},
+    },
 };
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-/// See [`Attention::forward`].
-pub fn forward(
-    spec: &Attention,
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    window: Option<usize>,
-) -> Result<(Tensor, LogSums)> {
+/// The result, and the log-sum-exps.
+pub fn forward(spec: &Attention, [q, k, v]: [&Tensor; 3], window: Option<usize>) -> Result<(Tensor, LogSums)> {
     let s = Sizes::new(spec, [q, k, v], window)?;
     let (dim, level, scale) = (s.dim, Level::best(), spec.scale());
     // SAFETY: every row of every head belongs to one block, whose task writes it.
@@ -69,7 +65,7 @@ pub fn forward(
     Ok((Tensor::from_vec(out, q.shape(), q.device())?, LogSums(lse)))
 }
 
-/// See [`Attention::backward`].
+/// Gradients with respect to q, k and v.
 pub fn backward(
     spec: &Attention,
     inputs: [&Tensor; 3],

@@ -1,11 +1,11 @@
-//! Attention away from the CPU's kernels: the plain twin against loops in f64, and what surrounds FlashAttention's.
+//! Attention against loops in f64, and what surrounds FlashAttention's kernel.
+#![allow(clippy::unwrap_used)]
 
-use super::{Random, assert_close, numbers};
+use super::*;
 use crate::ops::{
-    Attention, Span,
-    attention::{flash, plain},
+    Span,
+    tests::{Random, assert_close, numbers, recorded},
 };
-use candle_core::{DType, Device, Result, Tensor};
 
 /// An attention with its arguments.
 struct Case {
@@ -114,8 +114,8 @@ fn exact(case: &Case, [q, k, v]: [&[f64]; 3]) -> Vec<f64> {
 #[test]
 fn plain_forward_equals_the_definition() {
     cases(&mut Random::new(20), 1, |_, case| {
-        let [q, k, v] = &case.inputs;
-        let out = plain::forward(&case.spec, q, k, v, case.window).unwrap();
+        let [q, k, v] = case.inputs.each_ref();
+        let out = attention::forward(&case.spec, [q, k, v], case.window).unwrap();
         let expected: Vec<f32> = exact(&case, [&wide(q), &wide(k), &wide(v)]).iter().map(|x| *x as f32).collect();
         assert_close(&numbers(&out), &expected, 2e-6, &case.what);
     });
@@ -125,9 +125,9 @@ fn plain_forward_equals_the_definition() {
 fn plain_backward_equals_autograd_and_differences() {
     cases(&mut Random::new(21), 1, |random, case| {
         let dout = random.tensor(case.inputs[0].dims());
-        let forward = |x: &[Tensor]| plain::forward(&case.spec, &x[0], &x[1], &x[2], case.window);
-        let (_, expected) = super::recorded(&case.inputs, &dout, &forward);
-        let found = plain::backward(&case.spec, case.inputs.each_ref(), case.window, &dout).unwrap();
+        let forward = |x: &[Tensor]| attention::forward(&case.spec, [&x[0], &x[1], &x[2]], case.window);
+        let (_, expected) = recorded(&case.inputs, &dout, &forward);
+        let found = attention::backward(&case.spec, case.inputs.each_ref(), case.window, &dout).unwrap();
         for (name, (found, expected)) in ["dq", "dk", "dv"].iter().zip(found.iter().zip(&expected)) {
             assert_close(&numbers(found), expected, 1e-5, &format!("{name} of {}", case.what));
         }
@@ -201,20 +201,26 @@ fn kernel_twin(
 
 #[test]
 fn what_surrounds_flash_attention_equals_plain() {
+    let mut differ = 0;
     cases(&mut Random::new(22), 8, |_, case| {
-        assert!(flash::supports(case.dim));
         // Numbers that bf16 holds, so that no rounding hides a wrong row.
         let bf16 = |t: &Tensor| t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
-        let [q, k, v] = case.inputs.each_ref().map(bf16);
-        let found = flash::forward_by(kernel_twin, &case.spec, &q, &k, &v, case.window).unwrap();
-        let expected = plain::forward(&case.spec, &q, &k, &v, case.window).unwrap();
+        let qkv = case.inputs.each_ref().map(bf16);
+        let by = |plain: Plain| plain.attention(&case.spec, qkv.each_ref(), case.window).unwrap().0;
+        let (found, expected) = (by(Plain { flash: Some(kernel_twin) }), by(Plain { flash: None }));
+        differ += usize::from(numbers(&found) != numbers(&expected));
         assert_eq!(found.dims(), expected.dims());
         assert_close(&numbers(&found), &numbers(&expected), 2e-6, &case.what);
     });
+    assert!(differ > 12, "two ways of summing round alike in {} cases of 24", 24 - differ);
 }
 
 #[test]
 fn flash_attention_leaves_odd_heads_to_plain() {
     assert!([8, 64, 96, 128, 256, 512].into_iter().all(flash::supports));
     assert!(![4, 60, 100, 520].into_iter().any(flash::supports));
+    let plain = Plain { flash: Some(|_, _, _, _, _, _, _, _, _, _| panic!("heads of 4 numbers")) };
+    let spec = Attention::new(vec![Span { queries: 0..3, keys: [0..0, 0..3] }], 4).unwrap();
+    let x = Random::new(23).tensor(&[3, 4]);
+    assert!(plain.attention(&spec, [&x, &x, &x], None).is_ok());
 }

@@ -3,7 +3,7 @@
 //! Both go span by span and by blocks of queries, so heads x block x keys scores exist at a time. The backward pass
 //! computes the scores again from q and k; its gradients are those of exact attention, whatever computed the result.
 
-use super::{
+use crate::ops::attention::{
     Attention,
     blocks::{Block, Sizes},
 };
@@ -14,8 +14,8 @@ use std::ops::Range;
 /// Queries of one block: enough for a fast product, few enough that their scores fit.
 const BLOCK: usize = 256;
 
-/// See [`Attention::forward`].
-pub fn forward(spec: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<Tensor> {
+/// The result.
+pub fn forward(spec: &Attention, [q, k, v]: [&Tensor; 3], window: Option<usize>) -> Result<Tensor> {
     let s = Sizes::new(spec, [q, k, v], window)?;
     let mut out = vec![];
     for block in spec.spans.iter().flat_map(|span| s.blocks(span, BLOCK)) {
@@ -25,7 +25,7 @@ pub fn forward(spec: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, window: Opt
     Tensor::cat(&out, 0)
 }
 
-/// See [`Attention::backward`].
+/// Gradients with respect to q, k and v.
 pub fn backward(
     spec: &Attention,
     [q, k, v]: [&Tensor; 3],

@@ -1,21 +1,14 @@
-//! silu(gate) * up, the gated unit of the feed-forward layers (Shazeer 2020, arXiv 2002.05202).
+//! silu(gate) * up, the gated unit of the feed-forward layers.
 
 use super::{
     buffer::{CHUNK, filled, update, with},
-    has_kernels,
     simd::{self, Level},
 };
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor};
 use rayon::prelude::*;
 
 /// `gate * sigmoid(gate) * up`, element by element; both [rows, width].
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    if gate.shape() != up.shape() {
-        bail!("swiglu: gate is {:?} but up is {:?}", gate.dims(), up.dims())
-    }
-    if !has_kernels(gate) {
-        return gate.silu()? * up;
-    }
+pub fn forward(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     let (level, shape) = (Level::best(), gate.dims2()?);
     with([gate, up], |[gate, up]| {
         filled(shape, &Device::Cpu, None, |out, _| {
@@ -26,15 +19,8 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Gradients by gate and up for the gradient d of [`swiglu`]'s result, in the memory of gate and up.
-pub fn swiglu_backward(gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
-    if !has_kernels(&gate) {
-        // silu' = s + silu (1 - s), with s the sigmoid.
-        let s = ((gate.neg()?.exp()? + 1.0)?).recip()?;
-        let silu = (&gate * &s)?;
-        let slope = (&s + (&silu * (1.0 - &s)?)?)?;
-        return Ok((((d * up)? * slope)?, (d * silu)?));
-    }
+/// Gradients with respect to gate and up for the gradient d of the result, in the memory of gate and up.
+pub fn backward(gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
     with([d], |[d]| {
         update(&gate, |gate| {
             update(&up, |up| {

@@ -4,11 +4,11 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::{
+    super::simd::Level,
     Precision,
-    tile::{F32, Format},
-    vector::{Job, MAX_LANES, Shape, Vectors},
+    registers::{part, part_of_bytes, transpose},
+    vector::{F32, Format, Job, MAX_LANES, Shape, Vectors},
 };
-use crate::ops::simd::Level;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -169,8 +169,8 @@ impl Job for Pack<'_> {
 /// numbers before it is needed.
 ///
 /// # Safety
-/// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors for
-/// each step.
+/// As for [`Vectors`]; the rows are readable, without any alignment, and `to` writable for a whole number of vectors
+/// for each step.
 #[inline(always)]
 pub unsafe fn rows_panel<S: Vectors, F: Format<S>>(
     from: *const f32,
@@ -279,52 +279,6 @@ pub unsafe fn narrow_rows_panel<S: Vectors>(
                     }
                 }
             }
-        }
-    }
-}
-
-/// A vector whose lanes from `count` on are zero.
-///
-/// # Safety
-/// As for [`Vectors`]; `p` is readable for `count` numbers.
-#[inline(always)]
-pub unsafe fn part<S: Vectors>(p: *const f32, count: usize) -> S::V {
-    // SAFETY: the caller's promise.
-    unsafe { part_of_bytes::<S>(p.cast(), size_of::<f32>() * count) }
-}
-
-/// A vector whose bytes from `count` on are zero.
-///
-/// # Safety
-/// As for [`Vectors`]; `p` is readable for `count` bytes.
-#[inline(always)]
-unsafe fn part_of_bytes<S: Vectors>(p: *const u8, count: usize) -> S::V {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if count == size_of::<f32>() * S::LANES {
-            return S::load(p.cast());
-        }
-        let mut line = [0.0f32; MAX_LANES];
-        std::ptr::copy_nonoverlapping(p, line.as_mut_ptr().cast::<u8>(), count);
-        S::load(line.as_ptr())
-    }
-}
-
-/// Transposes the square that the first vectors form, as many as they have lanes.
-///
-/// Seen as a number whose upper bits are the row and lower bits the column, an element's place turns left by one bit in
-/// each round; after half of all bits, row and column have changed places.
-///
-/// # Safety
-/// As for [`Vectors`].
-#[inline(always)]
-pub unsafe fn transpose<S: Vectors>(m: &mut [S::V; MAX_LANES]) {
-    let n = S::LANES;
-    for _ in 0..n.trailing_zeros() {
-        let from = *m;
-        for i in 0..n / 2 {
-            // SAFETY: the caller's promise.
-            (m[2 * i], m[2 * i + 1]) = unsafe { S::interleave(from[i], from[i + n / 2]) };
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Vector registers of each level, and how a product is compiled for all of them.
+//! Vector registers of each level, what their words hold, and how a product is compiled for all levels.
 
 use super::{
     super::simd::{Level, Set},
     Precision,
-    tile::{Format, Rounded},
 };
 
 /// Lanes of the widest vector.
@@ -55,6 +54,54 @@ pub trait Vectors: Copy {
     /// Asks for it in the second-level cache.
     #[inline(always)]
     unsafe fn prefetch_far(_p: *const f32) {}
+}
+
+/// What a word of the operands is: 32 bits.
+pub trait Format<S: Vectors> {
+    /// Numbers in a word.
+    const DEPTH: usize;
+    /// `sum` and the products of words `a` and `b`.
+    ///
+    /// # Safety
+    /// As for [`Vectors`].
+    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V;
+    /// Words of the numbers `first` and, if a word has two, `second`.
+    ///
+    /// # Safety
+    /// As for [`Vectors`].
+    unsafe fn word(first: S::V, second: S::V) -> S::V;
+}
+
+/// One f32.
+pub struct F32;
+/// One f32 that was rounded to bf16, where there are no instructions for bf16.
+pub struct Rounded;
+
+impl<S: Vectors> Format<S> for F32 {
+    const DEPTH: usize = 1;
+    #[inline(always)]
+    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::add_product(sum, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn word(first: S::V, _: S::V) -> S::V {
+        first
+    }
+}
+
+impl<S: Vectors> Format<S> for Rounded {
+    const DEPTH: usize = 1;
+    #[inline(always)]
+    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::add_product(sum, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn word(first: S::V, _: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { S::round(first) }
+    }
 }
 
 /// Work of one instruction set.

@@ -5,7 +5,7 @@ use super::{
     narrow::{to_bf16_at, to_bf16_transposed_at},
     *,
 };
-use crate::ops::simd::Level;
+use crate::ops::kernels::simd::Level;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},

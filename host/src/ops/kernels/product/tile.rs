@@ -5,58 +5,10 @@
 
 use super::{
     super::buffer::Shared,
-    pack::transpose,
-    vector::{MAX_LANES, MAX_WIDTH, Vectors, Work},
+    registers::transpose,
+    vector::{Format, MAX_LANES, MAX_WIDTH, Vectors, Work},
 };
 use std::marker::PhantomData;
-
-/// What a word of the operands is: 32 bits.
-pub trait Format<S: Vectors> {
-    /// Numbers in a word.
-    const DEPTH: usize;
-    /// `sum` and the products of words `a` and `b`.
-    ///
-    /// # Safety
-    /// As for [`Vectors`].
-    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V;
-    /// Words of the numbers `first` and, if a word has two, `second`.
-    ///
-    /// # Safety
-    /// As for [`Vectors`].
-    unsafe fn word(first: S::V, second: S::V) -> S::V;
-}
-
-/// One f32.
-pub struct F32;
-/// One f32 that was rounded to bf16, where there are no instructions for bf16.
-pub struct Rounded;
-
-impl<S: Vectors> Format<S> for F32 {
-    const DEPTH: usize = 1;
-    #[inline(always)]
-    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { S::add_product(sum, a, b) }
-    }
-    #[inline(always)]
-    unsafe fn word(first: S::V, _: S::V) -> S::V {
-        first
-    }
-}
-
-impl<S: Vectors> Format<S> for Rounded {
-    const DEPTH: usize = 1;
-    #[inline(always)]
-    unsafe fn add(sum: S::V, a: S::V, b: S::V) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { S::add_product(sum, a, b) }
-    }
-    #[inline(always)]
-    unsafe fn word(first: S::V, _: S::V) -> S::V {
-        // SAFETY: the caller's promise.
-        unsafe { S::round(first) }
-    }
-}
 
 /// Sums of one block: [`Vectors::BLOCK`] rows, each as wide as a panel.
 #[repr(align(64))]
@@ -167,8 +119,8 @@ struct Tile {
 }
 
 impl Tile {
-    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R` and `V` are.
-    /// Returns `R`.
+    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R` and
+    /// `V` are. Returns `R`.
     ///
     /// # Safety
     /// As for [`block`]; `sums` has room for `R` rows of `V` vectors.

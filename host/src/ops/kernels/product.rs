@@ -1,46 +1,43 @@
 //! Matrix products on the CPU: of activations with weights, forwards and backwards, in f32 and bf16.
 //!
-//! A product multiplies *lanes* with *rows*. Lanes are packed into panels, a vector of them at each step of the sum; rows
-//! are read where they are, one word at a time, and broadcast to the vector. For activations times weights the lanes are
-//! tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for very few
+//! A product multiplies *lanes* with *rows*. Lanes are packed into panels, a vector of them at each step of the sum;
+//! rows are read where they are, one word at a time, and broadcast to the vector. For activations times weights the lanes
+//! are tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for very few
 //! tokens the parts change places and weights are transposed in passing. For gradients of weights the lanes are inputs.
 //! Where the processor multiplies no pairs of bf16, they are widened: a block of rows once for all panels.
 //!
 //! **Every result is the same to the bit whatever else is computed with it**: it is one chain of fused products in the
-//! order of the summation index (of up to 1024 words; longer sums add up equal chains), and depends neither on the number
-//! of rows nor on a row's place among them nor on the number of threads. The instruction set does matter.
+//! order of the summation index (of up to 1024 words; longer sums add up equal chains), and depends neither on the
+//! number of rows nor on a row's place among them nor on the number of threads. The instruction set does matter.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `vector` | the instruction sets |
+//! | `vector` | the instruction sets, and the formats of words |
+//! | `registers` | a load in part, a transpose |
 //! | `tile` | the innermost loops |
 //! | `pack` | operands in panels |
 //! | `multiply` | blocks of the cache, and threads |
+//! | `few_rows` | the same for very few tokens |
 //! | `narrow` | rounding to bf16 |
 
+mod few_rows;
 mod multiply;
 mod narrow;
 pub mod pack;
+pub mod registers;
 pub mod tile;
 pub mod vector;
 
 use super::{buffer::Shared, simd::Level};
+use crate::ops::backend::Precision;
+use few_rows::FewRows;
 use half::bf16;
-use multiply::{FewRows, Operand, multiply};
+use multiply::{Operand, multiply};
 pub use narrow::{to_bf16, to_bf16_transposed};
 use pack::{Lanes, Packed, Source};
 use std::borrow::Cow;
 use tile::Output;
 use vector::Shape;
-
-/// Number format of a product's operands; sums are always f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// Operands are f32.
-    F32,
-    /// Operands are rounded to bf16, to nearest even.
-    Bf16,
-}
 
 /// A matrix of weights as a product reads it.
 #[derive(Clone, Copy)]

@@ -1,21 +1,15 @@
 //! Attention's forward pass by FlashAttention-2 (Dao 2023, arXiv 2307.08691) through candle-flash-attn.
 //!
 //! Its kernels need an NVIDIA GPU of compute capability 8.0 or higher. They read q, k and v rounded to bf16, sum in f32
-//! and round the result to bf16: exact to about 3 digits, where [`plain`](super::plain) is exact f32. Heads that they
-//! cannot do ([`supports`]) are left to `plain`. There is no backward kernel: the gradients are `plain`'s.
+//! and round the result to bf16: exact to about 3 digits, where [`attention`](super::attention) is exact f32. Heads that
+//! they cannot do ([`supports`]) are left to that. There is no backward kernel: gradients are those of exact attention.
 
-use super::{Attention, visible};
-use candle_core::{DType, Result, Tensor};
+use crate::ops::attention::{Attention, visible};
+use candle_core::{DType, Device, Result, Tensor};
 
 /// Whether the kernels can do heads of `head_dim` numbers.
 pub fn supports(head_dim: usize) -> bool {
     head_dim.is_multiple_of(8) && head_dim <= 512
-}
-
-/// [`Attention::forward`] with bf16 inside, on a CUDA device.
-#[cfg(feature = "flash-attn")]
-pub fn forward(spec: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, window: Option<usize>) -> Result<Tensor> {
-    forward_by(candle_flash_attn::flash_attn_varlen_windowed, spec, q, k, v, window)
 }
 
 /// The type of `candle_flash_attn::flash_attn_varlen_windowed`.
@@ -25,15 +19,18 @@ pub fn forward(spec: &Attention, q: &Tensor, k: &Tensor, v: &Tensor, window: Opt
 pub type Kernel =
     fn(&Tensor, &Tensor, &Tensor, &Tensor, &Tensor, usize, usize, f32, Option<usize>, Option<usize>) -> Result<Tensor>;
 
-/// [`Attention::forward`] with the given kernel.
-pub fn forward_by(
-    kernel: Kernel,
-    spec: &Attention,
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    window: Option<usize>,
-) -> Result<Tensor> {
+/// The kernel, where it is built in and the device is one of CUDA.
+pub fn kernel(device: &Device) -> Option<Kernel> {
+    #[cfg(feature = "flash-attn")]
+    if device.is_cuda() {
+        return Some(candle_flash_attn::flash_attn_varlen_windowed);
+    }
+    let _ = device;
+    None
+}
+
+/// Attention with the given kernel, with bf16 inside.
+pub fn forward(kernel: Kernel, spec: &Attention, [q, k, v]: [&Tensor; 3], window: Option<usize>) -> Result<Tensor> {
     let (layout, dim, device) = (Layout::new(spec, window), spec.head_dim, q.device());
     let heads = |x: &Tensor| x.to_dtype(DType::BF16)?.reshape(((), x.dim(1)? / dim, dim));
     let rows = Tensor::new(layout.rows.as_slice(), device)?;

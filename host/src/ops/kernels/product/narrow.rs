@@ -4,11 +4,11 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::{
+    super::simd::Level,
     Precision,
-    pack::{part, transpose},
+    registers::{part, transpose},
     vector::{Job, MAX_LANES, Shape, Vectors},
 };
-use crate::ops::simd::Level;
 use half::bf16;
 use rayon::prelude::*;
 

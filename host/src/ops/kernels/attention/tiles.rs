@@ -1,15 +1,17 @@
-//! Products of attention's blocks, by the tiles that products with weights use: queries are lanes, keys or numbers of a head
-//! are rows.
+//! Products of attention's blocks, by the tiles that products with weights use: queries are lanes, keys or numbers of a
+//! head are rows.
 
-use super::blocks::{Block, Sizes};
 use crate::ops::{
-    buffer::Shared,
-    product::{
-        pack::{Aligned, columns_panel, rows_panel},
-        tile::{F32, Output, Place, Rows, Sums, block},
-        vector::{Job, Shape, Vectors},
+    attention::blocks::{Block, Sizes},
+    kernels::{
+        buffer::Shared,
+        product::{
+            pack::{Aligned, columns_panel, rows_panel},
+            tile::{Output, Place, Rows, Sums, block},
+            vector::{F32, Job, Shape, Vectors},
+        },
+        simd::Level,
     },
-    simd::Level,
 };
 use std::ops::Range;
 
@@ -162,7 +164,8 @@ impl Block {
         Panel::of_rows(level, &x[self.rows.start * s.width + head * s.dim..], s.width, self.rows.len(), s.dim)
     }
 
-    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and first place.
+    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and first
+    /// place.
     fn keys<'a>(&self, x: &'a [f32], head: usize, s: &Sizes) -> impl Iterator<Item = (&'a [f32], usize, usize)> {
         let (offset, width) = (head / s.group * s.dim, s.kv_width);
         self.runs().map(move |(rows, first)| (&x[rows.start * width + offset..], rows.len(), first))

@@ -2,11 +2,10 @@
 
 use super::{
     Precision,
-    pack::{Aligned, Packed, columns_panel, narrow_rows_panel, rows_panel},
-    tile::{Ahead, F32, Format, Output, Place, Rows, Sums, block},
-    vector::{Job, MAX_LANES, MAX_WIDTH, Vectors},
+    pack::{Aligned, Packed, columns_panel},
+    tile::{Ahead, Output, Place, Rows, Sums, block},
+    vector::{F32, Format, Job, Vectors},
 };
-use crate::ops::simd::Level;
 use half::bf16;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -20,13 +19,11 @@ const CACHE: usize = 256 << 10;
 const SHARED_CACHE: usize = 8 << 20;
 /// Tasks per thread, so that all end at about the same time.
 const TASKS: usize = 4;
-/// Words of weights packed at a time, for the first-level cache.
-const STRIP: usize = 128;
 /// Products of this many words or fewer are not worth another thread.
-const SERIAL: usize = 1 << 18;
+pub const SERIAL: usize = 1 << 18;
 
 /// Words of each chain but the last.
-fn chain(steps: usize) -> usize {
+pub fn chain(steps: usize) -> usize {
     steps.div_ceil(steps.div_ceil(CHAIN).max(1)).max(1)
 }
 
@@ -212,7 +209,8 @@ impl Blocks<'_> {
     }
 }
 
-/// Words from one row of widened ones to the next: rows that lie a power of two apart would push each other out of the cache.
+/// Words from one row of widened ones to the next: rows that lie a power of two apart would push each other out of the
+/// cache.
 fn padded(length: usize) -> usize {
     length.next_multiple_of(16) + 16
 }
@@ -231,112 +229,6 @@ unsafe fn widen<S: Vectors>(from: *const bf16, length: usize, to: *mut f32) {
         }
         for i in whole..length {
             *to.add(i) = from.add(i).read().to_f32();
-        }
-    }
-}
-
-/// Products of a few rows of words `x` [m, steps] with weights that are packed in passing: bound by reading the weights.
-#[derive(Clone, Copy)]
-pub struct FewRows<'a> {
-    pub level: Level,
-    pub precision: Precision,
-    pub x: &'a [f32],
-    pub steps: usize,
-}
-
-impl FewRows<'_> {
-    pub fn multiply(self, b: Operand, n: usize, out: Output, add: bool) {
-        let m = self.x.len() / self.steps;
-        let threads = rayon::current_num_threads();
-        let serial = m * n * self.steps <= SERIAL / 4;
-        // SAFETY: packing writes what the tiles read.
-        let scratch = || unsafe { Aligned::uninit(MAX_WIDTH * MAX_LANES * STRIP) };
-        let work = |scratch: &mut Aligned, start: usize, end: usize| {
-            self.level.run(Strips { of: self, m, b, n, columns: start..end, out, add, scratch: scratch.get_mut() });
-        };
-        if serial {
-            return work(&mut scratch(), 0, n);
-        }
-        let part = n.div_ceil(8 * threads).next_multiple_of(MAX_WIDTH * MAX_LANES);
-        (0..n.div_ceil(part)).into_par_iter().with_max_len(1).for_each_init(scratch, |scratch, i| {
-            work(scratch, i * part, n.min((i + 1) * part));
-        });
-    }
-}
-
-/// A task of [`FewRows`].
-struct Strips<'a> {
-    of: FewRows<'a>,
-    m: usize,
-    b: Operand<'a>,
-    n: usize,
-    columns: Range<usize>,
-    out: Output<'a>,
-    add: bool,
-    scratch: &'a mut [f32],
-}
-
-impl Job for Strips<'_> {
-    type Output = ();
-    #[inline(always)]
-    unsafe fn run<S: Vectors>(self) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match self.of.precision {
-                Precision::F32 => self.go::<S, F32>(),
-                Precision::Bf16 => self.go::<S, S::Bf16>(),
-            }
-        }
-    }
-}
-
-impl Strips<'_> {
-    /// # Safety
-    /// As for [`Job::run`].
-    #[inline(always)]
-    unsafe fn go<S: Vectors, F: Format<S>>(self) {
-        let FewRows { x, steps, .. } = self.of;
-        let mut sums = Sums::new();
-        let panel = self.scratch.as_mut_ptr();
-        assert!(self.m * steps == x.len() && self.m <= S::LANES && self.scratch.len() >= S::WIDTH * S::LANES * STRIP);
-        for column in self.columns.clone().step_by(S::WIDTH * S::LANES) {
-            let lanes = (S::WIDTH * S::LANES).min(self.columns.end - column);
-            let vectors = lanes.div_ceil(S::LANES);
-            for start in (0..steps).step_by(chain(steps)) {
-                let end = steps.min(start + chain(steps));
-                for strip in (start..end).step_by(STRIP) {
-                    let length = STRIP.min(end - strip);
-                    // SAFETY: columns below n and words below `steps` lie inside the weights, as asserted; the panel has
-                    // room for a strip, and x has m rows.
-                    unsafe {
-                        match self.b {
-                            Operand::Words(words) => {
-                                assert!(words.len() == 4 * self.n * steps);
-                                let from = words.as_ptr().cast::<f32>().add(column * steps + strip);
-                                rows_panel::<S, F32>(from, steps, lanes, length, panel, lanes * steps);
-                            }
-                            Operand::Narrow(numbers) => {
-                                assert!(numbers.len() == self.n * steps);
-                                let from = numbers.as_ptr().add(column * steps + strip);
-                                narrow_rows_panel::<S>(from, steps, lanes, length, panel, lanes * steps);
-                            }
-                            Operand::Columns(numbers, height) => {
-                                assert!(numbers.len() == height * self.n);
-                                let first = strip * F::DEPTH;
-                                let height = (length * F::DEPTH).min(height - first);
-                                let from = numbers.as_ptr().add(first * self.n + column);
-                                let step = vectors * S::LANES;
-                                columns_panel::<S, F>(from, self.n, lanes, height, panel, step, |v| v * S::LANES);
-                            }
-                        }
-                        let rows = Rows { start: x.as_ptr().add(strip), stride: steps, step: 1, ahead: None };
-                        block::<S, F>(panel, vectors, rows, self.m, length, &mut sums, strip == start);
-                    }
-                }
-                let place = Place { row: 0, rows: self.m, lane: column, lanes };
-                // SAFETY: tasks own disjoint columns.
-                unsafe { self.out.put::<S>(&sums, vectors, place, self.add || start > 0) };
-            }
         }
     }
 }

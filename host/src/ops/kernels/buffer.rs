@@ -1,9 +1,6 @@
-//! Plain memory under the operations: tensors as slices, disjoint writes from threads, matrix products.
+//! Plain memory under the operations: tensors as slices, changes in place, disjoint writes from threads.
 
-use super::{
-    has_kernels,
-    simd::{self, Level},
-};
+use super::simd::{self, Level};
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use rayon::prelude::*;
 use std::{cell::Cell, marker::PhantomData, ops::Range};
@@ -28,23 +25,15 @@ impl DTypeName for CpuStorage {
 
 /// Calls `f` with the numbers of contiguous f32 CPU tensors.
 pub fn with<const N: usize, R>(tensors: [&Tensor; N], f: impl FnOnce([&[f32]; N]) -> Result<R>) -> Result<R> {
-    tensors.iter().try_for_each(|t| check_kernels(t))?;
     let guards = tensors.map(|t| t.storage_and_layout());
     let mut slices: [&[f32]; N] = [&[]; N];
     for (s, (storage, layout)) in slices.iter_mut().zip(&guards) {
-        let Storage::Cpu(storage) = &**storage else { bail!("expected a tensor on the CPU") };
+        let Storage::Cpu(storage) = &**storage else {
+            bail!("a kernel for the CPU was given a tensor on {:?}", storage.device().location())
+        };
         *s = slice(storage, layout)?;
     }
     f(slices)
-}
-
-/// Fails where the plain operations should have been taken: also in tests that send a whole model through them.
-pub fn check_kernels(x: &Tensor) -> Result<()> {
-    if has_kernels(x) {
-        Ok(())
-    } else {
-        bail!("a kernel for the CPU was given a tensor on {:?}", x.device().location())
-    }
 }
 
 /// Memory for `n` numbers that are not set yet: clearing it first costs as much as some operations do.
@@ -89,17 +78,8 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Calls `f` with the numbers of a tensor, which are copied only where they lie on a device.
-pub fn read<R>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> R) -> Result<R> {
-    if !has_kernels(tensor) {
-        return Ok(f(&tensor.flatten_all()?.to_vec1()?));
-    }
-    with([&tensor.contiguous()?], |[numbers]| Ok(f(numbers)))
-}
-
 /// Changes the numbers of a contiguous f32 CPU tensor in place, under every name it has.
 pub fn update(tensor: &Tensor, f: impl FnOnce(&mut [f32]) -> Result<()>) -> Result<()> {
-    check_kernels(tensor)?;
     tensor.inplace_op1(&Update(Cell::new(Some(f))))
 }
 
@@ -160,23 +140,11 @@ fn each_row<I: Copy + TryInto<usize>>(
 
 /// Writes row i of `src` [n, width] over row `rows[i]` of `dst` [m, width], in place.
 pub fn set_rows(dst: &Tensor, src: &Tensor, rows: &[usize]) -> Result<()> {
-    if has_kernels(dst) {
-        return each_row(dst, src, rows, |d, s| d.copy_from_slice(s));
-    }
-    // Rows that follow each other go in one copy.
-    let mut from = 0;
-    for run in rows.chunk_by(|a, b| a + 1 == *b) {
-        dst.slice_set(&src.narrow(0, from, run.len())?.contiguous()?, 0, run[0])?;
-        from += run.len();
-    }
-    Ok(())
+    each_row(dst, src, rows, |d, s| d.copy_from_slice(s))
 }
 
 /// Adds row i of `src` [n, width] to row `rows[i]` of `dst` [m, width], in order of i, in the memory of `dst`.
 pub fn add_rows(dst: Tensor, src: &Tensor, rows: &[u32]) -> Result<Tensor> {
-    if !has_kernels(&dst) {
-        return dst.index_add(&Tensor::new(rows, dst.device())?, &src.contiguous()?, 0);
-    }
     each_row(&dst, src, rows, |d, s| d.iter_mut().zip(s).for_each(|(d, s)| *d += s))?;
     Ok(dst)
 }
@@ -184,26 +152,8 @@ pub fn add_rows(dst: Tensor, src: &Tensor, rows: &[u32]) -> Result<Tensor> {
 /// Numbers of one task of an element-wise operation.
 pub const CHUNK: usize = 1 << 14;
 
-/// x + y in the memory of x.
-pub fn add(x: Tensor, y: &Tensor) -> Result<Tensor> {
-    if !has_kernels(&x) {
-        return x + y;
-    }
-    with([&y.contiguous()?], |[y]| {
-        update(&x, |x| {
-            let level = Level::best();
-            x.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(x, y)| simd::axpy(level, 1.0, y, x));
-            Ok(())
-        })
-    })?;
-    Ok(x)
-}
-
 /// x times a number, in the memory of x.
 pub fn scale(x: Tensor, by: f64) -> Result<Tensor> {
-    if !has_kernels(&x) {
-        return x * by;
-    }
     update(&x, |x| {
         x.iter_mut().for_each(|x| *x *= by as f32);
         Ok(())
@@ -213,9 +163,6 @@ pub fn scale(x: Tensor, by: f64) -> Result<Tensor> {
 
 /// Adds a vector `[width]` to every row of x [rows, width], in the memory of x.
 pub fn add_vector(x: Tensor, v: &Tensor) -> Result<Tensor> {
-    if !has_kernels(&x) {
-        return x.broadcast_add(v);
-    }
     with([v], |[v]| {
         update(&x, |x| {
             let level = Level::best();
@@ -224,10 +171,4 @@ pub fn add_vector(x: Tensor, v: &Tensor) -> Result<Tensor> {
         })
     })?;
     Ok(x)
-}
-
-/// The sum of the rows of x [rows, width], added to `onto` `[width]` if there is one: the gradient of [`add_vector`].
-pub fn column_sums(x: &Tensor, onto: Option<Tensor>) -> Result<Tensor> {
-    let sums = x.sum(0)?;
-    onto.map_or(Ok(sums.clone()), |onto| onto + &sums)
 }

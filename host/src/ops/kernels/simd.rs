@@ -124,3 +124,6 @@ kernels! {
     /// Rotates the pairs (x[i], x[i + half]) by angles given as cosines and sines, backwards for `sign` -1.
     fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) { rotate_body, rotate_body, rotate_body }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,24 @@
-//! Attention of one query, which is bound by reading its keys and values: each is read once, in the order of memory, for all
-//! heads.
+//! Attention of one query, which is bound by reading its keys and values: each is read once, in the order of memory, for
+//! all heads.
 
 // Loops over indices of several arrays of registers are what the compiler unrolls.
 #![allow(clippy::needless_range_loop)]
 
-use super::blocks::{Block, Sizes};
 use crate::ops::{
-    buffer::uninit,
-    product::{
-        pack::{part, transpose},
-        vector::{Job, MAX_LANES, Vectors},
+    attention::blocks::{Block, Sizes},
+    kernels::{
+        buffer::uninit,
+        product::{
+            registers::{part, transpose},
+            vector::{Job, MAX_LANES, Vectors},
+        },
+        simd::{self, Level},
     },
-    simd::{self, Level},
 };
 use std::ops::Range;
 
-/// Attention of a block of one query, for the query heads that share some key heads: `q` and `out` are [heads, dim]. Gives
-/// each head's log-sum-exp.
+/// Attention of a block of one query, for the query heads that share some key heads: `q` and `out` are [heads, dim].
+/// Gives each head's log-sum-exp.
 pub fn attend(
     block: &Block,
     s: &Sizes,

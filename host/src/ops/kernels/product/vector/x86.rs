@@ -1,10 +1,7 @@
 //! Vectors of x86-64. Every unsafe block rests on the promise of [`Vectors`]: the processor has the instructions.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use super::{
-    super::tile::{Format, Rounded},
-    Vectors, Work,
-};
+use super::{Format, Rounded, Vectors, Work};
 use std::arch::x86_64::*;
 
 /// AVX2 with FMA.
