@@ -8,6 +8,7 @@ mod load;
 mod measure;
 mod names;
 mod rules;
+mod sampling;
 mod schema;
 mod source;
 mod train;
@@ -16,6 +17,7 @@ pub use device::gpu;
 pub(crate) use load::report;
 pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS};
+pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::Source;
 pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
@@ -224,32 +226,6 @@ pub enum Turns {
     /// The last assistant turn.
     #[default]
     Last,
-}
-
-/// Sampling.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct GenerateConfig {
-    /// Tokens sampled at most.
-    #[schemars(range(min = 1))]
-    pub max_new_tokens: usize,
-    /// 0 is greedy.
-    #[schemars(range(min = 0))]
-    pub temperature: f32,
-    /// Keep the k likeliest tokens; 0 for all.
-    pub top_k: usize,
-    /// Keep the smallest set of tokens with at least this probability.
-    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
-    pub top_p: f32,
-    /// Sequences decoded together.
-    #[schemars(range(min = 1))]
-    pub batch_size: usize,
-}
-
-impl Default for GenerateConfig {
-    fn default() -> Self {
-        Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: 16 }
-    }
 }
 
 #[cfg(test)]
