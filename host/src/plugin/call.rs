@@ -88,10 +88,7 @@ impl Who {
             ErrorCode::UNSUPPORTED => {
                 Error::new(Code::PluginUnsupported, format!("{self} cannot do {call}: {message}"))
             }
-            ErrorCode::CANCELLED if interrupt::requested() => match interrupt::check() {
-                Err(stop) => stop,
-                Ok(()) => Error::new(Code::PluginFailed, format!("{self} stopped in {call}: {message}")),
-            },
+            ErrorCode::CANCELLED if interrupt::requested() => interrupt::stopped(),
             _ => Error::new(Code::PluginFailed, format!("{self} failed in {call}: {message}")),
         }
     }
