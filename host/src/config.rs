@@ -60,7 +60,7 @@ pub struct RunConfig {
     pub threads: usize,
     /// The SFT (or preference) rows.
     pub data: DataConfig,
-    /// How losers are sampled. Unused where the data has rejected responses.
+    /// How rejected responses are sampled. Unused where the data has rejected responses.
     #[serde(default)]
     pub generate: GenerateConfig,
     /// Encoder plugin.
@@ -72,7 +72,7 @@ pub struct RunConfig {
     /// Schedule plugin.
     #[serde(default = "default_schedule")]
     pub schedule: PluginChoice,
-    /// Deals the distances of a round's pairs out among them by a seeded shuffle: an ablation, in which weights have the same values
+    /// Randomly permutes the distances of a round's pairs among them, by the seed: an ablation, in which weights have the same values
     /// and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no weight moves anything there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub permute_distances: bool,

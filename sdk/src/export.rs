@@ -3,6 +3,7 @@
 use crate::{
     DistanceMetric, Encoder, Error, Host, PluginOptions, WeightSchedule,
     boundary::{Instance, RStr, RString, TD_Opaque, guard},
+    metadata::{DISTANCE, ENCODER, SCHEDULE},
 };
 use abi::{AbiResult, DistanceBox, EncoderBox, HostBox, PluginModule, PluginModule_Ref, ScheduleBox};
 use ldalign_abi as abi;
@@ -114,9 +115,9 @@ fn find<Object>(all: &'static [Provided<Object>], id: &str) -> Result<&'static P
 macro_rules! with_entry {
     ($library:ty, $kind:expr, $id:expr, |$entry:ident| $use:expr) => {
         match $kind.as_str() {
-            "encoder" => find(<$library>::ENCODERS, $id.as_str()).and_then(|$entry| $use),
-            "distance" => find(<$library>::DISTANCES, $id.as_str()).and_then(|$entry| $use),
-            "schedule" => find(<$library>::SCHEDULES, $id.as_str()).and_then(|$entry| $use),
+            ENCODER => find(<$library>::ENCODERS, $id.as_str()).and_then(|$entry| $use),
+            DISTANCE => find(<$library>::DISTANCES, $id.as_str()).and_then(|$entry| $use),
+            SCHEDULE => find(<$library>::SCHEDULES, $id.as_str()).and_then(|$entry| $use),
             kind => Err(Error::unsupported(format!("this plugin knows no kind `{kind}`"))),
         }
     };

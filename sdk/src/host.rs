@@ -211,19 +211,24 @@ pub trait Services: Send + Sync {
 
 /// Services as the object that crosses the boundary.
 pub fn serve(services: impl Services + 'static) -> abi::HostBox {
+    serve_shared(Arc::new(services))
+}
+
+/// The same for services that others hold too.
+pub fn serve_shared(services: Arc<dyn Services>) -> abi::HostBox {
     abi::HostServices_TO::from_value(Served(services), TD_Opaque)
 }
 
-struct Served<S>(S);
+struct Served(Arc<dyn Services>);
 
-impl<S: Services> Served<S> {
+impl Served {
     /// For services that cannot report an error: a panic yields the default.
-    fn or_default<T: Default>(&self, call: impl FnOnce(&S) -> T) -> T {
-        boundary::guard(|| Ok(call(&self.0))).unwrap_or_default()
+    fn or_default<T: Default>(&self, call: impl FnOnce(&dyn Services) -> T) -> T {
+        boundary::guard(|| Ok(call(&*self.0))).unwrap_or_default()
     }
 }
 
-impl<S: Services> abi::HostServices for Served<S> {
+impl abi::HostServices for Served {
     fn log(&self, level: abi::LogLevel, message: boundary::RStr<'_>) {
         let level = match level {
             abi::LogLevel::WARN => Level::Warn,
@@ -236,13 +241,13 @@ impl<S: Services> abi::HostServices for Served<S> {
         self.or_default(|s| s.progress(fraction, note.as_str()));
     }
     fn cancelled(&self) -> bool {
-        self.or_default(S::cancelled)
+        self.or_default(|s| s.cancelled())
     }
     fn seed(&self) -> u64 {
-        self.or_default(S::seed)
+        self.or_default(|s| s.seed())
     }
     fn threads(&self) -> u64 {
-        self.or_default(S::threads) as u64
+        self.or_default(|s| s.threads()) as u64
     }
     fn facts_json(&self) -> RString {
         let facts = self.or_default(|s| Facts { model: s.model() });

@@ -54,7 +54,7 @@ pub use corpus::{Corpus, CorpusSource, OwnedSample, lend};
 pub use distance::{DistanceMetric, MetricProperties};
 pub use encoder::{Encoder, FitReport, Sample};
 pub use error::Error;
-pub use host::{Host, Level, ModelFacts, Pooling, Services, serve};
+pub use host::{Host, Level, ModelFacts, Pooling, Services, serve, serve_shared};
 pub use latent::{Latent, LatentShape, Latents};
 pub use layer::{Layer, NamedLayer};
 pub use ldalign_abi as abi;

@@ -5,7 +5,7 @@
 
 use super::{
     Finder, load,
-    probe::{self, Question},
+    question::{Question, command},
 };
 use crate::{
     Code, Error, Result,
@@ -41,7 +41,7 @@ pub fn check(finder: &Finder, path: &Path, choice: &Choice, plan: &Plan) -> Resu
     let cases = cases(&inspected, choice).map_err(|e| e.at(path.display()))?;
     let ask = |job: &Job| {
         let question = Question::Check { path: path.clone(), job: job.clone() };
-        child::ask(&question, plan.limit, |text| probe::command(finder, text))
+        child::ask(&question, plan.limit, |text| command(finder, text))
     };
     let report = ldalign_conformance::run(&File(path.clone()), &cases, plan, &ask);
     Ok((inspected, report))

@@ -214,7 +214,7 @@ fn known(kind: Kind, directories: &[PathBuf]) -> BTreeSet<String> {
 /// The name by which a config finds a library file in a directory of plugins; None for a file that it does not find.
 pub fn name_of(library: &Path) -> Option<String> {
     let stem = library.file_name()?.to_str()?.strip_prefix("lib")?.strip_suffix(".so")?;
-    let id = ["encoder", "distance", "schedule"].iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
+    let id = Kind::ALL.iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
     Some(id.unwrap_or(stem).replace('_', "-"))
 }
 

@@ -126,7 +126,7 @@ impl Pass {
         self.lengths.iter().map(&mut next).collect()
     }
 
-    /// Gives every target its completion's derivative.
+    /// Gives every target the derivative with respect to its completion's log-probability.
     pub fn spread(&self, derivatives: &[f64]) -> Vec<f32> {
         self.lengths.iter().zip(derivatives).flat_map(|(&n, &d)| std::iter::repeat_n(d as f32, n)).collect()
     }

@@ -17,7 +17,7 @@
 //!
 //! The weights' denominator is n and not their sum over the step: they average 1 over the round, and dividing by a step's own sum
 //! would take away what they say about pairs of different steps. With all weights 1, L is the mean of plain DPO. The second
-//! term (RPO, arXiv 2404.19733, eq. 1, with TRL's `loss_type: [sigmoid, sft]` normalisation: the mean over the step's chosen tokens) holds the golden
+//! term (RPO, arXiv 2404.19733, eq. 1, with TRL's `loss_type: [sigmoid, sft]` normalisation: the mean over the step's chosen tokens) holds the chosen
 //! responses up whatever their distance, so it carries no weights.
 
 use crate::{

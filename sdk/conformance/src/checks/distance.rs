@@ -7,9 +7,10 @@ use crate::{
     suite::{About, Check},
 };
 use ldalign_abi::Shape;
+use ldalign_sdk::metadata::DISTANCE;
 
 const fn check(id: &'static str, sentence: &'static str, run: fn(&Context<'_>) -> Result<(), Stop>) -> Check {
-    Check { id, sentence, about: About::Kind("distance"), run }
+    Check { id, sentence, about: About::Kind(DISTANCE), run }
 }
 
 /// Where axioms are tried: low dimensions show them best, one wide shape stands for the rest.
