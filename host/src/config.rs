@@ -47,12 +47,12 @@ pub struct RunConfig {
     /// Seed of everything random.
     #[serde(default)]
     pub seed: u64,
-    /// `cpu`, or `cuda:N` where built with the feature `cuda`. With the feature `flash-attn` attention is rounded to bf16 there,
-    /// whatever `bf16` says.
+    /// `cpu`, or `cuda:N` where built with the feature `cuda`. With the feature `flash-attn` attention is rounded to
+    /// bf16 there, whatever `bf16` says.
     #[serde(default = "cpu")]
     pub device: String,
-    /// Rounds the operands of all matrix products to bfloat16, which is faster where the processor has instructions for it.
-    /// Sums and weights that are trained stay f32; frozen weights take half the memory.
+    /// Rounds the operands of all matrix products to bfloat16, which is faster where the processor has instructions for
+    /// it. Sums and weights that are trained stay f32; frozen weights take half the memory.
     #[serde(default)]
     pub bf16: bool,
     /// Threads; 0 for one per core.
@@ -72,8 +72,9 @@ pub struct RunConfig {
     /// Schedule plugin.
     #[serde(default = "default_schedule")]
     pub schedule: PluginChoice,
-    /// Randomly permutes the distances of a round's pairs among them, by the seed: an ablation, in which weights have the same values
-    /// and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no weight moves anything there.
+    /// Randomly permutes the distances of a round's pairs among them, by the seed: an ablation, in which weights have
+    /// the same values and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no
+    /// weight moves anything there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub permute_distances: bool,
     /// Weighted DPO.

@@ -42,8 +42,8 @@ pub struct Generation {
 
 /// What continues prompts: token ids in, token ids out.
 ///
-/// The one implementation is our sampler over a [`Policy`](crate::model::Policy). An engine outside, such as vLLM, would
-/// be the second; this is what it owes:
+/// The one implementation is our sampler over a [`Policy`](crate::model::Policy). An engine outside, such as vLLM,
+/// would be the second; this is what it owes:
 ///
 /// - A response is a pure function of model, prompt, `config` but for `batch_size`, `end_ids`, `seed` and key, to the
 ///   bit: not of the requests beside it, nor of their order. A stage that was interrupted and goes on gives what it
@@ -60,8 +60,8 @@ pub trait Generator {
     ///
     /// # Errors
     /// An error of `done`, at once; one of `requests`, after what was begun is finished and handed over;
-    /// [`Code::RunInterrupted`] soon after a stop was asked for; [`Code::GenerateEmpty`] for a prompt without tokens, and
-    /// [`Code::GenerateLength`] where a prompt and `max_new_tokens` exceed the model's positions.
+    /// [`Code::RunInterrupted`] soon after a stop was asked for; [`Code::GenerateEmpty`] for a prompt without tokens,
+    /// and [`Code::GenerateLength`] where a prompt and `max_new_tokens` exceed the model's positions.
     fn generate(
         &self,
         requests: &mut dyn Iterator<Item = Result<(usize, Request)>>,

@@ -1,8 +1,8 @@
 //! Plugins: found, inspected, probed, loaded, and called without letting them take a run's data with them.
 //!
-//! A choice becomes a file ([`Finder`]), the file's bytes are hashed and read without running anything (`inspect`), a child process
-//! loads it and builds what was chosen (`probe`), and only then is it loaded here (`load`). Every call goes through `call`, every
-//! result through `instance`, which trusts nothing it is given back.
+//! A choice becomes a file ([`Finder`]), the file's bytes are hashed and read without running anything (`inspect`), a
+//! child process loads it and builds what was chosen (`probe`), and only then is it loaded here (`load`). Every call
+//! goes through `call`, every result through `instance`, which trusts nothing it is given back.
 
 mod call;
 mod child;

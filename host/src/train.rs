@@ -1,7 +1,8 @@
 //! Training: weighted DPO and SFT by one loop, resumable to the bit.
 //!
-//! Data order ([`batch`]), learning rate ([`lr`]) and weights are pure functions of the step, and everything else that a step
-//! depends on is in its checkpoint ([`checkpoint`]); so a run that was killed and started again ends in the same bits.
+//! Data order ([`batch`]), learning rate ([`lr`]) and weights are pure functions of the step, and everything else that
+//! a step depends on is in its checkpoint ([`checkpoint`]); so a run that was killed and started again ends in the same
+//! bits.
 
 mod batch;
 mod checkpoint;
@@ -50,11 +51,12 @@ pub struct DpoData<'a> {
     pub round: (u64, u64),
 }
 
-/// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash with
-/// the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same bits.
+/// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash
+/// with the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same
+/// bits.
 ///
-/// Stops between steps with [`Code::RunInterrupted`] after writing a checkpoint. Fails with `train/non-finite` at the first
-/// number that is NaN or infinite, with `train/checkpoint` where `dir` holds a checkpoint of something else, with
+/// Stops between steps with [`Code::RunInterrupted`] after writing a checkpoint. Fails with `train/non-finite` at the
+/// first number that is NaN or infinite, with `train/checkpoint` where `dir` holds a checkpoint of something else, with
 /// `train/row` for a row the model cannot take.
 pub fn dpo(policy: &mut Policy, data: &DpoData<'_>, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
     train(policy, &Dpo::new(data, config)?, config, seed, dir, &Solo)
@@ -78,7 +80,8 @@ pub fn step_rows(rows: usize, config: &TrainConfig, seed: u64) -> Result<Vec<Vec
 }
 
 /// Summed log-probabilities of chosen and rejected of every row, without gradient, by the policy as it stands at
-/// the start of a round (adapter included): the reference of that round. `on_rows` hears how many rows each pass finished.
+/// the start of a round (adapter included): the reference of that round. `on_rows` hears how many rows each pass
+/// finished.
 ///
 /// Rows go through in order, in passes cut at a token budget; a row's bits do not depend on the others of its pass.
 pub fn reference_logps(

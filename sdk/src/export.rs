@@ -163,9 +163,9 @@ pub fn module<L: Library>() -> PluginModule_Ref {
 
 /// Makes a library a plugin: `export_plugin! { distances: [Euclidean] }`.
 ///
-/// Lists under `encoders`, `distances` and `schedules` (any of them, in this order) name the types that implement [`Encoder`],
-/// [`DistanceMetric`] and [`WeightSchedule`]. Use it once, in a crate of type `cdylib`. Ids must be unique within their kind and consist of
-/// `a-z`, `0-9` and `-`; that is checked when compiling.
+/// Lists under `encoders`, `distances` and `schedules` (any of them, in this order) name the types that implement
+/// [`Encoder`], [`DistanceMetric`] and [`WeightSchedule`]. Use it once, in a crate of type `cdylib`. Ids must be unique
+/// within their kind and consist of `a-z`, `0-9` and `-`; that is checked when compiling.
 #[macro_export]
 macro_rules! export_plugin {
     (

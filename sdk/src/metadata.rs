@@ -1,4 +1,5 @@
-//! The metadata section: JSON written by constant evaluation, so that it can be read from the file without running code.
+//! The metadata section: JSON written by constant evaluation, so that it can be read from the file without running
+//! code.
 
 use crate::export::{Library, Provided};
 use ldalign_abi as abi;

@@ -46,8 +46,8 @@ pub struct TrainConfig {
     pub num_train_epochs: u64,
     /// Optimizer steps; overrides epochs where above 0.
     pub max_steps: u64,
-    /// Rows of an optimizer step, times `gradient_accumulation_steps`: only the product counts. Passes are cut by memory,
-    /// whatever the two say; they are two so that configs written for TRL keep their meaning.
+    /// Rows of an optimizer step, times `gradient_accumulation_steps`: only the product counts. Passes are cut by
+    /// memory, whatever the two say; they are two so that configs written for TRL keep their meaning.
     #[schemars(range(min = 1))]
     pub per_device_train_batch_size: usize,
     /// See `per_device_train_batch_size`.

@@ -107,8 +107,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Runs the prompts of new sequences into their slots, but for their last tokens: the next step feeds those. A prompt
-    /// that another sequence has is copied from it.
+    /// Runs the prompts of new sequences into their slots, but for their last tokens: the next step feeds those. A
+    /// prompt that another sequence has is copied from it.
     fn prefill(&mut self) -> Result<()> {
         let Some(cache) = &mut self.cache else { return Ok(()) };
         let (mut pieces, mut copies) = (vec![], vec![]);

@@ -1,7 +1,7 @@
 //! The conformance suite on a library file: what `plugin check` does.
 //!
-//! The file is inspected first, as before any load; a file that fails there is refused, and none of its code runs. Then each check runs in a
-//! child process by the protocol of the probe.
+//! The file is inspected first, as before any load; a file that fails there is refused, and none of its code runs. Then
+//! each check runs in a child process by the protocol of the probe.
 
 use super::{
     Finder, load,

@@ -32,7 +32,8 @@ pub struct Finder {
     pub lock: Option<PathBuf>,
     /// Names of installed plugins that will do although they are unsigned or modified.
     pub allowed: Vec<String>,
-    /// Program that runs [`super::probe_main`] when called with [`super::PROBE_COMMAND`]: this one, unless told otherwise.
+    /// Program that runs [`super::probe_main`] when called with [`super::PROBE_COMMAND`]: this one, unless told
+    /// otherwise.
     pub probe_program: PathBuf,
     /// Time a plugin has for loading, building and dropping an instance in the probe.
     pub probe_limit: Duration,
@@ -79,8 +80,8 @@ impl Finder {
 
     /// Finds, inspects, probes and loads the plugin of a choice, and validates its options.
     ///
-    /// `choice.plugin` is a path if it contains `/` or ends in `.so`, else a name: of the lock file, of a library in the search path, of a
-    /// bundled plugin, or of an installed one, in this order.
+    /// `choice.plugin` is a path if it contains `/` or ends in `.so`, else a name: of the lock file, of a library in
+    /// the search path, of a bundled plugin, or of an installed one, in this order.
     ///
     /// # Errors
     /// One for each way a plugin can be refused, naming the file and what to do.

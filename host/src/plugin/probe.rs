@@ -1,6 +1,7 @@
 //! Trying a plugin out in a child process, where an abort, a hang or exit(0) costs nothing.
 //!
-//! The child loads the library, validates the options, and builds and drops an instance with a host that has no model, telling each step.
+//! The child loads the library, validates the options, and builds and drops an instance with a host that has no model,
+//! telling each step.
 
 use super::{
     Finder, NoModel, Plugin, PluginRecord,

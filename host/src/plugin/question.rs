@@ -1,4 +1,5 @@
-//! What a child process is asked to do with a library, and the program that is asked: this one, by a first argument of its own.
+//! What a child process is asked to do with a library, and the program that is asked: this one, by a first argument of
+//! its own.
 
 use super::{Finder, PluginRecord};
 use ldalign_conformance::Job;

@@ -1,5 +1,5 @@
-//! What the host does for plugins is the SDK's trait [`Services`], which the host implements as it is: here what all its
-//! implementations share, the host of the probe, and the host's errors as plugins see them.
+//! What the host does for plugins is the SDK's trait [`Services`], which the host implements as it is: here what all
+//! its implementations share, the host of the probe, and the host's errors as plugins see them.
 
 use super::{OwnedSample, PluginRecord};
 use crate::{Code, Error, Result, interrupt};

@@ -1,6 +1,7 @@
 //! Keys and signatures, in minisign's formats: whoever distrusts this program can check a package with `minisign -V`.
 //!
-//! A signature lies beside its package, as PACKAGE.minisig, and covers the package's bytes and a comment that says which package it is.
+//! A signature lies beside its package, as PACKAGE.minisig, and covers the package's bytes and a comment that says
+//! which package it is.
 
 use super::PackageId;
 use crate::{Code, Error, Result, files, foreign};

@@ -32,8 +32,8 @@ pub trait Objective {
     ) -> Valued;
 }
 
-/// What the parts of a step's loss are divided by: known before its first pass, so that the losses and gradients of passes
-/// add up.
+/// What the parts of a step's loss are divided by: known before its first pass, so that the losses and gradients of
+/// passes add up.
 #[derive(Debug, Clone, Copy)]
 pub struct Denominators {
     /// Rows, those of weight 0 too.

@@ -177,8 +177,8 @@ fn in_shapes(
     }
 }
 
-/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of ordinary distances; a
-/// distance that refuses such latents does not keep it.
+/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of
+/// ordinary distances; a distance that refuses such latents does not keep it.
 fn axiom<const N: usize>(
     c: &Context<'_>,
     broken: impl Fn(&Fitted<'_>, f32, [&[f32]; N]) -> Result<Option<String>, Refusal>,
