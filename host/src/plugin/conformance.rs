@@ -57,7 +57,7 @@ struct File(PathBuf);
 
 impl Library for File {
     fn open(&self) -> std::result::Result<PluginModule_Ref, String> {
-        load::open(&self.0).map_err(|e| e.to_string())
+        load::open(&self.0).map_err(|e| format!("{e:#}"))
     }
     fn section(&self) -> Option<Vec<u8>> {
         library::section(&self.0).ok()

@@ -245,7 +245,7 @@ mod tests {
         assert!(e.hint_text().unwrap().starts_with("did you mean `chord-length`? found there: "), "{e:?}");
         let e = find("./missing.so").unwrap_err();
         assert_eq!(
-            e.to_string(),
+            format!("{e:#}"),
             "distance: cannot open the plugin library ./missing.so: No such file or directory (os error 2)"
         );
     }

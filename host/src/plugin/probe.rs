@@ -89,7 +89,9 @@ pub(super) fn answer(voice: &Voice, work: impl FnOnce(&dyn Fn(Told)) -> Result<(
     let say = |told: Told| voice.say(&told);
     match work(&say) {
         Ok(()) => say(Told::Done),
-        Err(e) => say(Told::Refused { code: e.code(), message: e.to_string(), hint: e.hint_text().map(str::to_owned) }),
+        Err(e) => {
+            say(Told::Refused { code: e.code(), message: format!("{e:#}"), hint: e.hint_text().map(str::to_owned) })
+        }
     }
 }
 

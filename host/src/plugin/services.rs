@@ -59,8 +59,8 @@ impl From<Error> for PluginError {
         match e.code() {
             Code::RunInterrupted => Self::cancelled(),
             // The code by which the probe knows a plugin that merely needs a model.
-            Code::PluginNoModel => Self::unsupported(e.to_string()),
-            _ => Self::failed(e.to_string()),
+            Code::PluginNoModel => Self::unsupported(format!("{e:#}")),
+            _ => Self::failed(format!("{e:#}")),
         }
     }
 }

@@ -179,7 +179,7 @@ impl Run {
     }
 
     fn unreadable(&mut self, path: &Path, e: &dyn std::error::Error) {
-        self.problems.push(format!("{} cannot be read: {e}", place(path)));
+        self.problems.push(format!("{} cannot be read: {e:#}", place(path)));
     }
 
     /// Hands every line of a file to `each` without holding the file; false where there is none.

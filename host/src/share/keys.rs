@@ -229,7 +229,7 @@ mod tests {
         let says = |e: Result<()>| {
             let e = e.unwrap_err();
             assert_eq!(e.code(), Code::ShareSignature);
-            e.to_string()
+            format!("{e:#}")
         };
         let e = says(other.verify(&id("0.1.0"), b"bytes", &signature));
         assert!(e.ends_with(&format!("signed by another key than the {other} trusted here")), "{e}");

@@ -129,7 +129,7 @@ impl Entry {
             origin: State::Modified.into(),
             package: None,
             library_sha256: None,
-            why: Some(e.to_string()),
+            why: Some(format!("{e:#}")),
         };
         let package = match self.intact() {
             Ok(package) => package,
@@ -142,7 +142,7 @@ impl Entry {
                 (Origin { state: State::Signed, registry: Some(registry), key_id: Some(key_id), ..origin }, None)
             }
             Err(e) if e.code() == Code::ShareSignature => return modified(e),
-            Err(e) => (origin, Some(e.to_string())),
+            Err(e) => (origin, Some(format!("{e:#}"))),
         };
         match files::sha256_file(&self.library()) {
             Ok(now) if Some(&now) == library_sha256.as_ref() => {
