@@ -176,7 +176,7 @@ fn log(verbose: bool) {
 
 fn complain(e: &Error) {
     let paint = Paint::stderr();
-    ldalign::progress::say(format_args!("{} {e}", paint.style(Style::Bad, &format!("error[{}]:", e.code()))));
+    ldalign::progress::say(format_args!("{} {e:#}", paint.style(Style::Bad, &format!("error[{}]:", e.code()))));
     if let Some(hint) = e.hint_text() {
         for line in hint.lines() {
             ldalign::progress::say(format_args!("{} {line}", paint.style(Style::Note, "hint:")));

@@ -155,8 +155,8 @@ fn make_runs(plan: &Plan) -> Result<Vec<Vec<RunOutcome>>> {
                 Ok(()) => None,
                 Err(e) if e.code() == Code::RunInterrupted => return Err(e.at(directory)),
                 Err(e) => {
-                    tracing::error!("{directory} has failed: {e}");
-                    Some(e.to_string())
+                    tracing::error!("{directory} has failed: {e:#}");
+                    Some(format!("{e:#}"))
                 }
             };
             runs.push(RunOutcome { seed, directory, failure, figures: BTreeMap::new() });

@@ -8,6 +8,7 @@ mod load;
 mod measure;
 mod names;
 mod rules;
+mod sampling;
 mod schema;
 mod source;
 mod train;
@@ -16,6 +17,7 @@ pub use device::gpu;
 pub(crate) use load::report;
 pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS};
+pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::Source;
 pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
@@ -45,12 +47,12 @@ pub struct RunConfig {
     /// Seed of everything random.
     #[serde(default)]
     pub seed: u64,
-    /// `cpu`, or `cuda:N` where built with the feature `cuda`. With the feature `flash-attn` attention is rounded to bf16 there,
-    /// whatever `bf16` says.
+    /// `cpu`, or `cuda:N` where built with the feature `cuda`. With the feature `flash-attn` attention is rounded to
+    /// bf16 there, whatever `bf16` says.
     #[serde(default = "cpu")]
     pub device: String,
-    /// Rounds the operands of all matrix products to bfloat16, which is faster where the processor has instructions for it.
-    /// Sums and weights that are trained stay f32; frozen weights take half the memory.
+    /// Rounds the operands of all matrix products to bfloat16, which is faster where the processor has instructions for
+    /// it. Sums and weights that are trained stay f32; frozen weights take half the memory.
     #[serde(default)]
     pub bf16: bool,
     /// Threads; 0 for one per core.
@@ -58,7 +60,7 @@ pub struct RunConfig {
     pub threads: usize,
     /// The SFT (or preference) rows.
     pub data: DataConfig,
-    /// How losers are sampled. Unused where the data has rejected responses.
+    /// How rejected responses are sampled. Unused where the data has rejected responses.
     #[serde(default)]
     pub generate: GenerateConfig,
     /// Encoder plugin.
@@ -70,8 +72,9 @@ pub struct RunConfig {
     /// Schedule plugin.
     #[serde(default = "default_schedule")]
     pub schedule: PluginChoice,
-    /// Deals the distances of a round's pairs out among them by a seeded shuffle: an ablation, in which weights have the same values
-    /// and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no weight moves anything there.
+    /// Randomly permutes the distances of a round's pairs among them, by the seed: an ablation, in which weights have
+    /// the same values and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no
+    /// weight moves anything there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub permute_distances: bool,
     /// Weighted DPO.
@@ -224,32 +227,6 @@ pub enum Turns {
     /// The last assistant turn.
     #[default]
     Last,
-}
-
-/// Sampling.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct GenerateConfig {
-    /// Tokens sampled at most.
-    #[schemars(range(min = 1))]
-    pub max_new_tokens: usize,
-    /// 0 is greedy.
-    #[schemars(range(min = 0))]
-    pub temperature: f32,
-    /// Keep the k likeliest tokens; 0 for all.
-    pub top_k: usize,
-    /// Keep the smallest set of tokens with at least this probability.
-    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
-    pub top_p: f32,
-    /// Sequences decoded together.
-    #[schemars(range(min = 1))]
-    pub batch_size: usize,
-}
-
-impl Default for GenerateConfig {
-    fn default() -> Self {
-        Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: 16 }
-    }
 }
 
 #[cfg(test)]

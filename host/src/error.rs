@@ -30,7 +30,7 @@ impl Error {
         self.hint = Some(hint.into());
         self
     }
-    /// Adds the underlying cause; its text is printed after the message.
+    /// Adds the underlying cause: the error's source, which `{:#}` prints after the message.
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
@@ -54,10 +54,12 @@ impl Error {
     }
 }
 
+/// `{}` is the message alone, as for every error that has a [`source`](std::error::Error::source); `{:#}` is the message
+/// and all its causes, which is what users see.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        let mut cause = self.source.as_deref().map(|e| e as &dyn std::error::Error);
+        let mut cause = std::error::Error::source(self).filter(|_| f.alternate());
         while let Some(e) = cause {
             write!(f, ": {e}")?;
             cause = e.source();
@@ -66,11 +68,35 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
 
 impl From<candle_core::Error> for Error {
     /// A tensor operation failed: a fault of ours or of the machine, never of a user's file.
     fn from(e: candle_core::Error) -> Self {
         Self::new(Code::EngineTensor, e.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::{error::Error as _, io};
+
+    #[test]
+    fn causes_are_sources_and_printed_once_where_they_are_asked_for() {
+        let disk = Error::new(Code::FileIo, "cannot read a.json").caused_by(io::Error::other("the disk is gone"));
+        let e = Error::new(Code::RunDamaged, "the run is damaged").caused_by(disk).at("round 2").hint("restore it");
+        assert_eq!(e.to_string(), "round 2: the run is damaged");
+        assert_eq!(format!("{e:#}"), "round 2: the run is damaged: cannot read a.json: the disk is gone");
+        let disk = e.source().unwrap();
+        assert_eq!(disk.to_string(), "cannot read a.json");
+        assert_eq!(disk.source().unwrap().to_string(), "the disk is gone");
+        let alone = Error::new(Code::RunLocked, "in use");
+        assert!(alone.source().is_none() && format!("{alone:#}") == "in use");
     }
 }

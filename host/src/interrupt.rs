@@ -29,9 +29,10 @@ pub fn requested() -> bool {
 
 /// Fails with [`Code::RunInterrupted`] if a stop was asked for. Call it where everything done so far is safe on disk.
 pub fn check() -> Result<()> {
-    if requested() {
-        return Err(Error::new(Code::RunInterrupted, "stopped by a signal")
-            .hint("run the same command again to go on from here"));
-    }
-    Ok(())
+    if requested() { Err(stopped()) } else { Ok(()) }
+}
+
+/// The error of work that ends because a stop was asked for.
+pub fn stopped() -> Error {
+    Error::new(Code::RunInterrupted, "stopped by a signal").hint("run the same command again to go on from here")
 }

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod checker;
+pub mod collective;
 pub mod compare;
 pub mod config;
 pub mod data;

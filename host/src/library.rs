@@ -30,9 +30,9 @@ impl Kind {
     /// Its name in configs, metadata and file names.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Encoder => "encoder",
-            Kind::Distance => "distance",
-            Kind::Schedule => "schedule",
+            Kind::Encoder => ldalign_sdk::metadata::ENCODER,
+            Kind::Distance => ldalign_sdk::metadata::DISTANCE,
+            Kind::Schedule => ldalign_sdk::metadata::SCHEDULE,
         }
     }
 }

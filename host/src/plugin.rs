@@ -1,23 +1,27 @@
 //! Plugins: found, inspected, probed, loaded, and called without letting them take a run's data with them.
 //!
-//! A choice becomes a file ([`Finder`]), the file's bytes are hashed and read without running anything (`inspect`), a child process
-//! loads it and builds what was chosen (`probe`), and only then is it loaded here (`load`). Every call goes through `call`, every
-//! result through `instance`, which trusts nothing it is given back.
+//! A choice becomes a file ([`Finder`]), the file's bytes are hashed and read without running anything (`inspect`), a
+//! child process loads it and builds what was chosen (`probe`), and only then is it loaded here (`load`). Every call
+//! goes through `call`, every result through `instance`, which trusts nothing it is given back.
 
 mod call;
+mod child;
 pub mod conformance;
 mod find;
 mod instance;
 mod load;
 mod probe;
+mod question;
 mod services;
 mod why_not;
 
+pub use child::probe_main;
 pub use find::{Finder, name_of};
 pub use instance::{Distance, Encoder, Schedule};
-pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling};
-pub use probe::{COMMAND as PROBE_COMMAND, options_schema, probe_main};
-pub use services::{CorpusSource, NoModel, Services};
+pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling, Services};
+pub use probe::options_schema;
+pub use question::COMMAND as PROBE_COMMAND;
+pub use services::{CorpusSource, NoModel, log};
 pub use why_not::why_not;
 
 use crate::{
@@ -145,7 +149,7 @@ impl Plugin {
 
     fn make<O>(&self, kind: Kind, services: Arc<dyn Services>, new: New<O>) -> Result<O> {
         assert_eq!(kind, self.record.kind, "a {} cannot be made from a {}", kind, self.record.kind);
-        let host = ldalign_sdk::serve(services::Bridge::new(services, self.who));
+        let host = ldalign_sdk::serve_shared(services);
         let options = self.record.options.to_string();
         self.who.call(Call::New, || new(self.record.id.as_str().into(), options.as_str().into(), host))
     }

@@ -1,9 +1,11 @@
-//! Sharing plugins: packages, signatures, registries, the store of what is installed, and the lock file that a team commits.
+//! Sharing plugins: packages, signatures, registries, the store of what is installed, and the lock file that a team
+//! commits.
 //!
-//! A library becomes a package ([`archive`]), the package is signed ([`keys`]) and published in a registry ([`registry`]). Another team
-//! trusts the registry with its key ([`trust`]); [`install`] resolves a name, checks signature and contents in memory, and only then
-//! writes the [`store`] and the lock file ([`lock`]). A run finds an installed plugin through the lock, else in the store, and what it is
-//! then ([`State`]) is worked out anew from bytes, signature and trust. Nothing here runs any of a plugin's code.
+//! A library becomes a package ([`archive`]), the package is signed ([`keys`]) and published in a registry
+//! ([`registry`]). Another team trusts the registry with its key ([`trust`]); [`install`] resolves a name, checks
+//! signature and contents in memory, and only then writes the [`store`] and the lock file ([`lock`]). A run finds an
+//! installed plugin through the lock, else in the store, and what it is then ([`State`]) is worked out anew from bytes,
+//! signature and trust. Nothing here runs any of a plugin's code.
 
 pub mod archive;
 pub mod install;

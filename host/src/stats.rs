@@ -3,10 +3,10 @@
 pub mod bootstrap;
 
 mod plane;
-mod share;
+mod proportion;
 
 pub use plane::{Plane, principal_plane};
-pub use share::Share;
+pub use proportion::Proportion;
 
 /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
 pub fn effective_size(weights: &[f64]) -> f64 {

@@ -1,7 +1,8 @@
 //! Training: weighted DPO and SFT by one loop, resumable to the bit.
 //!
-//! Data order ([`batch`]), learning rate ([`lr`]) and weights are pure functions of the step, and everything else that a step
-//! depends on is in its checkpoint ([`checkpoint`]); so a run that was killed and started again ends in the same bits.
+//! Data order ([`batch`]), learning rate ([`lr`]) and weights are pure functions of the step, and everything else that
+//! a step depends on is in its checkpoint ([`checkpoint`]); so a run that was killed and started again ends in the same
+//! bits.
 
 mod batch;
 mod checkpoint;
@@ -16,6 +17,7 @@ mod tests;
 
 use crate::{
     Code, Error, Result,
+    collective::{Collective, Solo, StepGradients},
     config::TrainConfig,
     data::tokens::TokenStore,
     files, interrupt,
@@ -27,7 +29,7 @@ use batch::{Pass, Plan};
 use checkpoint::{Checkpoints, Identity, State};
 use ldalign_sdk::StepContext;
 use metrics::StepMeans;
-use objective::{Dpo, Objective, Sft, StepSize};
+use objective::{Denominators, Dpo, Objective, Sft};
 use optimizer::AdamW;
 use std::path::Path;
 
@@ -50,19 +52,21 @@ pub struct DpoData<'a> {
     pub round: (u64, u64),
 }
 
-/// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash with
-/// the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same bits.
+/// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash
+/// with the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same
+/// bits.
 ///
-/// Stops between steps with [`Code::RunInterrupted`] after writing a checkpoint. Fails with `train/non-finite` at the first number that
-/// is none, with `train/checkpoint` where `dir` holds a checkpoint of something else, with `train/row` for a row the model cannot take.
+/// Stops between steps with [`Code::RunInterrupted`] after writing a checkpoint. Fails with `train/non-finite` at the
+/// first number that is NaN or infinite, with `train/checkpoint` where `dir` holds a checkpoint of something else, with
+/// `train/row` for a row the model cannot take.
 pub fn dpo(policy: &mut Policy, data: &DpoData<'_>, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
-    train(policy, &Dpo::new(data, config)?, config, seed, dir)
+    train(policy, &Dpo::new(data, config)?, config, seed, dir, &Solo)
 }
 
 /// Trains the policy in place on rows of [prompt, completion] by negative log-likelihood, the mean over the completion
 /// tokens of each optimizer step; otherwise as [`dpo`].
 pub fn sft(policy: &mut Policy, rows: &TokenStore, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
-    train(policy, &Sft { rows }, config, seed, dir)
+    train(policy, &Sft { rows }, config, seed, dir, &Solo)
 }
 
 /// Optimizer steps that training on `rows` rows takes. Fails as training would.
@@ -77,7 +81,8 @@ pub fn step_rows(rows: usize, config: &TrainConfig, seed: u64) -> Result<Vec<Vec
 }
 
 /// Summed log-probabilities of chosen and rejected of every row, without gradient, by the policy as it stands at
-/// the start of a round (adapter included): the reference of that round. `on_rows` hears how many rows each pass finished.
+/// the start of a round (adapter included): the reference of that round. `on_rows` hears how many rows each pass
+/// finished.
 ///
 /// Rows go through in order, in passes cut at a token budget; a row's bits do not depend on the others of its pass.
 pub fn reference_logps(
@@ -98,7 +103,14 @@ pub fn reference_logps(
 }
 
 /// The loop.
-fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
+fn train(
+    policy: &mut Policy,
+    objective: &dyn Objective,
+    config: &TrainConfig,
+    seed: u64,
+    dir: &Path,
+    collective: &dyn Collective,
+) -> Result<()> {
     let rows = objective.rows();
     let mut plan = Plan::new(rows.len(), config, seed)?;
     check_rows(policy, rows)?;
@@ -115,11 +127,12 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
 
     while state.step < plan.total_steps {
         let rows = plan.rows(state.step);
-        let step = gradients(policy, objective, &plan, &trainable, &rows, &mut state)
-            .map_err(|e| e.at(format!("step {}", state.step + 1)))?;
-        // Several machines would sum `step.loss` and `step.gradients` here.
+        let place = place(collective, state.step + 1);
+        let part = gradients(policy, objective, &plan, &trainable, &rows, &mut state).map_err(|e| e.at(&place));
+        let step = collective.sum(part)?;
+        state.means.add(column::LOSS, step.loss);
         let norm = optimizer::norm(policy.compute(), &step.gradients)
-            .map_err(|e| diverged(e).at(format!("step {}, {}", state.step + 1, listed(&rows))))?;
+            .map_err(|e| diverged(e).at(format!("{place}, {}", listed(&rows))))?;
         let learning_rate = lr::learning_rate(config, state.step, plan.total_steps);
         let scale = optimizer::clip(norm, config.max_grad_norm);
         optimizer.step(state.step + 1, &step.gradients, learning_rate, scale)?;
@@ -135,26 +148,21 @@ fn train(policy: &mut Policy, objective: &dyn Objective, config: &TrainConfig, s
             state.lines += 1;
         }
         let save_steps = if config.save_steps > 0 { config.save_steps } else { plan.steps_per_epoch };
-        let stop = interrupt::requested();
+        let stop = collective.agree(interrupt::requested())?;
         if last || every(save_steps) || stop {
             metrics.sync()?;
             checkpoints.save(&state, &trainable, &optimizer)?;
         }
         if stop && !last {
-            interrupt::check()?;
+            return Err(interrupt::stopped());
         }
     }
     progress.finish("");
     Ok(())
 }
 
-/// Loss and gradients of one optimizer step.
-struct Step {
-    loss: f64,
-    gradients: Gradients,
-}
-
-/// Sums the passes of a step, each as large as the activations' memory allows. Rows that count for nothing are in its size but in no pass.
+/// Sums the passes of a step, each as large as the activations' memory allows. Rows that count for nothing are in its
+/// denominators but in no pass.
 fn gradients(
     policy: &Policy,
     objective: &dyn Objective,
@@ -162,14 +170,14 @@ fn gradients(
     trainable: &[Trainable],
     rows: &[usize],
     state: &mut State,
-) -> Result<Step> {
+) -> Result<StepGradients> {
     let store = objective.rows();
     let weights = objective.weigh(state.step, plan.total_steps, rows, &mut state.means)?;
     let tokens: usize = rows.iter().map(|&row| store.get(row, 1).len()).sum();
-    let size = StepSize { rows: rows.len() as f64, tokens: tokens as f64 };
+    let of = Denominators { rows: rows.len() as f64, tokens: tokens as f64 };
     let weighted: Vec<_> = rows.iter().copied().zip(weights).filter(|(_, weight)| objective.counts(*weight)).collect();
 
-    let mut sum = Step { loss: 0.0, gradients: Gradients::new() };
+    let mut sum = StepGradients { loss: 0.0, gradients: Gradients::new() };
     for rows in cut(&weighted, policy.pass_tokens(), |(row, _)| row_tokens(store, *row)) {
         let pass = Pass::new(store, rows.iter().map(|(row, _)| *row));
         let completions = store.columns() - 1;
@@ -178,7 +186,7 @@ fn gradients(
             let mut slopes = Vec::with_capacity(sums.len());
             let sequences = sums.chunks(completions).zip(pass.lengths().chunks(completions));
             for (&(row, weight), (logps, tokens)) in rows.iter().zip(sequences) {
-                let (loss, d) = objective.value(row, weight, logps, tokens, size, &mut state.means);
+                let (loss, d) = objective.value(row, weight, logps, tokens, of, &mut state.means);
                 if !(loss.is_finite() && logps.iter().all(|l| l.is_finite())) {
                     let what = format!("row {row}: log-probabilities {logps:?} give a loss of {loss}");
                     return Err(diverged(Error::new(Code::TrainNonFinite, what)));
@@ -197,7 +205,6 @@ fn gradients(
             sum.gradients.insert(t.name.clone(), t.var.zeros_like()?);
         }
     }
-    state.means.add(column::LOSS, sum.loss);
     Ok(sum)
 }
 
@@ -233,6 +240,14 @@ fn row_tokens(rows: &TokenStore, row: usize) -> usize {
 
 fn diverged(e: Error) -> Error {
     e.hint("training diverged: lower learning_rate or raise beta; the newest checkpoint is from before")
+}
+
+/// A step (from 1) for a message, and where there are several ranks the one that speaks.
+fn place(collective: &dyn Collective, step: u64) -> String {
+    match collective.size() {
+        1 => format!("step {step}"),
+        size => format!("rank {} of {size}, step {step}", collective.rank()),
+    }
 }
 
 /// Rows for a message, the first of many.

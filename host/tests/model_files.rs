@@ -304,7 +304,7 @@ fn damaged_files_are_refused_before_anything_is_allocated() {
         fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
         let error = refused(dir.path());
         assert_eq!(error.code(), Code::ModelWeights, "{message}");
-        assert!(error.to_string().contains(message), "{error} instead of {message}");
+        assert!(format!("{error:#}").contains(message), "{error} instead of {message}");
         assert!(error.message().contains("model.safetensors"));
     }
 }
@@ -314,7 +314,7 @@ fn damaged_shards_and_directories_are_refused() {
     let case = |damage: &dyn Fn(&Path), message: &str| {
         let dir = copy("qwen2-sharded");
         damage(dir.path());
-        let error = refused(dir.path()).to_string();
+        let error = format!("{:#}", refused(dir.path()));
         assert!(error.contains(message), "{error} instead of {message}");
     };
     const INDEX: &str = "model.safetensors.index.json";

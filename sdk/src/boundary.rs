@@ -21,7 +21,8 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Makes panics inside a guarded call a line of text with their place instead of noise on stderr; others go on as before.
+/// Makes panics inside a guarded call a line of text with their place instead of noise on stderr; others go on as
+/// before.
 fn record_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

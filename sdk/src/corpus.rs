@@ -48,7 +48,8 @@ impl<'a> Corpus<'a> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Reads samples by index, in the order asked for. Ask for a batch, not for everything: the corpus need not fit into memory.
+    /// Reads samples by index, in the order asked for. Ask for a batch, not for everything: the corpus need not fit
+    /// into memory.
     ///
     /// # Errors
     /// An index beyond the end, or a file of the host that cannot be read.

@@ -5,7 +5,8 @@ use crate::{Corpus, Error, Host, LatentShape, PluginOptions};
 /// One prompt with one response, as text and as the policy's token ids. Valid during the call only.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'a> {
-    /// The prompt: the contents of the conversation's turns so far, a blank line between them, without template or roles.
+    /// The prompt: the contents of the conversation's turns so far, a blank line between them, without template or
+    /// roles.
     pub prompt: &'a str,
     /// The response, without end token.
     pub response: &'a str,
@@ -34,13 +35,15 @@ pub trait Encoder: Sized + Send + Sync + 'static {
     fn shape(&self) -> LatentShape;
 
     // ---- once a round
-    /// Learns from the round's samples, golden and generated, read in batches. Warm start: what earlier rounds learned is loaded before.
+    /// Learns from the round's samples, golden and generated, read in batches. Warm start: what earlier rounds learned
+    /// is loaded before.
     fn fit(&mut self, _corpus: &Corpus<'_>) -> Result<FitReport, Error> {
         Ok(FitReport::new())
     }
 
     // ---- hot path
-    /// Writes one latent per sample into `out` (`samples.len() * shape().len()` numbers). A sample's latent must not depend on its neighbours.
+    /// Writes one latent per sample into `out` (`samples.len() * shape().len()` numbers). A sample's latent must not
+    /// depend on its neighbours.
     fn encode(&self, samples: &[Sample<'_>], out: &mut [f32]) -> Result<(), Error>;
 
     // ---- state

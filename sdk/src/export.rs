@@ -3,6 +3,7 @@
 use crate::{
     DistanceMetric, Encoder, Error, Host, PluginOptions, WeightSchedule,
     boundary::{Instance, RStr, RString, TD_Opaque, guard},
+    metadata::{DISTANCE, ENCODER, SCHEDULE},
 };
 use abi::{AbiResult, DistanceBox, EncoderBox, HostBox, PluginModule, PluginModule_Ref, ScheduleBox};
 use ldalign_abi as abi;
@@ -114,9 +115,9 @@ fn find<Object>(all: &'static [Provided<Object>], id: &str) -> Result<&'static P
 macro_rules! with_entry {
     ($library:ty, $kind:expr, $id:expr, |$entry:ident| $use:expr) => {
         match $kind.as_str() {
-            "encoder" => find(<$library>::ENCODERS, $id.as_str()).and_then(|$entry| $use),
-            "distance" => find(<$library>::DISTANCES, $id.as_str()).and_then(|$entry| $use),
-            "schedule" => find(<$library>::SCHEDULES, $id.as_str()).and_then(|$entry| $use),
+            ENCODER => find(<$library>::ENCODERS, $id.as_str()).and_then(|$entry| $use),
+            DISTANCE => find(<$library>::DISTANCES, $id.as_str()).and_then(|$entry| $use),
+            SCHEDULE => find(<$library>::SCHEDULES, $id.as_str()).and_then(|$entry| $use),
             kind => Err(Error::unsupported(format!("this plugin knows no kind `{kind}`"))),
         }
     };
@@ -162,9 +163,9 @@ pub fn module<L: Library>() -> PluginModule_Ref {
 
 /// Makes a library a plugin: `export_plugin! { distances: [Euclidean] }`.
 ///
-/// Lists under `encoders`, `distances` and `schedules` (any of them, in this order) name the types that implement [`Encoder`],
-/// [`DistanceMetric`] and [`WeightSchedule`]. Use it once, in a crate of type `cdylib`. Ids must be unique within their kind and consist of
-/// `a-z`, `0-9` and `-`; that is checked when compiling.
+/// Lists under `encoders`, `distances` and `schedules` (any of them, in this order) name the types that implement
+/// [`Encoder`], [`DistanceMetric`] and [`WeightSchedule`]. Use it once, in a crate of type `cdylib`. Ids must be unique
+/// within their kind and consist of `a-z`, `0-9` and `-`; that is checked when compiling.
 #[macro_export]
 macro_rules! export_plugin {
     (

@@ -99,11 +99,12 @@ impl Host {
             .map_err(|e| Error::failed(format!("the host's facts are not understood: {e}")))?;
         facts.model.ok_or_else(|| Error::unsupported("the host has no model loaded"))
     }
-    /// Hidden states of the policy model after `layer` layers (0: embeddings), pooled to `hidden_size` numbers a sample, computed by the
-    /// host on its device.
+    /// Hidden states of the policy model after `layer` layers (0: embeddings), pooled to `hidden_size` numbers a
+    /// sample, computed by the host on its device.
     ///
     /// # Errors
-    /// Where no model is loaded, the layer does not exist, `out` is not `samples.len() * hidden_size` long, or a sample has no token to pool.
+    /// Where no model is loaded, the layer does not exist, `out` is not `samples.len() * hidden_size` long, or a sample
+    /// has no token to pool.
     pub fn hidden_states(
         &self,
         samples: &[Sample<'_>],
@@ -120,25 +121,28 @@ impl Host {
         let done = self.0.hidden_states(views.as_slice().into(), layer as u64, pooling, out.into());
         boundary::from_abi(done)
     }
-    /// Hidden states of the policy model after `layer` layers (0: embeddings) of every token: those of the first sample's prompt, its response,
-    /// the second sample's prompt and so on, `hidden_size` numbers a token.
+    /// Hidden states of the policy model after `layer` layers (0: embeddings) of every token: those of the first
+    /// sample's prompt, its response, the second sample's prompt and so on, `hidden_size` numbers a token.
     ///
     /// # Errors
-    /// Where no model is loaded, the layer does not exist, `out` is not as long as all tokens times `hidden_size`, a sample has no token, or
-    /// the host is older than boundary 1.1.
+    /// Where no model is loaded, the layer does not exist, `out` is not as long as all tokens times `hidden_size`, a
+    /// sample has no token, or the host is older than boundary 1.1.
     pub fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), Error> {
         let views: Vec<_> = samples.iter().map(boundary::view).collect();
         boundary::from_abi(self.0.token_states(views.as_slice().into(), layer as u64, out.into()))
     }
-    /// How unlikely the policy model finds each response after its prompt and a soft prefix: `nll[i]` is the negative log-likelihood of all tokens
-    /// of response i, in nats, where embeddings of your making stand between prompt i and it.
+    /// How unlikely the policy model finds each response after its prompt and a soft prefix: `nll[i]` is the negative
+    /// log-likelihood of all tokens of response i, in nats, where embeddings of your making stand between prompt i and
+    /// it.
     ///
-    /// `prefixes` are the embeddings [samples, k, `hidden_size`]; their count k follows from the length, and may be 0: the model by itself. They
-    /// take the k positions after the prompt, like tokens. `gradients` is empty, or takes d `nll[i]` / d prefix i in the same shape; the model
-    /// itself stays as it is. A sample's numbers do not depend on the samples beside it.
+    /// `prefixes` are the embeddings [samples, k, `hidden_size`]; their count k follows from the length, and may be 0:
+    /// the model by itself. They take the k positions after the prompt, like tokens. `gradients` is empty, or takes d
+    /// `nll[i]` / d prefix i in the same shape; the model itself stays as it is. A sample's numbers do not depend on
+    /// the samples beside it.
     ///
     /// # Errors
-    /// Where no model is loaded, a length does not fit, a response is empty, nothing comes before it, or the host is older than boundary 1.1.
+    /// Where no model is loaded, a length does not fit, a response is empty, nothing comes before it, or the host is
+    /// older than boundary 1.1.
     pub fn prefix_nll(
         &self,
         samples: &[Sample<'_>],
@@ -157,7 +161,8 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// What stands behind a [`Host`]. The host implements it; so can a plugin's tests, whose defaults here are a host without a model.
+/// What stands behind a [`Host`]. The host implements it; so can a plugin's tests, whose defaults here are a host
+/// without a model.
 ///
 /// Panics are caught and reach the plugin as errors (or, where a method returns no error, as the default's value).
 pub trait Services: Send + Sync {
@@ -211,19 +216,24 @@ pub trait Services: Send + Sync {
 
 /// Services as the object that crosses the boundary.
 pub fn serve(services: impl Services + 'static) -> abi::HostBox {
+    serve_shared(Arc::new(services))
+}
+
+/// The same for services that others hold too.
+pub fn serve_shared(services: Arc<dyn Services>) -> abi::HostBox {
     abi::HostServices_TO::from_value(Served(services), TD_Opaque)
 }
 
-struct Served<S>(S);
+struct Served(Arc<dyn Services>);
 
-impl<S: Services> Served<S> {
+impl Served {
     /// For services that cannot report an error: a panic yields the default.
-    fn or_default<T: Default>(&self, call: impl FnOnce(&S) -> T) -> T {
-        boundary::guard(|| Ok(call(&self.0))).unwrap_or_default()
+    fn or_default<T: Default>(&self, call: impl FnOnce(&dyn Services) -> T) -> T {
+        boundary::guard(|| Ok(call(&*self.0))).unwrap_or_default()
     }
 }
 
-impl<S: Services> abi::HostServices for Served<S> {
+impl abi::HostServices for Served {
     fn log(&self, level: abi::LogLevel, message: boundary::RStr<'_>) {
         let level = match level {
             abi::LogLevel::WARN => Level::Warn,
@@ -236,13 +246,13 @@ impl<S: Services> abi::HostServices for Served<S> {
         self.or_default(|s| s.progress(fraction, note.as_str()));
     }
     fn cancelled(&self) -> bool {
-        self.or_default(S::cancelled)
+        self.or_default(|s| s.cancelled())
     }
     fn seed(&self) -> u64 {
-        self.or_default(S::seed)
+        self.or_default(|s| s.seed())
     }
     fn threads(&self) -> u64 {
-        self.or_default(S::threads) as u64
+        self.or_default(|s| s.threads()) as u64
     }
     fn facts_json(&self) -> RString {
         let facts = self.or_default(|s| Facts { model: s.model() });

@@ -23,9 +23,9 @@
 //! ldalign_sdk::export_plugin! { distances: [Manhattan] }
 //! ```
 //!
-//! The crate is of type `cdylib`; `plugins/distance-euclidean` is one with options and tests. No `unsafe` is needed: a panic in your code, also
-//! in `Drop`, reaches the host as an error with its place. Options are serde structs: unknown keys are refused, and a value that
-//! [`PluginOptions::validate`] refuses is reported before a model is loaded.
+//! The crate is of type `cdylib`; `plugins/distance-euclidean` is one with options and tests. No `unsafe` is needed: a
+//! panic in your code, also in `Drop`, reaches the host as an error with its place. Options are serde structs: unknown
+//! keys are refused, and a value that [`PluginOptions::validate`] refuses is reported before a model is loaded.
 //!
 //! For unit tests, [`Host::stand_in`] and [`Host::new`] make a host, [`Corpus::new`] a corpus.
 
@@ -54,7 +54,7 @@ pub use corpus::{Corpus, CorpusSource, OwnedSample, lend};
 pub use distance::{DistanceMetric, MetricProperties};
 pub use encoder::{Encoder, FitReport, Sample};
 pub use error::Error;
-pub use host::{Host, Level, ModelFacts, Pooling, Services, serve};
+pub use host::{Host, Level, ModelFacts, Pooling, Services, serve, serve_shared};
 pub use latent::{Latent, LatentShape, Latents};
 pub use layer::{Layer, NamedLayer};
 pub use ldalign_abi as abi;

@@ -1,7 +1,17 @@
-//! The metadata section: JSON written by constant evaluation, so that it can be read from the file without running code.
+//! The metadata section: JSON written by constant evaluation, so that it can be read from the file without running
+//! code.
 
 use crate::export::{Library, Provided};
 use ldalign_abi as abi;
+
+/// The kind that turns prompt and response into a latent.
+pub const ENCODER: &str = "encoder";
+/// The kind that turns two latents into a distance.
+pub const DISTANCE: &str = "distance";
+/// The kind that turns distances into weights.
+pub const SCHEDULE: &str = "schedule";
+/// All kinds of plugins, by their names in metadata, calls, configs and file names.
+pub const KINDS: [&str; 3] = [ENCODER, DISTANCE, SCHEDULE];
 
 /// Room while writing; the section itself is as long as its text.
 const CAPACITY: usize = 16 << 10;
@@ -154,9 +164,9 @@ pub const fn describe<L: Library>(name: &str, version: &str, license: &str) -> J
     }
     features!("sse4.2", "avx", "avx2", "fma", "bmi2", "avx512f", "avx512bw", "avx512vl", "sve");
     json.raw("],\"provides\":[");
-    json.provides("encoder", L::ENCODERS);
-    json.provides("distance", L::DISTANCES);
-    json.provides("schedule", L::SCHEDULES);
+    json.provides(ENCODER, L::ENCODERS);
+    json.provides(DISTANCE, L::DISTANCES);
+    json.provides(SCHEDULE, L::SCHEDULES);
     json.raw("]}");
     json
 }

@@ -4,8 +4,8 @@ use crate::{Error, Host, Level, PluginOptions, StepContext, WeightSchedule};
 
 /// A schedule told by one function of the distance, [`share`](Self::share), whose parameters a round's distances fix.
 ///
-/// [`PerRound`] makes it a [`WeightSchedule`]: it refuses distances that are not finite, scales the shares to mean 1 over the round, and
-/// gives a distance of exactly 0 (the response is the golden one) no share.
+/// [`PerRound`] makes it a [`WeightSchedule`]: it refuses distances that are not finite, scales the shares to mean 1
+/// over the round, and gives a distance of exactly 0 (the response is the golden one) no share.
 ///
 /// ```
 /// use ldalign_sdk::{Error, NoOptions, PerRound, RoundSchedule};

@@ -39,7 +39,8 @@ pub trait WeightSchedule: Sized + Send + Sync + 'static {
     const MEAN_ONE: bool = true;
     /// Whether a larger distance never gets a smaller weight.
     const MONOTONE: bool = true;
-    /// Whether weights depend on distances. Where they do not, the host encodes and measures nothing, and every distance it gives is 0.
+    /// Whether weights depend on distances. Where they do not, the host encodes and measures nothing, and every
+    /// distance it gives is 0.
     const USES_DISTANCES: bool = true;
     /// Typed options; see [`crate::NoOptions`] for none.
     type Options: PluginOptions;

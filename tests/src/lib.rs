@@ -4,11 +4,7 @@ pub mod frozen;
 pub mod outside;
 pub mod runs;
 
-use ldalign::{
-    Code,
-    plugin::{ModelFacts, Pooling, Services},
-};
-use ldalign_sdk::Sample;
+use ldalign::plugin::Services;
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -44,17 +40,4 @@ pub fn host_binary() -> PathBuf {
 /// Services of a host without a model.
 pub struct Bare;
 
-impl Services for Bare {
-    fn model(&self) -> Option<ModelFacts> {
-        None
-    }
-    fn hidden_states(&self, _: &[Sample<'_>], _: usize, _: Pooling, _: &mut [f32]) -> ldalign::Result<()> {
-        Err(ldalign::Error::new(Code::PluginNoModel, "no model is loaded yet"))
-    }
-    fn seed(&self) -> u64 {
-        0
-    }
-    fn threads(&self) -> usize {
-        1
-    }
-}
+impl Services for Bare {}

@@ -8,7 +8,7 @@ use ldalign::{
     library::Kind,
     plugin::{CorpusSource, Finder, ModelFacts, OwnedSample, Pooling, Services},
 };
-use ldalign_sdk::{LatentShape, Sample, StepContext};
+use ldalign_sdk::{Error, LatentShape, Sample, StepContext};
 use ldalign_tests::{frozen, outside, workspace_root};
 use serde_json::json;
 use std::{
@@ -47,15 +47,15 @@ impl Services for Small {
     fn model(&self) -> Option<ModelFacts> {
         Some(ModelFacts { vocab_size: 9, hidden_size: 2, num_layers: 1, max_positions: 64, end_ids: vec![0] })
     }
-    fn hidden_states(&self, _: &[Sample<'_>], layer: usize, _: Pooling, out: &mut [f32]) -> ldalign::Result<()> {
+    fn hidden_states(&self, _: &[Sample<'_>], layer: usize, _: Pooling, out: &mut [f32]) -> Result<(), Error> {
         out.fill(layer as f32 + 0.5);
         Ok(())
     }
-    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> ldalign::Result<()> {
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), Error> {
         out.fill((samples[0].response_ids.len() + layer) as f32);
         Ok(())
     }
-    fn prefix_nll(&self, _: &[Sample<'_>], at: &[f32], nll: &mut [f32], slopes: &mut [f32]) -> ldalign::Result<()> {
+    fn prefix_nll(&self, _: &[Sample<'_>], at: &[f32], nll: &mut [f32], slopes: &mut [f32]) -> Result<(), Error> {
         nll.fill(at.len() as f32);
         slopes.fill(0.75);
         Ok(())

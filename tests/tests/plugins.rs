@@ -7,7 +7,7 @@ use ldalign::{
     library::Kind,
     plugin::{CorpusSource, Finder, ModelFacts, OwnedSample, Plugin, Pooling, Services},
 };
-use ldalign_sdk::{LatentShape, Sample, StepContext};
+use ldalign_sdk::{Error as PluginError, LatentShape, Sample, StepContext};
 use ldalign_tests::{Bare, built, outside, runs};
 use serde_json::json;
 use std::{
@@ -383,11 +383,17 @@ impl Services for Summing {
     fn model(&self) -> Option<ModelFacts> {
         Some(ModelFacts { vocab_size: 9, hidden_size: 2, num_layers: 1, max_positions: 64, end_ids: vec![0] })
     }
-    fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()> {
+    fn hidden_states(
+        &self,
+        samples: &[Sample<'_>],
+        layer: usize,
+        pooling: Pooling,
+        out: &mut [f32],
+    ) -> Result<(), PluginError> {
         assert_eq!((layer, pooling), (1, Pooling::Last));
         for (out, sample) in out.chunks_exact_mut(2).zip(samples) {
             match sample.prompt {
-                "fails" => return Err(Error::new(Code::EngineTensor, "the model is out of order")),
+                "fails" => return Err(Error::new(Code::EngineTensor, "the model is out of order").into()),
                 "panics" => panic!("a fault of the host"),
                 _ => out.fill(sample.prompt_ids.iter().chain(sample.response_ids).sum::<u32>() as f32),
             }

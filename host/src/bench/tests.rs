@@ -126,7 +126,7 @@ fn what_cannot_be_measured_is_refused() {
     let message = |change: fn(&mut Options)| {
         let mut options = options(&[Stage::Train]);
         change(&mut options);
-        run(&options).unwrap_err().to_string()
+        format!("{:#}", run(&options).unwrap_err())
     };
     assert_eq!(message(|o| o.batch = 0), "batch is 0; expected 1 or more pairs a step");
     assert_eq!(message(|o| o.steps = 0), "steps is 0; expected 1 or more");

@@ -102,15 +102,14 @@ impl Chat {
 
     fn sampling(&self) -> Result<GenerateConfig> {
         let Self { max_new_tokens, temperature, top_p, .. } = *self;
-        let wrong = |what: &str| Err(Error::new(Code::CliSampling, what.to_owned()).hint("see ldalign chat --help"));
-        if !(temperature >= 0.0 && temperature.is_finite()) {
-            return wrong("--temperature must be at least 0");
-        }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return wrong("--top-p must be above 0 and at most 1");
-        }
-        if max_new_tokens == 0 {
-            return wrong("--max-new-tokens must be at least 1");
+        let asked = [
+            ("--temperature", f64::from(temperature), GenerateConfig::TEMPERATURES),
+            ("--top-p", f64::from(top_p), GenerateConfig::TOP_PS),
+            ("--max-new-tokens", max_new_tokens as f64, GenerateConfig::COUNTS),
+        ];
+        if let Some((flag, _, bounds)) = asked.iter().find(|(_, value, bounds)| !bounds.take(*value)) {
+            let what = format!("{flag} must be {bounds}");
+            return Err(Error::new(Code::CliSampling, what).hint("see ldalign chat --help"));
         }
         Ok(GenerateConfig { max_new_tokens, temperature, top_p, top_k: 0, batch_size: 1 })
     }

@@ -18,7 +18,8 @@ impl RunConfig {
         Self::of_value(source.value.take(), base).map_err(|faults| report(path, &source, faults))
     }
 
-    /// Checks a config as it was parsed and makes its paths absolute, relative ones starting at `base`. Fails with all its faults.
+    /// Checks a config as it was parsed and makes its paths absolute, relative ones starting at `base`. Fails with all
+    /// its faults.
     pub(crate) fn of_value(mut value: Value, base: &Path) -> Result<Self, Vec<Fault>> {
         let schema = schemars::schema_for!(Self).to_value();
         let mut faults = schema::check(&schema, &mut value, base);
@@ -47,7 +48,8 @@ impl RunConfig {
             .chain(self.validate.iter().map(|v| ("validate.data", &v.data, ANNOTATED_FIELDS.as_slice())))
     }
 
-    /// Downloads what the config names on the Hub and puts the local paths in its place. Returns the commit of each, by key.
+    /// Downloads what the config names on the Hub and puts the local paths in its place. Returns the commit of each, by
+    /// key.
     pub fn fetch(&mut self) -> Result<BTreeMap<String, String>> {
         let eval = self.eval.iter_mut().map(|e| ("eval.data.path", &mut e.data.path));
         let validate = self.validate.iter_mut().map(|v| ("validate.data.path", &mut v.data.path));

@@ -23,9 +23,9 @@ pub struct EvalConfig {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateConfig {
-    /// Rows of `prompt`, `golden` and either `better` and `worse`, or `responses`, each a `text` with a `label` (true or false, or a
-    /// number: the higher, the better). `fields` maps these names; that of `responses` may be several keys with commas between, each
-    /// a response or a list of them. `turns` does not apply.
+    /// Rows of `prompt`, `golden` and either `better` and `worse`, or `responses`, each a `text` with a `label` (true
+    /// or false, or a number: the higher, the better). `fields` maps these names; that of `responses` may be several
+    /// keys with commas between, each a response or a list of them. `turns` does not apply.
     pub data: DataConfig,
     /// Encoders; the config's `encoder` where there is none.
     #[serde(default)]

@@ -7,7 +7,8 @@ use crate::{
 };
 use std::path::Path;
 
-/// Adds the contradictions of a config to `faults`, makes the paths of plugin libraries absolute and finds the lock file.
+/// Adds the contradictions of a config to `faults`, makes the paths of plugin libraries absolute and finds the lock
+/// file.
 pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     let mut fault = |key: &str, message: String, hint: Option<&str>| {
         // One fault per key: a placeholder for a faulty value must not be faulted again.

@@ -1,8 +1,9 @@
 //! Finds every fault of a value against a JSON schema, in words for people.
 //!
-//! The schema is derived from the config structs (a plugin brings its own), so what a file may say is written down once.
-//! The subset: `$ref`, `anyOf`, `oneOf` of constants and others, `const`, `type`, bounds, `properties`, `required`, `additionalProperties`,
-//! `items`, `minItems`, and the formats `path`, `file` and `directory`, which also make a path absolute.
+//! The schema is derived from the config structs (a plugin brings its own), so what a file may say is written down
+//! once. The subset: `$ref`, `anyOf`, `oneOf` of constants and others, `const`, `type`, bounds, `properties`,
+//! `required`, `additionalProperties`, `items`, `minItems`, and the formats `path`, `file` and `directory`, which also
+//! make a path absolute.
 
 use super::source::join;
 use crate::hub;
@@ -263,7 +264,8 @@ fn types(schema: &Value) -> impl Iterator<Item = &str> {
     list.iter().filter_map(Value::as_str)
 }
 
-/// Whether a schema without alternatives is of this value or takes values of this type; one that names neither takes all.
+/// Whether a schema without alternatives is of this value or takes values of this type; one that names neither takes
+/// all.
 fn admits(schema: &Value, value: &Value) -> bool {
     if let Some(constant) = schema.get("const") {
         return constant == value;

@@ -23,7 +23,7 @@ fn load(dir: &tempfile::TempDir, yaml: &str, set: &[&str]) -> Result<RunConfig> 
 fn fails(yaml: &str, set: &[&str]) -> String {
     let dir = place();
     let e = load(&dir, yaml, set).unwrap_err();
-    let text = format!("error[{}]: {e}\nhint: {}\n", e.code(), e.hint_text().unwrap_or("NONE"));
+    let text = format!("error[{}]: {e:#}\nhint: {}\n", e.code(), e.hint_text().unwrap_or("NONE"));
     text.replace(dir.path().to_str().unwrap(), "DIR")
 }
 

@@ -46,10 +46,11 @@ pub struct TrainConfig {
     pub num_train_epochs: u64,
     /// Optimizer steps; overrides epochs where above 0.
     pub max_steps: u64,
-    /// Rows in one forward and backward pass.
+    /// Rows of an optimizer step, times `gradient_accumulation_steps`: only the product counts. Passes are cut by
+    /// memory, whatever the two say; they are two so that configs written for TRL keep their meaning.
     #[schemars(range(min = 1))]
     pub per_device_train_batch_size: usize,
-    /// Passes summed before an optimizer step.
+    /// See `per_device_train_batch_size`.
     #[schemars(range(min = 1))]
     pub gradient_accumulation_steps: usize,
     /// Steps between checkpoints; 0 for only at the end of an epoch.

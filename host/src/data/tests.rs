@@ -187,7 +187,7 @@ fn messages_of_faulty_rows() {
         .iter()
         .map(|text| {
             let e = open(text.as_bytes(), |_| {}).err().unwrap_or_else(|| panic!("accepted: {text}"));
-            format!("{text:.120}\nerror[{}]: {e}\nhint: {}\n", e.code(), e.hint_text().unwrap())
+            format!("{text:.120}\nerror[{}]: {e:#}\nhint: {}\n", e.code(), e.hint_text().unwrap())
         })
         .collect();
     insta::assert_snapshot!(said.join("\n"));

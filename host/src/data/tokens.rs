@@ -165,7 +165,7 @@ mod tests {
     fn message(path: &Path, columns: usize) -> String {
         let e = TokenStore::open(path, columns).err().unwrap();
         assert_eq!(e.code(), Code::DataTokens);
-        e.to_string()
+        format!("{e:#}")
     }
 
     proptest! {

@@ -7,7 +7,7 @@
 
 mod question;
 
-pub use crate::stats::Share;
+pub use crate::stats::Proportion;
 pub use question::Questions;
 
 use super::{Subject, claim, journal};
@@ -28,9 +28,9 @@ pub struct Figures {
     /// Questions measured.
     pub rows: usize,
     /// Of the choice with the highest log-probability.
-    pub acc: Share,
+    pub acc: Proportion,
     /// Of the choice with the highest log-probability per character.
-    pub acc_norm: Share,
+    pub acc_norm: Proportion,
     /// Questions whose beginning was cut, since they are longer than the model's positions.
     pub cut: usize,
 }
@@ -74,7 +74,7 @@ pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &P
         progress.finish("");
         journal.sync()?;
     }
-    let right = |how: usize| Share::of(lines.iter().filter(|l| l.picked[how] == l.gold).count(), lines.len());
+    let right = |how: usize| Proportion::of(lines.iter().filter(|l| l.picked[how] == l.gold).count(), lines.len());
     let cut = lines.iter().filter(|l| l.cut).count();
     let figures = Figures { rows: lines.len(), acc: right(0), acc_norm: right(1), cut };
     files::write_json(&out.join("choices.json"), &json!({"of": what, "figures": figures}))?;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::model::Policy;
 use candle_core::{Device, Tensor};
 use rand_chacha::{
     ChaCha8Rng,
@@ -179,6 +180,45 @@ fn errors_of_requests_and_of_the_receiver_end_the_work() {
     let stream = requests(2).into_iter().map(Ok);
     let error = generate(&policy, stream, &config(0.0, 2), &[END], 0, |_, _| Err(broken())).unwrap_err();
     assert_eq!(error.message(), "row 7 is broken");
+}
+
+/// An engine that is asked for nothing as long as its options are wrong.
+struct Echo;
+
+impl Generator for Echo {
+    fn generate(
+        &self,
+        requests: &mut dyn Iterator<Item = Result<(usize, Request)>>,
+        config: &GenerateConfig,
+        _: &[u32],
+        _: u64,
+        done: &mut dyn FnMut(usize, Generation) -> Result<()>,
+    ) -> Result<()> {
+        for request in requests {
+            let (index, Request { mut prompt, .. }) = request?;
+            prompt.truncate(config.max_new_tokens);
+            done(index, Generation { ids: prompt, stop: StopReason::Length })?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn another_generator_answers_in_our_place_once_the_options_are_checked() {
+    let prompts =
+        || [vec![7, 8, 9], vec![5]].into_iter().enumerate().map(|(i, prompt)| Ok((i, Request { prompt, key: 0 })));
+    let run = |config: &GenerateConfig| {
+        let mut found = vec![];
+        let done = |index, Generation { ids, .. }| {
+            found.push((index, ids));
+            Ok(())
+        };
+        generate(&Echo, prompts(), config, &[END], 0, done).map(|()| found)
+    };
+    let config = GenerateConfig { max_new_tokens: 2, ..GenerateConfig::default() };
+    assert_eq!(run(&config).unwrap(), [(0, vec![7, 8]), (1, vec![5])]);
+    let e = run(&GenerateConfig { top_p: 1.5, ..config }).unwrap_err();
+    assert_eq!((e.code(), e.message()), (Code::GenerateOptions, "top_p is 1.5, expected above 0 and at most 1"));
 }
 
 #[test]

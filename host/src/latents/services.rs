@@ -3,10 +3,10 @@
 use crate::{
     Code, Error, Result, interrupt,
     model::{PASS_TOKENS, Pack, Policy, cut},
-    plugin::{ModelFacts, PluginRecord, Pooling, Services},
+    plugin::{self, ModelFacts, PluginRecord, Pooling, Services},
     progress::Progress,
 };
-use ldalign_sdk::Sample;
+use ldalign_sdk::{Error as PluginError, Level, Sample};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, TryLockError};
 
@@ -21,7 +21,7 @@ pub struct PolicyServices {
     policy: Option<SharedPolicy>,
     end_ids: Vec<u32>,
     seed: u64,
-    plugin: String,
+    plugin: PluginRecord,
     fit: Mutex<Option<Progress>>,
 }
 
@@ -31,7 +31,7 @@ impl PolicyServices {
         let PluginRecord { kind, id, .. } = plugin;
         // Each plugin's own stream: two plugins with one seed would draw the same numbers.
         let salt = id.bytes().fold(*kind as u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        Self { policy, end_ids: end_ids.to_vec(), seed: seed ^ salt, plugin: id.clone(), fit: Mutex::default() }
+        Self { policy, end_ids: end_ids.to_vec(), seed: seed ^ salt, plugin: plugin.clone(), fit: Mutex::default() }
     }
 
     fn with<R: Send>(&self, work: impl FnOnce(&Policy) -> Result<R> + Send) -> Result<R> {
@@ -49,6 +49,14 @@ impl PolicyServices {
 }
 
 impl Services for PolicyServices {
+    fn log(&self, level: Level, message: &str) {
+        plugin::log(&self.plugin, level, message);
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupt::requested()
+    }
+
     fn model(&self) -> Option<ModelFacts> {
         self.with(|p| {
             Ok(ModelFacts {
@@ -62,8 +70,14 @@ impl Services for PolicyServices {
         .ok()
     }
 
-    fn hidden_states(&self, samples: &[Sample<'_>], layer: usize, pooling: Pooling, out: &mut [f32]) -> Result<()> {
-        self.with(|policy| {
+    fn hidden_states(
+        &self,
+        samples: &[Sample<'_>],
+        layer: usize,
+        pooling: Pooling,
+        out: &mut [f32],
+    ) -> Result<(), PluginError> {
+        let done = self.with(|policy| {
             check_layer(policy, layer)?;
             check_len("states", out.len(), samples.len() * policy.hidden_size())?;
             let mut rest = out;
@@ -72,11 +86,12 @@ impl Services for PolicyServices {
                 pooled_states(policy, samples, layer, pooling, take(&mut rest, samples.len() * policy.hidden_size()))?;
             }
             Ok(())
-        })
+        });
+        Ok(done?)
     }
 
-    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<()> {
-        self.with(|policy| {
+    fn token_states(&self, samples: &[Sample<'_>], layer: usize, out: &mut [f32]) -> Result<(), PluginError> {
+        let done = self.with(|policy| {
             check_layer(policy, layer)?;
             let numbers = |samples: &[Sample<'_>]| samples.iter().map(tokens).sum::<usize>() * policy.hidden_size();
             check_len("states", out.len(), numbers(samples))?;
@@ -94,7 +109,8 @@ impl Services for PolicyServices {
                 take(&mut rest, numbers(samples)).copy_from_slice(&states);
             }
             Ok(())
-        })
+        });
+        Ok(done?)
     }
 
     fn prefix_nll(
@@ -103,8 +119,8 @@ impl Services for PolicyServices {
         prefixes: &[f32],
         nll: &mut [f32],
         gradients: &mut [f32],
-    ) -> Result<()> {
-        self.with(|policy| super::prefix::nll(policy, samples, prefixes, nll, gradients))
+    ) -> Result<(), PluginError> {
+        Ok(self.with(|policy| super::prefix::nll(policy, samples, prefixes, nll, gradients))?)
     }
 
     fn seed(&self) -> u64 {
@@ -118,7 +134,7 @@ impl Services for PolicyServices {
     fn progress(&self, fraction: f32, note: &str) {
         let Ok(mut fit) = self.fit.lock() else { return };
         let done = (fraction.clamp(0.0, 1.0) * PARTS as f32) as u64;
-        let progress = fit.get_or_insert_with(|| Progress::new(format!("fit {}", self.plugin), 0, PARTS));
+        let progress = fit.get_or_insert_with(|| Progress::new(format!("fit {}", self.plugin.id), 0, PARTS));
         progress.advance(done.saturating_sub(progress.done()), note);
         if done == PARTS
             && let Some(progress) = fit.take()

@@ -4,7 +4,7 @@ use super::Run;
 use crate::{
     Code, Error, Result,
     files::{self, Journal},
-    generate::{Request, generate},
+    generate::{Generator, Request, generate},
     progress::Progress,
     rundir::GenerationLine,
 };
@@ -31,6 +31,7 @@ impl Run {
         })?;
         let policy = self.policy(round)?;
         let policy = policy.read().expect("no thread panics with the policy in hand");
+        let ours: &dyn Generator = &*policy;
         let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
         let missing: Vec<usize> = (0..data.len()).filter(|i| !lines.contains_key(i)).collect();
         let requests = missing.iter().map(|&index| {
@@ -41,7 +42,7 @@ impl Run {
         });
         let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, data.len() as u64);
         let mut tokens = 0;
-        generate(&policy, requests, &self.config.generate, codec.end_ids(), self.config.seed, |index, generation| {
+        generate(ours, requests, &self.config.generate, codec.end_ids(), self.config.seed, |index, generation| {
             tokens += generation.ids.len();
             let text = codec.decode(&generation.ids)?;
             let written = journal.push(&GenerationLine { index, ids: generation.ids, text, stop: generation.stop })?;

@@ -1,5 +1,5 @@
-//! What stands around every call of plugin code: its error becomes ours, the processor's floating-point mode is put back, and if the
-//! plugin ends the process, the last words say who did it.
+//! What stands around every call of plugin code: its error becomes ours, the processor's floating-point mode is put
+//! back, and if the plugin ends the process, the last words say who did it.
 
 use super::PluginRecord;
 use crate::{Code, Error, Result, interrupt};
@@ -88,10 +88,7 @@ impl Who {
             ErrorCode::UNSUPPORTED => {
                 Error::new(Code::PluginUnsupported, format!("{self} cannot do {call}: {message}"))
             }
-            ErrorCode::CANCELLED if interrupt::requested() => match interrupt::check() {
-                Err(stop) => stop,
-                Ok(()) => Error::new(Code::PluginFailed, format!("{self} stopped in {call}: {message}")),
-            },
+            ErrorCode::CANCELLED if interrupt::requested() => interrupt::stopped(),
             _ => Error::new(Code::PluginFailed, format!("{self} failed in {call}: {message}")),
         }
     }
@@ -150,16 +147,16 @@ impl FloatMode {
     fn restore(&self) {}
 }
 
-/// Makes a plugin that ends the process during a call leave a message and a status other than 0. Nothing can undo abort or exit in
-/// process; what a run has finished is on disk already.
+/// Makes a plugin that ends the process during a call leave a message and a status other than 0. Nothing can undo abort
+/// or exit in process; what a run has finished is on disk already.
 pub(super) fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: `at_exit` takes nothing and does not unwind.
         unsafe { libc::atexit(at_exit) };
         for signal in SIGNALS {
-            // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe and runs on the alternate stack, if the
-            // thread has one, for a stack overflow.
+            // SAFETY: an all-zero sigaction is valid; the handler is async-signal-safe and runs on the alternate stack,
+            // if the thread has one, for a stack overflow.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = on_signal as *const () as usize;
@@ -172,7 +169,8 @@ pub(super) fn watch() {
 
 const SIGNALS: [i32; 5] = [libc::SIGABRT, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
 
-/// The actions that were in place before, such as Rust's own report of a stack overflow; written once, before the handlers exist.
+/// The actions that were in place before, such as Rust's own report of a stack overflow; written once, before the
+/// handlers exist.
 struct Actions(std::cell::UnsafeCell<[std::mem::MaybeUninit<libc::sigaction>; 32]>);
 
 // SAFETY: each entry is written by `watch` before the handler that reads it is installed for that signal.
@@ -202,7 +200,8 @@ extern "C" fn on_signal(signal: i32) {
         libc::SIGILL => "used an instruction this processor lacks (SIGILL)",
         _ => "divided by zero (SIGFPE)",
     });
-    // SAFETY: async-signal-safe. The action before ours comes back: a fault repeats into it on return, an abort is raised again.
+    // SAFETY: async-signal-safe. The action before ours comes back: a fault repeats into it on return, an abort is
+    // raised again.
     unsafe {
         libc::sigaction(signal, BEFORE.as_ptr(signal), std::ptr::null_mut());
         if signal == libc::SIGABRT {

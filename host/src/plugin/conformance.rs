@@ -1,11 +1,11 @@
 //! The conformance suite on a library file: what `plugin check` does.
 //!
-//! The file is inspected first, as before any load; a file that fails there is refused, and none of its code runs. Then each check runs in a
-//! child process by the protocol of the probe.
+//! The file is inspected first, as before any load; a file that fails there is refused, and none of its code runs. Then
+//! each check runs in a child process by the protocol of the probe.
 
 use super::{
     Finder, load,
-    probe::{self, Question},
+    question::{Question, command},
 };
 use crate::{
     Code, Error, Result,
@@ -41,7 +41,7 @@ pub fn check(finder: &Finder, path: &Path, choice: &Choice, plan: &Plan) -> Resu
     let cases = cases(&inspected, choice).map_err(|e| e.at(path.display()))?;
     let ask = |job: &Job| {
         let question = Question::Check { path: path.clone(), job: job.clone() };
-        child::ask(&question, plan.limit, |text| probe::command(finder, text))
+        child::ask(&question, plan.limit, |text| command(finder, text))
     };
     let report = ldalign_conformance::run(&File(path.clone()), &cases, plan, &ask);
     Ok((inspected, report))
@@ -57,7 +57,7 @@ struct File(PathBuf);
 
 impl Library for File {
     fn open(&self) -> std::result::Result<PluginModule_Ref, String> {
-        load::open(&self.0).map_err(|e| e.to_string())
+        load::open(&self.0).map_err(|e| format!("{e:#}"))
     }
     fn section(&self) -> Option<Vec<u8>> {
         library::section(&self.0).ok()

@@ -32,7 +32,8 @@ pub struct Finder {
     pub lock: Option<PathBuf>,
     /// Names of installed plugins that will do although they are unsigned or modified.
     pub allowed: Vec<String>,
-    /// Program that runs [`super::probe_main`] when called with [`super::PROBE_COMMAND`]: this one, unless told otherwise.
+    /// Program that runs [`super::probe_main`] when called with [`super::PROBE_COMMAND`]: this one, unless told
+    /// otherwise.
     pub probe_program: PathBuf,
     /// Time a plugin has for loading, building and dropping an instance in the probe.
     pub probe_limit: Duration,
@@ -79,8 +80,8 @@ impl Finder {
 
     /// Finds, inspects, probes and loads the plugin of a choice, and validates its options.
     ///
-    /// `choice.plugin` is a path if it contains `/` or ends in `.so`, else a name: of the lock file, of a library in the search path, of a
-    /// bundled plugin, or of an installed one, in this order.
+    /// `choice.plugin` is a path if it contains `/` or ends in `.so`, else a name: of the lock file, of a library in
+    /// the search path, of a bundled plugin, or of an installed one, in this order.
     ///
     /// # Errors
     /// One for each way a plugin can be refused, naming the file and what to do.
@@ -214,7 +215,7 @@ fn known(kind: Kind, directories: &[PathBuf]) -> BTreeSet<String> {
 /// The name by which a config finds a library file in a directory of plugins; None for a file that it does not find.
 pub fn name_of(library: &Path) -> Option<String> {
     let stem = library.file_name()?.to_str()?.strip_prefix("lib")?.strip_suffix(".so")?;
-    let id = ["encoder", "distance", "schedule"].iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
+    let id = Kind::ALL.iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
     Some(id.unwrap_or(stem).replace('_', "-"))
 }
 
@@ -244,7 +245,7 @@ mod tests {
         assert!(e.hint_text().unwrap().starts_with("did you mean `chord-length`? found there: "), "{e:?}");
         let e = find("./missing.so").unwrap_err();
         assert_eq!(
-            e.to_string(),
+            format!("{e:#}"),
             "distance: cannot open the plugin library ./missing.so: No such file or directory (os error 2)"
         );
     }

@@ -1,4 +1,5 @@
-//! Live instances of the three kinds. Whatever a plugin returns is checked here, so that the rest of the host can rely on it.
+//! Live instances of the three kinds. Whatever a plugin returns is checked here, so that the rest of the host can rely
+//! on it.
 
 use super::{
     CorpusSource,

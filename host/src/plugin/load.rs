@@ -23,13 +23,14 @@ use std::{
 /// Libraries are never unloaded: threads and thread-locals of theirs may live on.
 const RTLD_NODELETE: i32 = 0x1000;
 
-/// What this process has loaded, by canonical path. dlopen answers a path it has seen with the old library, whatever the file holds by then.
+/// What this process has loaded, by canonical path. dlopen answers a path it has seen with the old library, whatever
+/// the file holds by then.
 static LOADED: Mutex<BTreeMap<PathBuf, (String, PluginModule_Ref)>> = Mutex::new(BTreeMap::new());
 
 /// Loads the library at a canonical path, whose bytes had this hash when they were inspected.
 ///
-/// Between inspection and dlopen the file can be replaced; it is hashed again afterwards, so that what a manifest says is what was loaded,
-/// up to a file written in place at that very moment.
+/// Between inspection and dlopen the file can be replaced; it is hashed again afterwards, so that what a manifest says
+/// is what was loaded, up to a file written in place at that very moment.
 pub(super) fn load(path: &Path, sha256: &str, who: Who) -> Result<PluginModule_Ref> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((old, module)) = loaded.get(path) {
@@ -57,7 +58,8 @@ pub(super) fn open(path: &Path) -> Result<PluginModule_Ref> {
     // SAFETY: runs the library's constructors. It was inspected, and a child process has survived the same call.
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }
         .map_err(fail("the library cannot be loaded"))?;
-    // SAFETY: a symbol of this name is abi_stable's header by its naming rule; its magic string is compared by `upgrade`.
+    // SAFETY: a symbol of this name is abi_stable's header by its naming rule; its magic string is compared by
+    // `upgrade`.
     let header: AbiHeaderRef = *unsafe { library.get::<AbiHeaderRef>(ROOT_MODULE_LOADER_NAME_WITH_NUL.as_bytes()) }
         .map_err(fail("its entry symbol cannot be resolved"))?;
     std::mem::forget(library);
@@ -79,11 +81,11 @@ const REBUILD: &str = "rebuild the plugin with this program's SDK";
 
 /// Whether both sides mean the same types, one of them perhaps grown.
 ///
-/// The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields read as None or as
-/// the default body, but the stock check accepts growth on the plugin's side only.
+/// The second direction is for a plugin older than the host: all growable types are prefix types whose missing fields
+/// read as None or as the default body, but the stock check accepts growth on the plugin's side only.
 ///
-/// Each library is held against the host alone: no plugin hands another anything. abi_stable by itself also remembers what it has seen, and
-/// refuses a plugin of the host's own boundary after one of an older boundary.
+/// Each library is held against the host alone: no plugin hands another anything. abi_stable by itself also remembers
+/// what it has seen, and refuses a plugin of the host's own boundary after one of an older boundary.
 fn agree(host: &'static TypeLayout, plugin: &'static TypeLayout) -> std::result::Result<(), String> {
     let check = |a, b| check_layout_compatibility_with_globals(a, b, &CheckingGlobals::new());
     match check(host, plugin) {

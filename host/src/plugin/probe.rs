@@ -1,39 +1,22 @@
 //! Trying a plugin out in a child process, where an abort, a hang or exit(0) costs nothing.
 //!
-//! The child loads the library, validates the options, and builds and drops an instance with a host that has no model, telling each step.
+//! The child loads the library, validates the options, and builds and drops an instance with a host that has no model,
+//! telling each step.
 
-use super::{Finder, NoModel, Plugin, PluginRecord, call::Call, conformance, load};
+use super::{
+    Finder, NoModel, Plugin, PluginRecord,
+    call::Call,
+    load,
+    question::{Question, command},
+};
 use crate::{Code, Error, Result, library::Kind};
-use ldalign_conformance::{
-    Job,
-    child::{self, Voice},
-};
+use ldalign_conformance::child::{self, Voice};
 use serde::{Deserialize, Serialize};
-use std::{
-    ffi::OsString,
-    fmt,
-    path::{Path, PathBuf},
-    process::{Command, ExitCode},
-    sync::Arc,
-};
+use std::{fmt, path::Path, sync::Arc};
 
-/// First argument with which a program is asked to run [`probe_main`].
-pub const COMMAND: &str = "__probe";
-
-/// What the child is asked to do.
-#[derive(Serialize, Deserialize)]
-pub(super) enum Question {
-    /// Load a plugin and build an instance.
-    Try { path: PathBuf, record: PluginRecord },
-    /// Load a library and ask it for the schema of a plugin's options.
-    Schema { path: PathBuf, kind: String, id: String },
-    /// Run one check of the conformance suite on a library.
-    Check { path: PathBuf, job: Job },
-}
-
-/// A step the child reports.
+/// What the child tells of a question.
 #[derive(Debug, Serialize, Deserialize)]
-enum Step {
+pub(super) enum Told {
     Begins(Call),
     Refused { code: Code, message: String, hint: Option<String> },
     Schema(serde_json::Value),
@@ -67,19 +50,19 @@ pub fn options_schema(finder: &Finder, path: &Path, kind: &str, id: &str) -> Res
     let who = format!("{}: {kind} `{id}`", path.display());
     let question = Question::Schema { path, kind: kind.into(), id: id.into() };
     match asked(finder, &question, &who)?.pop() {
-        Some(Step::Schema(schema)) => Ok(schema),
+        Some(Told::Schema(schema)) => Ok(schema),
         _ => Err(Error::new(Code::PluginProbe, format!("{who}: its options' schema was not told"))),
     }
 }
 
 /// Asks a child and returns the steps it told, the last of them before `Done`.
-fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result<Vec<Step>> {
+fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result<Vec<Told>> {
     let mut answer = child::ask(question, finder.probe_limit, |text| command(finder, text)).map_err(|e| {
         Error::new(Code::PluginProbe, "cannot start a child process to try the plugin out").caused_by(e)
     })?;
     let how = match answer.said.pop() {
-        Some(Step::Done) => return Ok(answer.said),
-        Some(Step::Refused { code, message, hint }) => {
+        Some(Told::Done) => return Ok(answer.said),
+        Some(Told::Refused { code, message, hint }) => {
             let code = if KEPT.contains(&code) { code } else { Code::PluginProbe };
             let refused = Error::new(code, message);
             return Err(match hint {
@@ -87,8 +70,8 @@ fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result
                 None => refused,
             });
         }
-        Some(Step::Begins(call)) => answer.how_it_ended(&call.to_string(), finder.probe_limit),
-        Some(Step::Schema(_)) => answer.how_it_ended(&Call::Options.to_string(), finder.probe_limit),
+        Some(Told::Begins(call)) => answer.how_it_ended(&call.to_string(), finder.probe_limit),
+        Some(Told::Schema(_)) => answer.how_it_ended(&Call::Options.to_string(), finder.probe_limit),
         None => {
             let (program, err) = (finder.probe_program.display(), &answer.stderr);
             return Err(Error::new(
@@ -101,58 +84,42 @@ fn asked(finder: &Finder, question: &Question, who: &dyn fmt::Display) -> Result
         .hint("a fault of the plugin, seen in a child process: tell its author, or choose another"))
 }
 
-/// The program of the child, asked a question.
-pub(super) fn command(finder: &Finder, question: &str) -> Command {
-    let mut command = Command::new(&finder.probe_program);
-    command.args([COMMAND, question]);
-    command
-}
-
-/// The child's main, given the arguments after [`COMMAND`]. For the program's `main`, before anything else.
-pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let Some((question, voice)) = args.next().and_then(|a| Voice::hear(a.to_str()?)) else {
-        crate::progress::say(format_args!("{COMMAND} is for the program's own use"));
-        return ExitCode::from(2);
-    };
-    let say = |step| voice.say(&step);
-    let done = match question {
-        Question::Try { path, record } => try_out(&path, record, &say),
-        Question::Schema { path, kind, id } => schema(&path, &kind, &id, &say),
-        Question::Check { path, job } => {
-            conformance::answer(&path, &job, &voice);
-            voice.end()
+/// The child's side: does what was asked, and says how that ended.
+pub(super) fn answer(voice: &Voice, work: impl FnOnce(&dyn Fn(Told)) -> Result<()>) {
+    let say = |told: Told| voice.say(&told);
+    match work(&say) {
+        Ok(()) => say(Told::Done),
+        Err(e) => {
+            say(Told::Refused { code: e.code(), message: format!("{e:#}"), hint: e.hint_text().map(str::to_owned) })
         }
-    };
-    match done {
-        Ok(()) => say(Step::Done),
-        Err(e) => say(Step::Refused { code: e.code(), message: e.to_string(), hint: e.hint_text().map(str::to_owned) }),
     }
-    voice.end()
 }
 
-fn schema(path: &Path, kind: &str, id: &str, say: &impl Fn(Step)) -> Result<()> {
-    say(Step::Begins(Call::Loading));
+/// The child's side of [`options_schema`].
+pub(super) fn schema(path: &Path, kind: &str, id: &str, say: &dyn Fn(Told)) -> Result<()> {
+    say(Told::Begins(Call::Loading));
     let module = load::open(path).map_err(|e| e.at(path.display()))?;
-    say(Step::Begins(Call::Options));
+    say(Told::Begins(Call::Options));
     let failed = |why: String| Error::new(Code::PluginFailed, format!("{}: {kind} `{id}`: {why}", path.display()));
     let text = module.options_schema()(kind.into(), id.into()).into_result().map_err(|e| failed(e.message.into()))?;
-    say(Step::Schema(serde_json::from_str(&text).map_err(|e| failed(format!("its options' schema is no JSON: {e}")))?));
+    say(Told::Schema(serde_json::from_str(&text).map_err(|e| failed(format!("its options' schema is no JSON: {e}")))?));
     Ok(())
 }
 
-fn try_out(path: &Path, record: PluginRecord, say: &impl Fn(Step)) -> Result<()> {
-    say(Step::Begins(Call::Loading));
+/// The child's side of [`probe`].
+pub(super) fn try_out(path: &Path, record: PluginRecord, say: &dyn Fn(Told)) -> Result<()> {
+    say(Told::Begins(Call::Loading));
     let plugin = Plugin::load(path, record)?;
-    say(Step::Begins(Call::Options));
+    say(Told::Begins(Call::Options));
     plugin.validate_options()?;
-    say(Step::Begins(Call::New));
-    let host = Arc::new(NoModel);
+    say(Told::Begins(Call::New));
+    let host = Arc::new(NoModel(plugin.record.clone()));
     let close: Box<dyn FnOnce() -> Result<()>> = match plugin.record.kind {
         Kind::Encoder => built(plugin.encoder(host), |i| i.close()),
         Kind::Distance => built(plugin.distance(host), |i| i.close()),
         Kind::Schedule => built(plugin.schedule(host), |i| i.close()),
     }?;
-    say(Step::Begins(Call::Drop));
+    say(Told::Begins(Call::Drop));
     close()
 }
 

@@ -12,8 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Takes a name or path through all steps; those after one that failed too, where they can be taken. A name without a kind may stand for
-/// several libraries, whose steps come one after the other.
+/// Takes a name or path through all steps; those after one that failed too, where they can be taken. A name without a
+/// kind may stand for several libraries, whose steps come one after the other.
 pub fn why_not(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
     let paths = match find(finder, plugin, kind) {
         Ok(paths) => paths,

@@ -57,7 +57,7 @@ impl LenientReader {
 
     /// Notes that a file cannot be read, and why.
     pub fn unreadable(&mut self, path: &Path, e: &dyn Error) {
-        self.problems.push(format!("{} cannot be read: {e}", place(path)));
+        self.problems.push(format!("{} cannot be read: {e:#}", place(path)));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The package file: NAME-VERSION-TARGET.ldp, a tar.zst of a library, what it says about itself, and texts.
 //!
-//! The same inputs make the same bytes. A package is read into memory under limits, from nothing but plain files of known names, and
-//! whoever holds a [`Package`] holds what its manifest says, to the byte.
+//! The same inputs make the same bytes. A package is read into memory under limits, from nothing but plain files of
+//! known names, and whoever holds a [`Package`] holds what its manifest says, to the byte.
 
 use super::PackageId;
 use crate::{
@@ -68,7 +68,8 @@ pub struct Package {
 }
 
 impl Package {
-    /// Makes a package of a library file and texts that go with it, by their names in the package: `README.md`, `LICENSE`.
+    /// Makes a package of a library file and texts that go with it, by their names in the package: `README.md`,
+    /// `LICENSE`.
     ///
     /// # Errors
     /// The library is no plugin for this machine, or a file cannot be read or is too large.
@@ -95,7 +96,8 @@ impl Package {
     /// Reads a package from its bytes. Nothing is written anywhere.
     ///
     /// # Errors
-    /// `share/package`: damaged, larger unpacked than limits allow, or with anything in it but the plain files its manifest lists.
+    /// `share/package`: damaged, larger unpacked than limits allow, or with anything in it but the plain files its
+    /// manifest lists.
     pub fn read(bytes: Vec<u8>) -> Result<Self> {
         let mut contents = unpack(&bytes).map_err(|e| {
             refuse("refused").hint("get the package again; if that does not help, tell who made it").caused_by(e)

@@ -1,4 +1,5 @@
-//! From a name to an installed, locked plugin: choose a registry, resolve, check everything in memory, then store, then lock.
+//! From a name to an installed, locked plugin: choose a registry, resolve, check everything in memory, then store, then
+//! lock.
 
 use super::{
     archive::Package,
@@ -56,7 +57,8 @@ pub struct Rules {
     pub update: bool,
 }
 
-/// Installs plugins and locks them; with none named, everything in the lock file. Returns what is installed now, by name.
+/// Installs plugins and locks them; with none named, everything in the lock file. Returns what is installed now, by
+/// name.
 ///
 /// # Errors
 /// Anything that is not as it was locked, signed and published; then neither store nor lock file has changed.

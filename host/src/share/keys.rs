@@ -1,6 +1,7 @@
 //! Keys and signatures, in minisign's formats: whoever distrusts this program can check a package with `minisign -V`.
 //!
-//! A signature lies beside its package, as PACKAGE.minisig, and covers the package's bytes and a comment that says which package it is.
+//! A signature lies beside its package, as PACKAGE.minisig, and covers the package's bytes and a comment that says
+//! which package it is.
 
 use super::PackageId;
 use crate::{Code, Error, Result, files, foreign};
@@ -228,7 +229,7 @@ mod tests {
         let says = |e: Result<()>| {
             let e = e.unwrap_err();
             assert_eq!(e.code(), Code::ShareSignature);
-            e.to_string()
+            format!("{e:#}")
         };
         let e = says(other.verify(&id("0.1.0"), b"bytes", &signature));
         assert!(e.ends_with(&format!("signed by another key than the {other} trusted here")), "{e}");

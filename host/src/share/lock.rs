@@ -1,7 +1,7 @@
 //! `ldalign.lock`, beside a run's config: which plugins a team uses, to the byte. Committed with the config.
 //!
-//! Where an earlier version of a file is put back, every check in it passes; so each user's data also remembers the highest version each
-//! lock file has had here (`locks.json`).
+//! Where an earlier version of a file is put back, every check in it passes; so each user's data also remembers the
+//! highest version each lock file has had here (`locks.json`).
 
 use super::{home, is_plain, keys::PublicKey};
 use crate::{Code, Error, Result, files, foreign};

@@ -6,8 +6,9 @@
 //! packages/NAME/*.ldp         packages, each with its .minisig
 //! ```
 //!
-//! It only grows: what is published under a version and target never changes. A file is whole or absent, and the index is written last,
-//! so that a reader never meets half a publication. The index is a table of contents and proves nothing; signatures do.
+//! It only grows: what is published under a version and target never changes. A file is whole or absent, and the index
+//! is written last, so that a reader never meets half a publication. The index is a table of contents and proves
+//! nothing; signatures do.
 
 use super::{
     PackageId,
@@ -249,7 +250,8 @@ impl Release {
     }
 }
 
-/// The highest published version that meets the requirement, runs on the target and was built for this program's boundary.
+/// The highest published version that meets the requirement, runs on the target and was built for this program's
+/// boundary.
 ///
 /// `known` are the registry's names, for a name that is not among them.
 ///

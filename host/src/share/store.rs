@@ -6,8 +6,8 @@
 //!                plugin.so                            the library, unpacked
 //! ```
 //!
-//! What an installed plugin is, is not written down: every use hashes the package, checks the signature against the keys trusted by then,
-//! and compares the library with the one in the package.
+//! What an installed plugin is, is not written down: every use hashes the package, checks the signature against the
+//! keys trusted by then, and compares the library with the one in the package.
 
 use super::{
     Origin, PackageId, State,
@@ -64,8 +64,8 @@ impl Store {
         Ok(Self { directory: home()?.1.join("plugins") })
     }
 
-    /// Installs a package that was checked. What is there of it already is kept if it is whole and vouched for as well: a run may
-    /// be using it.
+    /// Installs a package that was checked. What is there of it already is kept if it is whole and vouched for as well:
+    /// a run may be using it.
     pub fn add(&self, package: &Package, signature: Option<&str>, registry: Option<&Path>) -> Result<Entry> {
         let _held = super::hold(&self.directory.join(".lock"))?;
         let directory = self.directory.join(&package.sha256);
@@ -129,7 +129,7 @@ impl Entry {
             origin: State::Modified.into(),
             package: None,
             library_sha256: None,
-            why: Some(e.to_string()),
+            why: Some(format!("{e:#}")),
         };
         let package = match self.intact() {
             Ok(package) => package,
@@ -142,7 +142,7 @@ impl Entry {
                 (Origin { state: State::Signed, registry: Some(registry), key_id: Some(key_id), ..origin }, None)
             }
             Err(e) if e.code() == Code::ShareSignature => return modified(e),
-            Err(e) => (origin, Some(e.to_string())),
+            Err(e) => (origin, Some(format!("{e:#}"))),
         };
         match files::sha256_file(&self.library()) {
             Ok(now) if Some(&now) == library_sha256.as_ref() => {

@@ -230,7 +230,8 @@ fn faulty_model_files_are_named() {
         let path = dir.path().join(name);
         let old = fs::read(&path).ok();
         fs::write(&path, text).unwrap();
-        let error = TextCodec::load(dir.path()).err().unwrap().to_string().replace(&path.display().to_string(), "FILE");
+        let error = format!("{:#}", TextCodec::load(dir.path()).err().unwrap());
+        let error = error.replace(&path.display().to_string(), "FILE");
         let error = error.replace(&dir.path().display().to_string(), "DIR");
         assert!(error.starts_with(expected), "{error}\ninstead of {expected}");
         match old {

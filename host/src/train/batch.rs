@@ -60,8 +60,8 @@ impl Plan {
     }
 }
 
-/// The numbers 0..n in the order of an epoch: Fisher-Yates on a ChaCha12 stream keyed by seed and epoch. It is our own, since
-/// libraries change theirs and a run must stay the run it was.
+/// The numbers 0..n in the order of an epoch: Fisher-Yates on a ChaCha12 stream keyed by seed and epoch. It is our own,
+/// since libraries change theirs and a run must stay the run it was.
 fn shuffled(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
     let mut key = *b"________________ldalign/order/v1";
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -115,7 +115,8 @@ impl Pass {
         &self.lengths
     }
 
-    /// Sums the targets' log-probabilities to one a completion. Summed in f64 and rounded, here for policy and reference alike.
+    /// Sums the targets' log-probabilities to one a completion. Summed in f64 and rounded, here for policy and
+    /// reference alike.
     pub fn sums(&self, logps: &[f32]) -> Vec<f32> {
         let mut rest = logps;
         let mut next = |&length: &usize| {
@@ -126,7 +127,7 @@ impl Pass {
         self.lengths.iter().map(&mut next).collect()
     }
 
-    /// Gives every target its completion's derivative.
+    /// Gives every target the derivative with respect to its completion's log-probability.
     pub fn spread(&self, derivatives: &[f64]) -> Vec<f32> {
         self.lengths.iter().zip(derivatives).flat_map(|(&n, &d)| std::iter::repeat_n(d as f32, n)).collect()
     }
@@ -173,7 +174,8 @@ mod tests {
         assert_eq!(long.rows(7).len(), 1);
     }
 
-    /// The order is a promise: a changed shuffle would change every run. Computed by another program from RFC 8439's rounds.
+    /// The order is a promise: a changed shuffle would change every run. Computed by another program from RFC 8439's
+    /// rounds.
     #[test]
     fn the_order_never_changes() {
         assert_eq!(shuffled(10, 0, 0), [2, 9, 8, 5, 4, 0, 6, 1, 7, 3]);

@@ -72,7 +72,7 @@ impl Checkpoints {
             let record = match verify(&dir) {
                 Ok(record) => record,
                 Err(e) => {
-                    tracing::warn!("{} is damaged ({e}); trying an older one", dir.display());
+                    tracing::warn!("{} is damaged ({e:#}); trying an older one", dir.display());
                     continue;
                 }
             };

@@ -1,6 +1,7 @@
 //! The losses of preference pairs in closed form, each with its derivative.
 //!
-//! With the log-ratios `c = log pi(y|x) - log ref(y|x)` of the chosen and `r` of the rejected response, `x = beta (c - r)`:
+//! With the log-ratios `c = log pi(y|x) - log ref(y|x)` of the chosen and `r` of the rejected response,
+//! `x = beta (c - r)`:
 //!
 //! | loss | l | source |
 //! |---|---|---|
@@ -15,10 +16,10 @@
 //! L = sum_i w_i l_i / n  +  sft_weight * sum_i -log pi(y_i|x_i) / sum_i |y_i|
 //! ```
 //!
-//! The weights' denominator is n and not their sum over the step: they average 1 over the round, and dividing by a step's own sum
-//! would take away what they say about pairs of different steps. With all weights 1, L is the mean of plain DPO. The second
-//! term (RPO, arXiv 2404.19733, eq. 1, with TRL's `loss_type: [sigmoid, sft]` normalisation: the mean over the step's chosen tokens) holds the golden
-//! responses up whatever their distance, so it carries no weights.
+//! The weights' denominator is n and not their sum over the step: they average 1 over the round, and dividing by a
+//! step's own sum would take away what they say about pairs of different steps. With all weights 1, L is the mean of
+//! plain DPO. The second term (RPO, arXiv 2404.19733, eq. 1, with TRL's `loss_type: [sigmoid, sft]` normalisation: the
+//! mean over the step's chosen tokens) holds the chosen responses up whatever their distance, so it carries no weights.
 
 use crate::{
     Code, Error, Result,

@@ -3,8 +3,9 @@
 use crate::config::{LrSchedulerType, TrainConfig};
 use std::f64::consts::PI;
 
-/// Learning rate of optimizer step `step` (from 0) of `total`, as transformers' schedulers give it: a linear warm-up from
-/// 0 over `ceil(warmup_ratio * total)` steps, then constant, or to 0 at step `total` along a line or half a cosine.
+/// Learning rate of optimizer step `step` (from 0) of `total`, as transformers' schedulers give it: a linear warm-up
+/// from 0 over `ceil(warmup_ratio * total)` steps, then constant, or to 0 at step `total` along a line or half a
+/// cosine.
 pub fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
     let warmup = (config.warmup_ratio * total as f64).ceil().min(total as f64);
     let step = step as f64;

@@ -27,14 +27,15 @@ pub trait Objective {
         weight: f32,
         logps: &[f32],
         tokens: &[usize],
-        of: StepSize,
+        of: Denominators,
         means: &mut StepMeans,
     ) -> Valued;
 }
 
-/// What the loss of a step is divided by: known before its first pass, so that passes can be summed.
+/// What the parts of a step's loss are divided by: known before its first pass, so that the losses and gradients of
+/// passes add up.
 #[derive(Debug, Clone, Copy)]
-pub struct StepSize {
+pub struct Denominators {
     /// Rows, those of weight 0 too.
     pub rows: f64,
     /// Tokens of the rows' first completions.
@@ -96,7 +97,7 @@ impl Objective for Dpo<'_> {
         weight: f32,
         logps: &[f32],
         tokens: &[usize],
-        of: StepSize,
+        of: Denominators,
         means: &mut StepMeans,
     ) -> Valued {
         let logps = [0, 1].map(|i| f64::from(logps[i]));
@@ -144,7 +145,7 @@ impl Objective for Sft<'_> {
     fn counts(&self, _: f32) -> bool {
         true
     }
-    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: StepSize, _: &mut StepMeans) -> Valued {
+    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: Denominators, _: &mut StepMeans) -> Valued {
         (-f64::from(logps[0]) / of.tokens, [-1.0 / of.tokens, 0.0])
     }
 }

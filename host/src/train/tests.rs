@@ -10,9 +10,9 @@ use crate::{
     config::LoraConfig,
     ops::{Compute, Precision},
 };
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{cell::Cell, collections::BTreeMap, fs, path::PathBuf};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/dpo")
@@ -81,11 +81,16 @@ fn config() -> TrainConfig {
 }
 
 /// Loss and gradients of the first step, and the metrics it adds.
-fn first_step(objective: &dyn Objective, config: &TrainConfig, rows: &[usize]) -> (Step, State) {
+fn first_step(objective: &dyn Objective, config: &TrainConfig, rows: &[usize]) -> (StepGradients, State) {
     first_step_of(&policy(), objective, config, rows)
 }
 
-fn first_step_of(policy: &Policy, objective: &dyn Objective, config: &TrainConfig, rows: &[usize]) -> (Step, State) {
+fn first_step_of(
+    policy: &Policy,
+    objective: &dyn Objective,
+    config: &TrainConfig,
+    rows: &[usize],
+) -> (StepGradients, State) {
     let plan = Plan::new(objective.rows().len(), config, 0).unwrap();
     let mut state = State::default();
     let step = gradients(policy, objective, &plan, &policy.trainable(), rows, &mut state).unwrap();
@@ -235,7 +240,15 @@ impl Objective for Plain<'_> {
     fn counts(&self, _: f32) -> bool {
         true
     }
-    fn value(&self, row: usize, _: f32, logps: &[f32], tokens: &[usize], of: StepSize, _: &mut StepMeans) -> Valued {
+    fn value(
+        &self,
+        row: usize,
+        _: f32,
+        logps: &[f32],
+        tokens: &[usize],
+        of: Denominators,
+        _: &mut StepMeans,
+    ) -> Valued {
         let ratios = [0, 1].map(|i| f64::from(logps[i]) - f64::from(self.reference[row][i]));
         let (loss, [chosen, rejected]) = self.loss.of(ratios, [tokens[0], tokens[1]]);
         (loss / of.rows, [chosen / of.rows, rejected / of.rows])
@@ -250,7 +263,7 @@ fn all_weights_one_is_plain_dpo_to_the_bit() {
     super::dpo(&mut weighted, &data, &config(), 5, &all.dir.path().join("weighted")).unwrap();
     let (dpo, loss) = (Dpo::new(&data, &config()).unwrap(), PairLoss::new(&config()).unwrap());
     let objective = Plain { dpo, loss, reference: &all.reference };
-    train(&mut plain, &objective, &config(), 5, &all.dir.path().join("plain")).unwrap();
+    train(&mut plain, &objective, &config(), 5, &all.dir.path().join("plain"), &Solo).unwrap();
     assert!(weights(&weighted) == weights(&plain));
     assert!(weights(&weighted) != weights(&policy()));
 }
@@ -359,6 +372,60 @@ fn the_first_number_that_is_none_stops_training_and_keeps_the_checkpoint() {
     let config = TrainConfig { learning_rate: 1e30, warmup_ratio: 0.0, ..uneven() };
     let e = run(&all, &config, &all.dir.path().join("blown"), None).unwrap_err();
     assert_eq!(e.code(), Code::TrainNonFinite);
+}
+
+/// The second of two ranks, the first of which has the same part in every step and is asked to stop during `stop`.
+struct Second {
+    stop: u64,
+    asked: Cell<u64>,
+}
+
+impl Collective for Second {
+    fn rank(&self) -> usize {
+        1
+    }
+    fn size(&self) -> usize {
+        2
+    }
+    fn sum(&self, part: Result<StepGradients>) -> Result<StepGradients> {
+        let StepGradients { loss, gradients } = part?;
+        let twice = |(name, g): (String, Tensor)| Ok((name, (g * 2.0)?));
+        Ok(StepGradients { loss: 2.0 * loss, gradients: gradients.into_iter().map(twice).collect::<Result<_>>()? })
+    }
+    fn agree(&self, stop: bool) -> Result<bool> {
+        self.asked.set(self.asked.get() + 1);
+        Ok(stop || self.asked.get() == self.stop)
+    }
+}
+
+#[test]
+fn the_optimizer_takes_what_the_ranks_sum_and_all_stop_together() {
+    let all = Data::new(7);
+    let in_dir = |name: &str, schedule: &Weigh<'_>, ranks: &dyn Collective| {
+        let (dir, mut policy) = (all.dir.path().join(name), policy());
+        let data = all.dpo(schedule);
+        let done = train(&mut policy, &Dpo::new(&data, &config()).unwrap(), &config(), 3, &dir, ranks);
+        let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+        let lines =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<BTreeMap<String, f64>>>();
+        (done, lines, dir)
+    };
+    let (done, alone, _) = in_dir("alone", &schedule, &Solo);
+    done.unwrap();
+    let (done, both, dir) = in_dir("both", &schedule, &Second { stop: 3, asked: Cell::default() });
+    assert_eq!(done.unwrap_err().code(), Code::RunInterrupted);
+    assert!(both.len() == 3 && dir.join("checkpoint-3").is_dir() && alone.len() == 4);
+    for name in ["loss", "grad_norm"] {
+        // Times two is exact; the learning rate of the first step is 0.
+        assert_eq!(both[0][name], 2.0 * alone[0][name], "{name}");
+    }
+
+    let fails = |at: StepContext, d: &[f32]| match at.step {
+        1 => Err(Error::new(Code::EngineTensor, "crash")),
+        _ => schedule(at, d),
+    };
+    let (done, ..) = in_dir("failed", &fails, &Second { stop: 9, asked: Cell::default() });
+    assert_eq!(done.unwrap_err().message(), "rank 1 of 2, step 2: crash");
 }
 
 #[test]

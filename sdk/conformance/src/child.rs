@@ -1,7 +1,8 @@
 //! Asking a child process, where an abort, a hang or exit(0) of a plugin costs nothing.
 //!
-//! The question travels as one JSON text, in an argument or a variable as the asker likes. The child answers on stdout, in lines that begin
-//! with a number only this question knows, so that neither a plugin's own output nor an early exit(0) passes for an answer.
+//! The question travels as one JSON text, in an argument or a variable as the asker likes. The child answers on stdout,
+//! in lines that begin with a number only this question knows, so that neither a plugin's own output nor an early
+//! exit(0) passes for an answer.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{

@@ -72,7 +72,8 @@ pub const SHAPES: [Shape; 22] = [
     shape(1, 1023),
 ];
 
-/// Smaller numbers in place of `values` for which `fault` still finds one, and what it finds. At most some hundred tries.
+/// Smaller numbers in place of `values` for which `fault` still finds one, and what it finds. At most some hundred
+/// tries.
 pub fn smallest(mut values: Vec<f32>, mut fault: impl FnMut(&[f32]) -> Option<String>) -> Option<(Vec<f32>, String)> {
     let mut found = fault(&values)?;
     let mut tries = 600;

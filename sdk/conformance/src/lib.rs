@@ -1,19 +1,20 @@
 //! What every LD-Align plugin owes its host, as checks that run against the boundary itself.
 //!
-//! `ldalign plugin check LIBRARY` runs them on a library file. The same checks run in an author's `cargo test`, by one line in the plugin's crate:
+//! `ldalign plugin check LIBRARY` runs them on a library file. The same checks run in an author's `cargo test`, by one
+//! line in the plugin's crate:
 //!
 //! ```ignore
 //! #[cfg(test)]
 //! ldalign_conformance::conforms!();
 //! ```
 //!
-//! A check has a stable id such as `distance/symmetric` and a sentence that says what is owed; it passes, fails with what was found (the
-//! smallest input that shows it), or is skipped with the reason: a property that is not declared, options that must be given. Everything
-//! random comes from one seed. Each check runs in a process of its own with a time limit, so that a plugin that aborts, hangs or exits fails
-//! the check it does so in, and no other.
+//! A check has a stable id such as `distance/symmetric` and a sentence that says what is owed; it passes, fails with
+//! what was found (the smallest input that shows it), or is skipped with the reason: a property that is not declared,
+//! options that must be given. Everything random comes from one seed. Each check runs in a process of its own with a
+//! time limit, so that a plugin that aborts, hangs or exits fails the check it does so in, and no other.
 //!
-//! `suite` is the list of checks, in `checks`; `subject` the library, its plugins and their instances; `runner` has the checks run and
-//! `report` shows what came of it; `linked` is the author's side, the host's is in the host.
+//! `suite` is the list of checks, in `checks`; `subject` the library, its plugins and their instances; `runner` has the
+//! checks run and `report` shows what came of it; `linked` is the author's side, the host's is in the host.
 
 mod checks;
 pub mod child;
@@ -46,8 +47,9 @@ pub use suite::{Job, Said, answer};
 ///
 /// A distance that takes latents of one shape only gets that, slots and numbers per slot: `"learned" [1, 384]: {}`.
 ///
-/// The test reads the variables `LDALIGN_CONFORMANCE_FILTER` (a glob over check ids, such as `distance/*`), `LDALIGN_CONFORMANCE_SEED`, and
-/// `LDALIGN_CONFORMANCE_IN_PROCESS=1`, which runs the checks in the test's own process, for a debugger.
+/// The test reads the variables `LDALIGN_CONFORMANCE_FILTER` (a glob over check ids, such as `distance/*`),
+/// `LDALIGN_CONFORMANCE_SEED`, and `LDALIGN_CONFORMANCE_IN_PROCESS=1`, which runs the checks in the test's own process,
+/// for a debugger.
 #[macro_export]
 macro_rules! conforms {
     ($($id:literal $([$slots:literal, $dim:literal])? : $options:tt),* $(,)?) => {

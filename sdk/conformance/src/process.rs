@@ -1,4 +1,5 @@
-//! What a plugin must leave as it found it in its process: signals, working directory, floating-point mode, threads, memory, stdout.
+//! What a plugin must leave as it found it in its process: signals, working directory, floating-point mode, threads,
+//! memory, stdout.
 
 use std::{
     fs::File,
@@ -122,7 +123,8 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What is written to stdout while `run` runs, besides its result. Text that stays in a buffer of the writer is not seen.
+/// What is written to stdout while `run` runs, besides its result. Text that stays in a buffer of the writer is not
+/// seen.
 pub fn printed<T>(run: impl FnOnce() -> T) -> std::io::Result<(T, String)> {
     let mut caught = tempfile::tempfile()?;
     let flush = || {

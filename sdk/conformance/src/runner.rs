@@ -30,7 +30,8 @@ impl Default for Plan {
     }
 }
 
-/// Runs the checks on a library and these of its plugins; `ask` has a child process do one job, within the plan's limit.
+/// Runs the checks on a library and these of its plugins; `ask` has a child process do one job, within the plan's
+/// limit.
 pub fn run(
     library: &dyn Library,
     cases: &[Case],

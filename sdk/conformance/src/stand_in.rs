@@ -8,8 +8,9 @@ const VOCABULARY: u32 = 97;
 /// Width of its states.
 const WIDTH: usize = 16;
 
-/// A host with a model whose states are a fixed function of token, position, layer and number, pooled as the real ones are; its likelihoods are
-/// those of a bag of words: each token of a response is drawn by how well its state suits the mean of the prefix.
+/// A host with a model whose states are a fixed function of token, position, layer and number, pooled as the real ones
+/// are; its likelihoods are those of a bag of words: each token of a response is drawn by how well its state suits the
+/// mean of the prefix.
 #[derive(Debug, Clone, Copy)]
 pub struct StandIn {
     /// Whether there is a model.

@@ -12,6 +12,7 @@ use crate::{
     stand_in::{self, StandIn},
 };
 use ldalign_abi::{AbiResult, ErrorCode, PluginModule_Ref, Shape, abi_stable::std_types::RResult};
+use ldalign_sdk::metadata::{DISTANCE, ENCODER};
 use pool::{Encodes, ITEMS, Measures, Weighs};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -238,20 +239,20 @@ impl<'a> Context<'a> {
     /// Tries to build the plugin, or another id of its kind, whatever options are missing, and closes what was built.
     pub fn try_new(&self, id: &str, host: StandIn) -> Result<Result<(), Refusal>, Stop> {
         Ok(match self.case().kind.as_str() {
-            "encoder" => self.new_encoder(id, host)?.and_then(|mut i| i.close()),
-            "distance" => self.new_distance(id, host)?.and_then(|mut i| i.close()),
+            ENCODER => self.new_encoder(id, host)?.and_then(|mut i| i.close()),
+            DISTANCE => self.new_distance(id, host)?.and_then(|mut i| i.close()),
             _ => self.new_schedule(id, host)?.and_then(|mut i| i.close()),
         })
     }
     /// An instance with inputs for it, of whatever kind, that has learned nothing yet.
     pub fn build(&self, host: StandIn) -> Result<Box<dyn Subject + 'a>, Stop> {
         Ok(match self.case().kind.as_str() {
-            "encoder" => {
+            ENCODER => {
                 let encoder = self.encoder_on(host)?;
                 let width = len(encoder.shape()?);
                 Box::new(Encodes { encoder, width, samples: stand_in::samples(ITEMS, self.seed) })
             }
-            "distance" => {
+            DISTANCE => {
                 let mut rng = self.rng("pairs");
                 let shape = self.usable_shape()?;
                 let mut latents = || rng.normals(ITEMS * len(shape));

@@ -6,6 +6,7 @@ use crate::{
     child::Voice,
     subject::{Calls, Context, Stop},
 };
+use ldalign_sdk::metadata::KINDS;
 use serde::{Deserialize, Serialize};
 
 /// What a check is about.
@@ -36,7 +37,7 @@ impl Check {
     pub fn concerns(&self, case: Option<&Case>) -> bool {
         match (self.about, case) {
             (About::Library, case) => case.is_none(),
-            (About::Plugin, case) => case.is_some_and(|c| ["encoder", "distance", "schedule"].contains(&&*c.kind)),
+            (About::Plugin, case) => case.is_some_and(|c| KINDS.contains(&&*c.kind)),
             (About::Kind(kind), case) => case.is_some_and(|c| c.kind == kind),
         }
     }

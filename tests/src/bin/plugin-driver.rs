@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(e) => {
-            eprintln!("error[{}]: {e}", e.code());
+            eprintln!("error[{}]: {e:#}", e.code());
             ExitCode::FAILURE
         }
     }

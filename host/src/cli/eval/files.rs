@@ -60,7 +60,7 @@ impl FileArgs {
         if let Some(file) = &self.choices {
             let questions = Questions::read(file)?;
             let figures = on_pool(|| choices::measure(subject, &questions, self.chat, &self.out))?;
-            let share = |s: choices::Share| {
+            let share = |s: choices::Proportion| {
                 let [low, high] = s.interval;
                 format!("{:.4}  [{low:.4}, {high:.4}]", s.value)
             };

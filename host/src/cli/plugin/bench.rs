@@ -135,14 +135,15 @@ enum Instance {
 
 impl Instance {
     fn new(plugin: &Plugin, a: &[f32], b: &[f32], dim: usize) -> Result<Self> {
+        let host = Arc::new(NoModel(plugin.record().clone()));
         Ok(match plugin.record().kind {
             Kind::Schedule => {
-                let mut schedule = plugin.schedule(Arc::new(NoModel))?;
+                let mut schedule = plugin.schedule(host)?;
                 schedule.begin_round(a)?;
                 Self::Schedule(schedule)
             }
             _ => {
-                let mut distance = plugin.distance(Arc::new(NoModel))?;
+                let mut distance = plugin.distance(host)?;
                 // Enough to learn from; what is timed is the distances.
                 let learned = a.len().min(256 * dim);
                 distance.fit(&a[..learned], &b[..learned], LatentShape { slots: 1, dim })?;

@@ -36,7 +36,7 @@ impl Search {
                 Ok(registry) => registry,
                 // A share that is not mounted today is no reason to hide the others.
                 Err(e) => {
-                    tracing::warn!("{e}");
+                    tracing::warn!("{e:#}");
                     continue;
                 }
             };

@@ -50,7 +50,7 @@ impl WhyNot {
             .iter()
             .map(|step| match &step.outcome {
                 Ok(said) => Line { step: step.name, ok: true, said: said.clone(), hint: None },
-                Err(e) => Line { step: step.name, ok: false, said: e.to_string(), hint: e.hint_text() },
+                Err(e) => Line { step: step.name, ok: false, said: format!("{e:#}"), hint: e.hint_text() },
             })
             .collect();
         if self.json {

@@ -24,7 +24,7 @@ fn load(dir: &tempfile::TempDir, yaml: &str, set: &[&str]) -> Result<Plan> {
 fn fails(yaml: &str, set: &[&str]) -> String {
     let dir = place();
     let e = load(&dir, yaml, set).unwrap_err();
-    format!("{e}\nhint: {}\n", e.hint_text().unwrap_or("NONE")).replace(dir.path().to_str().unwrap(), "DIR")
+    format!("{e:#}\nhint: {}\n", e.hint_text().unwrap_or("NONE")).replace(dir.path().to_str().unwrap(), "DIR")
 }
 
 const GOOD: &str = "\
@@ -95,7 +95,7 @@ fn faults_are_named_by_their_keys_and_lines() {
 fn faults_of_a_base_in_a_file_are_the_files() {
     let dir = place();
     fs::write(dir.path().join("sub/base.yaml"), BASE.replace("rounds: 2", "rounds: 0")).unwrap();
-    let said = load(&dir, &GOOD.replace("set: {rounds: 4}\n", ""), &[]).unwrap_err().to_string();
+    let said = format!("{:#}", load(&dir, &GOOD.replace("set: {rounds: 4}\n", ""), &[]).unwrap_err());
     assert!(said.ends_with("sub/base.yaml: rounds (line 3): expected a whole number of at least 1, found 0"), "{said}");
 }
 
@@ -111,8 +111,8 @@ fn set_mends_what_the_base_lacks() {
         .replace("set: {rounds: 4}", "set: {rounds: 4, data: {path: data.jsonl}, eval: {data: {path: data.jsonl}}}");
     assert_eq!(load(&dir, &mended, &[]).unwrap().arms[0].config.data.path, dir.path().join("sub/data.jsonl"));
     // What is left is the base's own fault, what `set` breaks is not.
-    let said = load(&dir, GOOD, &[]).unwrap_err().to_string();
+    let said = format!("{:#}", load(&dir, GOOD, &[]).unwrap_err());
     assert!(said.contains("sub/base.yaml") && said.contains("data.path") && !said.contains("rounds"), "{said}");
-    let said = load(&dir, &mended, &["set.rounds=many"]).unwrap_err().to_string();
+    let said = format!("{:#}", load(&dir, &mended, &["set.rounds=many"]).unwrap_err());
     assert!(said.contains("set.rounds") && !said.contains("base.yaml"), "{said}");
 }

@@ -59,7 +59,7 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 Err(Failed::Later(e, named)) if tries < TRIES => {
                     let pause = named.unwrap_or(wait).min(LONGEST_WAIT);
-                    tracing::warn!("{e}; asking again in {:.1} s", pause.as_secs_f64());
+                    tracing::warn!("{e:#}; asking again in {:.1} s", pause.as_secs_f64());
                     rest(pause)?;
                     (wait, tries) = (2 * wait, tries + 1);
                 }

@@ -9,6 +9,7 @@ use crate::{
     plugin::{PluginRecord, Pooling, Services},
 };
 use candle_core::Device;
+use ldalign_abi::ErrorCode;
 use serde_json::Value;
 use std::{
     path::Path,
@@ -210,7 +211,7 @@ fn what_cannot_be_is_refused() {
     let refused = |samples: &[Sample<'_>], [prefixes, out, gradients]: [usize; 3], says: &str| {
         let e = services.prefix_nll(samples, &vec![0.0; prefixes], &mut vec![0.0; out], &mut vec![0.0; gradients]);
         let e = e.unwrap_err();
-        assert!(e.code() == FAULT && e.message().contains(says), "{e}");
+        assert!(e.code() == ErrorCode::FAILED && e.message().contains(says), "{e}");
     };
     let good = sample(&[3], &[4, 5]);
     refused(&[good, good], [48, 1, 0], "the likelihoods of these samples are 2 numbers, there is room for 1");

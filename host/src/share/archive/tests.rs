@@ -34,7 +34,7 @@ fn says(entries: &[(tar::EntryType, &str, &[u8])]) -> String {
     let tar = tar.into_inner().unwrap();
     let e = Package::read(zstd::encode_all(tar.as_slice(), 3).unwrap()).unwrap_err();
     assert_eq!(e.code(), Code::SharePackage);
-    e.to_string()
+    format!("{e:#}")
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn nothing_unpacks_to_more_than_a_package_may_hold() {
         .collect();
     let contents = BTreeMap::from([(LIBRARY.into(), library)]);
     let mut tar = zstd::decode_all(encode(&manifest(&contents), &contents).unwrap().as_slice()).unwrap();
-    let padded = |tar: &[u8]| Package::read(zstd::encode_all(tar, 1).unwrap()).map(drop).map_err(|e| e.to_string());
+    let padded = |tar: &[u8]| Package::read(zstd::encode_all(tar, 1).unwrap()).map(drop).map_err(|e| format!("{e:#}"));
     tar.resize(tar.len() + (1 << 20), 0);
     assert_eq!(padded(&tar), Ok(()));
     tar.resize(300 << 20, 0);
@@ -105,7 +105,7 @@ fn a_manifest_is_held_to_its_word() {
     let refused = |change: fn(&mut Manifest, &mut BTreeMap<String, Vec<u8>>)| {
         let (mut manifest, mut contents) = good();
         change(&mut manifest, &mut contents);
-        Package::read(encode(&manifest, &contents).unwrap()).unwrap_err().to_string()
+        format!("{:#}", Package::read(encode(&manifest, &contents).unwrap()).unwrap_err())
     };
     let differs = "its files are not those of its manifest.json";
     assert!(refused(|_, c| c.get_mut(LIBRARY).unwrap()[7] ^= 1).contains(differs));
@@ -128,14 +128,15 @@ fn a_manifest_is_held_to_its_word() {
 #[test]
 fn what_would_fill_the_memory_is_refused_early() {
     let zeros = |n: usize| zstd::encode_all(io::repeat(0).take(n as u64), 3).unwrap();
-    let e = Package::read(zeros(64 << 20)).unwrap_err().to_string();
+    let e = format!("{:#}", Package::read(zeros(64 << 20)).unwrap_err());
     assert!(e.contains("too much for its size"), "{e}");
     // One entry that says it is small, and one that is what it says.
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_size(8 << 20);
     tar.append_data(&mut header, LIBRARY, io::repeat(0).take(8 << 20)).unwrap();
-    let e = Package::read(zstd::encode_all(tar.into_inner().unwrap().as_slice(), 3).unwrap()).unwrap_err().to_string();
+    let e =
+        format!("{:#}", Package::read(zstd::encode_all(tar.into_inner().unwrap().as_slice(), 3).unwrap()).unwrap_err());
     assert!(e.contains("too much for its size"), "{e}");
 }
 
@@ -146,7 +147,7 @@ fn nothing_is_cut_off_hung_on_or_flipped() {
         assert!(Package::read(whole[..cut].to_vec()).is_err(), "cut at {cut}");
     }
     for extra in [whole.clone(), vec![0], zstd::encode_all(&b"more"[..], 3).unwrap()] {
-        let e = Package::read([whole.clone(), extra].concat()).unwrap_err().to_string();
+        let e = format!("{:#}", Package::read([whole.clone(), extra].concat()).unwrap_err());
         assert!(e.ends_with("something follows its end"), "{e}");
     }
     for at in 0..whole.len() {

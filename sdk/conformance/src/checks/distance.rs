@@ -7,9 +7,10 @@ use crate::{
     suite::{About, Check},
 };
 use ldalign_abi::Shape;
+use ldalign_sdk::metadata::DISTANCE;
 
 const fn check(id: &'static str, sentence: &'static str, run: fn(&Context<'_>) -> Result<(), Stop>) -> Check {
-    Check { id, sentence, about: About::Kind("distance"), run }
+    Check { id, sentence, about: About::Kind(DISTANCE), run }
 }
 
 /// Where axioms are tried: low dimensions show them best, one wide shape stands for the rest.
@@ -176,8 +177,8 @@ fn in_shapes(
     }
 }
 
-/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of ordinary distances; a
-/// distance that refuses such latents does not keep it.
+/// Looks for one, two or three latents that break a rule, and reports the simplest. The rule is given the scale of
+/// ordinary distances; a distance that refuses such latents does not keep it.
 fn axiom<const N: usize>(
     c: &Context<'_>,
     broken: impl Fn(&Fitted<'_>, f32, [&[f32]; N]) -> Result<Option<String>, Refusal>,

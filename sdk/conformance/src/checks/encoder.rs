@@ -8,10 +8,10 @@ use crate::{
     suite::{About, Check},
 };
 use ldalign_abi::ErrorCode;
-use ldalign_sdk::{CorpusSource, Error, OwnedSample};
+use ldalign_sdk::{CorpusSource, Error, OwnedSample, metadata::ENCODER};
 
 const fn check(id: &'static str, sentence: &'static str, run: fn(&Context<'_>) -> Result<(), Stop>) -> Check {
-    Check { id, sentence, about: About::Kind("encoder"), run }
+    Check { id, sentence, about: About::Kind(ENCODER), run }
 }
 
 /// The checks of this file.

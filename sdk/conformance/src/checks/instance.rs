@@ -16,7 +16,8 @@ const fn check(id: &'static str, sentence: &'static str, run: fn(&Context<'_>) -
 /// The checks of this file.
 pub const CHECKS: &[Check] = &[
     check("instance/life", "An instance is built, learns, works and ends", |c| match life(c) {
-        // Whatever is skipped for want of an instance, or of latents that it takes, is a fault once: nothing else would show it.
+        // Whatever is skipped for want of an instance, or of latents that it takes, is a fault once: nothing else would
+        // show it.
         Err(Stop::Skip(why)) if c.missing_options()?.is_empty() => fail(why),
         lived => lived,
     }),
@@ -94,8 +95,8 @@ fn life(c: &Context<'_>) -> Result<(), Stop> {
 const WINDOWS: usize = 4;
 /// Lives in a window, unless the first window's worth takes too long.
 const LIVES: usize = 2000;
-/// Of the processor and on the clock: neither a machine that is busy with other things nor many threads at once must leave too few
-/// lives for a leak to show.
+/// Of the processor and on the clock: neither a machine that is busy with other things nor many threads at once must
+/// leave too few lives for a leak to show.
 const TIME: Duration = Duration::from_millis(300);
 /// On the clock in any case, for plugins that wait: all windows must fit a check's time limit.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -7,6 +7,7 @@ use crate::{
     suite::{About, Check},
 };
 use ldalign_abi::abi_stable::std_types::RResult;
+use ldalign_sdk::metadata::DISTANCE;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -80,7 +81,7 @@ pub const CHECKS: &[Check] = &[
     }),
     check("metadata/unknown-id", "What the library does not provide is refused, not built and not a panic", |c| {
         let module = c.module()?;
-        for (kind, id) in [("distance", "no-such-id"), ("no-such-kind", "any"), ("", "")] {
+        for (kind, id) in [(DISTANCE, "no-such-id"), ("no-such-kind", "any"), ("", "")] {
             match module.options_schema()(kind.into(), id.into()) {
                 RResult::ROk(_) => return fail(format!("it gives an options schema for {kind:?} {id:?}")),
                 RResult::RErr(e) if e.code == ldalign_abi::ErrorCode::PANIC => {

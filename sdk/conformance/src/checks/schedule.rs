@@ -8,9 +8,10 @@ use crate::{
     suite::{About, Check},
 };
 use ldalign_abi::StepView;
+use ldalign_sdk::metadata::SCHEDULE;
 
 const fn check(id: &'static str, sentence: &'static str, run: fn(&Context<'_>) -> Result<(), Stop>) -> Check {
-    Check { id, sentence, about: About::Kind("schedule"), run }
+    Check { id, sentence, about: About::Kind(SCHEDULE), run }
 }
 
 /// The checks of this file.

@@ -1,20 +1,20 @@
-//! A share of some trials and how sure it is.
+//! A proportion of trials and how sure it is.
 
 use serde::Serialize;
 
 /// 97.5 % of the standard normal distribution lie below.
 const Z: f64 = 1.959_963_984_540_054;
 
-/// A share with its interval.
+/// A proportion with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Share {
+pub struct Proportion {
     /// Hits by trials; 0 of none.
     pub value: f64,
     /// Wilson's 95 % interval (1927), which stays within 0 and 1 and has a width where all trials end alike.
     pub interval: [f64; 2],
 }
 
-impl Share {
+impl Proportion {
     /// Of `hits` in `trials`.
     pub fn of(hits: usize, trials: usize) -> Self {
         if trials == 0 {
@@ -34,11 +34,11 @@ impl Share {
 mod tests {
     use super::*;
 
-    /// The ends of Wilson's interval are the shares from which the one seen is just z standard errors away.
+    /// The ends of Wilson's interval are the proportions from which the one seen is just z standard errors away.
     #[test]
-    fn the_share_seen_is_z_standard_errors_from_both_ends() {
+    fn the_proportion_seen_is_z_standard_errors_from_both_ends() {
         for (hits, trials) in [(7, 10), (1, 3), (0, 5), (400, 400)] {
-            let Share { value, interval } = Share::of(hits, trials);
+            let Proportion { value, interval } = Proportion::of(hits, trials);
             assert_eq!(value, hits as f64 / trials as f64);
             for end in interval {
                 let error = (end * (1.0 - end) / trials as f64).sqrt();
@@ -47,7 +47,7 @@ mod tests {
             assert!(interval[0] <= value && value <= interval[1] && interval[1] - interval[0] > 0.005);
         }
         // With no hits the upper end is z^2 / (n + z^2).
-        assert!((Share::of(0, 5).interval[1] - Z * Z / (5.0 + Z * Z)).abs() < 1e-12);
-        assert_eq!(Share::of(0, 0).interval, [0.0, 1.0]);
+        assert!((Proportion::of(0, 5).interval[1] - Z * Z / (5.0 + Z * Z)).abs() < 1e-12);
+        assert_eq!(Proportion::of(0, 0).interval, [0.0, 1.0]);
     }
 }

@@ -1,0 +1,22 @@
+//! The child's side of every question: hears it, and hands it to whom it belongs.
+
+use super::{
+    conformance, probe,
+    question::{COMMAND, Question},
+};
+use ldalign_conformance::child::Voice;
+use std::{ffi::OsString, process::ExitCode};
+
+/// The child's main, given the arguments after [`COMMAND`]. For the program's `main`, before anything else.
+pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let Some((question, voice)) = args.next().and_then(|a| Voice::hear(a.to_str()?)) else {
+        crate::progress::say(format_args!("{COMMAND} is for the program's own use"));
+        return ExitCode::from(2);
+    };
+    match question {
+        Question::Try { path, record } => probe::answer(&voice, |say| probe::try_out(&path, record, say)),
+        Question::Schema { path, kind, id } => probe::answer(&voice, |say| probe::schema(&path, &kind, &id, say)),
+        Question::Check { path, job } => conformance::answer(&path, &job, &voice),
+    }
+    voice.end()
+}
