@@ -1,14 +1,18 @@
-//! Rows of data files as prompts with golden (and perhaps rejected) responses.
+//! Rows of data files as prompts with chosen (and perhaps rejected) responses.
 //!
-//! A file is scanned once: every row is checked and its place noted, nothing else is kept. Rows are then read at random.
+//! A file is scanned once: every row is checked and its place noted, nothing else is kept. Rows are then read at
+//! random.
 
 mod budget;
+mod index;
 pub(crate) mod messages;
 mod parquet;
+mod selection;
 mod shape;
 pub mod tokens;
 
 pub use budget::{Budget, BudgetReport};
+pub use selection::Selection;
 pub(crate) use shape::keys;
 
 use crate::{
@@ -17,6 +21,7 @@ use crate::{
     files::{self, io_error},
     text::Message,
 };
+use index::{Entry, Index, IndexWriter};
 use sha2::{Digest, Sha256};
 use shape::{Conversation, Format, Json};
 use std::{
@@ -26,7 +31,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One prompt with its golden response.
+/// One prompt with its chosen response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Line (JSONL, from 1) or row (Parquet, from 1) in the file.
@@ -35,36 +40,23 @@ pub struct Row {
     pub turn: u32,
     /// The conversation up to the response.
     pub history: Vec<Message>,
-    /// The golden response y.
+    /// The chosen response y.
     pub chosen: String,
-    /// A ready-made loser, if the data has one.
+    /// A ready-made rejected response, if the data has one.
     pub rejected: Option<String>,
     /// A ready-made weight, if the data has one.
     pub weight: Option<f32>,
 }
 
-/// A data file, indexed but not held: memory is 16 bytes a row.
+/// A data file, indexed but not held, and so is its index: memory does not grow with the rows.
 pub struct Dataset {
     path: PathBuf,
     /// The file itself, or a Parquet file's rows as JSON lines.
     file: File,
     format: Format,
-    index: Vec<Entry>,
+    index: Index,
     hash: String,
 }
-
-/// Where a row lies.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    /// Byte at which its line begins.
-    offset: u64,
-    line: u32,
-    /// The response's message in the conversation.
-    target: u32,
-}
-
-// Nothing about a row but this is kept: a field added here costs memory with every row.
-const _: () = assert!(size_of::<Entry>() == 16);
 
 impl Dataset {
     /// Where a row lies, for messages: `FILE, line N`.
@@ -73,21 +65,20 @@ impl Dataset {
     }
     /// Scans the file once: every row's shape is checked, its offset noted.
     ///
-    /// Fails at the first row that is no JSON object, lacks a field, or is of another shape than the first row.
+    /// Fails at the first row that is not a JSON object, lacks a field, or is of another shape than the first row.
     pub fn open(config: &DataConfig) -> Result<Self> {
         let lines = Lines::open(config)?;
-        let (mut format, mut index) = (None, Vec::new());
+        let (mut format, mut index) = (None, IndexWriter::new()?);
         let hash = lines.scan(|row, offset, line| {
             let format = match &format {
                 Some(format) => format,
                 None => format.insert(Format::detect(&row, config)?),
             };
             let targets = format.parse(&row)?.targets;
-            index.extend(targets.iter().map(|&t| Entry { offset, line, target: t as u32 }));
-            Ok(())
+            targets.iter().try_for_each(|&target| index.push(Entry { offset, line, target: target as u32 }))
         })?;
         let format = format.ok_or_else(|| no_rows(&config.path))?;
-        Ok(Self { path: config.path.clone(), file: lines.file, format, index, hash })
+        Ok(Self { path: config.path.clone(), file: lines.file, format, index: index.finish()?, hash })
     }
 
     /// SHA-256 of the file.
@@ -113,7 +104,7 @@ impl Dataset {
 
     /// Reads one row. Fails if the file was changed since it was opened. Panics if there is no such row.
     pub fn row(&self, index: usize) -> Result<Row> {
-        let entry = self.index[index];
+        let entry = self.index.get(index)?;
         let mut bytes = Vec::new();
         BufReader::new(ReadFrom { file: &self.file, offset: entry.offset })
             .read_until(b'\n', &mut bytes)
@@ -134,8 +125,8 @@ impl Dataset {
     }
 }
 
-/// Reads the rows of a file once, as JSON objects with the numbers of their lines, for shapes other than a [`Dataset`]'s. Errors of
-/// `each` get the place. Returns the file's SHA-256.
+/// Reads the rows of a file once, as JSON objects with the numbers of their lines, for shapes other than a
+/// [`Dataset`]'s. Errors of `each` get the place. Returns the file's SHA-256.
 pub(crate) fn scan(config: &DataConfig, mut each: impl FnMut(Json, u32) -> Result<()>) -> Result<String> {
     let mut rows = 0;
     let hash = Lines::open(config)?.scan(|row, _, line| {
@@ -172,7 +163,8 @@ impl<'a> Lines<'a> {
         Ok(Self { config, file: parquet::as_json_lines(path, file)?, unit: "row", hash })
     }
 
-    /// Hands each wanted row to `each`, with the byte at which its line begins and the line's number. Returns the file's SHA-256.
+    /// Hands each wanted row to `each`, with the byte at which its line begins and the line's number. Returns the
+    /// file's SHA-256.
     fn scan(&self, mut each: impl FnMut(Json, u64, u32) -> Result<()>) -> Result<String> {
         let path = &self.config.path;
         let (mut hash, mut bytes) = (Sha256::new(), Vec::new());

@@ -4,15 +4,16 @@
 mod latents;
 mod prompts;
 
-pub use latents::effective_rank;
+pub use latents::{effective_rank, evenly_spaced};
 pub use prompts::Prompts;
 
 use crate::{
+    Result,
     config::{Limits, TrainConfig},
-    stats::{effective_size, mean, rank_correlation},
+    stats::{Weights, mean, rank_correlation},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 /// A sign of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub enum Sign {
     DuplicatePrompts,
     /// Distance measures length.
     Length,
-    /// Golden responses lose likelihood.
+    /// Chosen responses lose likelihood.
     Displacement,
 }
 
@@ -78,31 +79,46 @@ pub struct Diagnosis {
     pub advice: String,
 }
 
-/// What the pairs of a round say, collected one by one.
-#[derive(Debug, Default)]
+/// What the pairs of a round say, collected one by one. Of a pair 8 bytes stay in memory.
+#[derive(Debug)]
 pub struct Pairs {
-    /// Of the pairs whose responses differ: equal ones have distance 0 and length difference 0, and would make any encoder look as
-    /// if it measured length and any schedule as if it served few.
-    distances: Vec<f64>,
-    weights: Vec<f64>,
-    /// Tokens of golden less tokens of losing, without sign.
-    length_differences: Vec<f64>,
+    /// Of the pairs whose responses differ and that were measured: equal ones have distance 0 and length difference 0,
+    /// and would make any encoder look as if it measured length and any schedule as if it served few.
+    distances: Vec<f32>,
+    /// Of the same, tokens of chosen less tokens of rejected, without sign.
+    length_differences: Vec<u32>,
+    /// Of all pairs whose responses differ.
+    weights: Weights,
     prompts: Prompts,
 }
 
 impl Pairs {
+    /// For at most so many pairs; what does not stay in memory lies in unnamed files in `dir`.
+    pub fn new(dir: &Path, most: usize) -> Result<Self> {
+        let prompts = Prompts::new(dir, most)?;
+        Ok(Self { distances: vec![], length_differences: vec![], weights: Weights::default(), prompts })
+    }
+
     /// Adds a pair; `distance` is None where none was measured.
-    pub fn add(&mut self, prompt: &str, equal: bool, distance: Option<f32>, weight: f32, tokens: [usize; 2]) {
-        self.prompts.add(prompt);
+    pub fn add(
+        &mut self,
+        prompt: &str,
+        equal: bool,
+        distance: Option<f32>,
+        weight: f32,
+        tokens: [usize; 2],
+    ) -> Result<()> {
         if !equal {
-            self.distances.push(distance.map_or(f64::NAN, f64::from));
-            self.weights.push(weight.into());
-            self.length_differences.push(tokens[0].abs_diff(tokens[1]) as f64);
+            self.weights.add(weight.into());
+            self.distances.extend(distance);
+            self.length_differences.extend(distance.map(|_| tokens[0].abs_diff(tokens[1]) as u32));
         }
+        self.prompts.add(prompt)
     }
 }
 
-/// What a round's latents say: the encoder's report on its fit, and the effective rank of golden and losing latents together.
+/// What a round's latents say: the encoder's report on its fit, and the effective rank of chosen and rejected latents
+/// together.
 #[derive(Debug)]
 pub struct Latents {
     /// Figures of the fit by name.
@@ -146,7 +162,8 @@ pub fn scored(pairs: &Pairs, latents: Option<&Latents>, limits: &Limits) -> Vec<
     all
 }
 
-/// The sign that shows in training: `rewards` are the steps' means of golden responses, `tokens` those responses' mean length.
+/// The sign that shows in training: `rewards` are the steps' means of chosen responses, `tokens` those responses' mean
+/// length.
 pub fn trained(rewards: &[f64], tokens: f64, config: &TrainConfig, limits: &Limits) -> Diagnosis {
     let limit = limits.max_likelihood_drop;
     // The last quarter, so that one odd batch does not decide.
@@ -212,12 +229,12 @@ fn length(pairs: &Pairs, limit: f64) -> Diagnosis {
 }
 
 fn outliers(pairs: &Pairs, limit: f64) -> Diagnosis {
-    let (weights, n) = (&pairs.weights, pairs.weights.len());
-    let (size, sum) = (effective_size(weights), weights.iter().sum::<f64>());
+    let Weights { count: n, sum, largest, .. } = pairs.weights;
+    let size = pairs.weights.effective_size();
     if size == 0.0 {
         return unknown(Sign::Outliers, "no pair that differs has any weight", "look at some pairs in the report");
     }
-    let (share, largest) = (size / n as f64, weights.iter().copied().fold(0.0, f64::max) / sum);
+    let (share, largest) = (size / n as f64, largest / sum);
     Diagnosis {
         sign: Sign::Outliers,
         verdict: warn_if(share < limit),

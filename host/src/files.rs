@@ -1,5 +1,9 @@
 //! The only place that writes files a run depends on: whole or not at all, and on disk before it is said to be.
 
+mod journal;
+
+pub use journal::Journal;
+
 use crate::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::{
@@ -29,10 +33,12 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads a JSON file that a run wrote.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&read(path)?).map_err(|e| {
-        Error::new(Code::RunDamaged, format!("{} is not what was written there", path.display()))
+    let file = File::open(path).map_err(|e| io_error(path, "read", e))?;
+    serde_json::from_reader(BufReader::new(file)).map_err(|e| match e.is_io() {
+        true => io_error(path, "read", e.into()),
+        false => Error::new(Code::RunDamaged, format!("{} is not what was written there", path.display()))
             .hint("restore the file, or start again in another output_dir")
-            .caused_by(e)
+            .caused_by(e),
     })
 }
 
@@ -102,6 +108,48 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<(
     sync_parent(path)
 }
 
+/// Why a file was not written to its end.
+pub enum Stop {
+    /// The disk failed.
+    Disk(io::Error),
+    /// What was to be written could not be had.
+    Source(Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(e: io::Error) -> Self {
+        Self::Disk(e)
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(e: Error) -> Self {
+        Self::Source(e)
+    }
+}
+
+impl From<serde_json::Error> for Stop {
+    /// Of a value written to the disk.
+    fn from(e: serde_json::Error) -> Self {
+        Self::Disk(e.into())
+    }
+}
+
+/// [`write_with`] for a `fill` that can fail for reasons of its own, which come through as they are.
+pub fn write_stoppable(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<(), Stop>) -> Result<()> {
+    let mut failed = None;
+    let written = write_with(path, |out| {
+        fill(out).map_err(|stop| match stop {
+            Stop::Disk(e) => e,
+            Stop::Source(e) => {
+                failed = Some(e);
+                io::Error::other("its source has failed")
+            }
+        })
+    });
+    failed.map_or(written, Err)
+}
+
 /// Writes bytes atomically.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |w| w.write_all(bytes))
@@ -149,9 +197,21 @@ pub fn remove_file(path: &Path) -> Result<()> {
 
 /// A whole file as bytes, read on demand.
 pub fn map(path: &Path) -> Result<memmap2::Mmap> {
-    let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+    map_open(&File::open(path).map_err(|e| io_error(path, "open", e))?, path)
+}
+
+/// A whole open file as bytes, read on demand.
+pub fn map_open(file: &File, path: &Path) -> Result<memmap2::Mmap> {
     // SAFETY: files of a run are replaced by rename, never changed in place, while the run's lock is held.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(|e| io_error(path, "map", e))
+    unsafe { memmap2::Mmap::map(file) }.map_err(|e| io_error(path, "map", e))
+}
+
+/// Gives the pages of a mapped file that were read so far back to the system, which counts them as this process's
+/// memory; what is read again comes from the file again.
+pub fn release(map: &memmap2::Mmap) {
+    // SAFETY: a shared, read-only mapping of a file has the same contents before and after. A system that refuses keeps
+    // its pages.
+    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
 }
 
 /// SHA-256 of some bytes, in hex.
@@ -210,74 +270,10 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// An append-only JSON-lines file whose last line may be torn by a crash; opening it cuts a torn line off.
-pub struct Journal {
-    path: PathBuf,
-    file: File,
-}
-
-impl Journal {
-    /// Opens or creates the file, keeps its whole lines, and hands each to `seen`.
-    pub fn open(path: &Path, mut seen: impl FnMut(&str) -> Result<()>) -> Result<Self> {
-        let fail = |e| io_error(path, "open", e);
-        let file = File::options().read(true).append(true).create(true).open(path).map_err(fail)?;
-        let (mut reader, mut line, mut whole) = (BufReader::new(&file), Vec::new(), 0);
-        while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 && line.last() == Some(&b'\n') {
-            whole += line.len() as u64;
-            let text = std::str::from_utf8(&line)
-                .map_err(|e| Error::new(Code::FileJournal, format!("{} is not UTF-8", path.display())).caused_by(e))?;
-            seen(text.trim_end())?;
-            line.clear();
-        }
-        file.set_len(whole).map_err(fail)?;
-        Ok(Self { path: path.to_owned(), file })
-    }
-    /// Cuts the file back to its first `lines` lines, as a resumed run does with what came after its checkpoint.
-    pub fn truncate(&mut self, lines: usize) -> Result<()> {
-        let text = read(&self.path)?;
-        let keep: usize = text.split_inclusive(|b| *b == b'\n').take(lines).map(<[u8]>::len).sum();
-        self.file.set_len(keep as u64).map_err(|e| io_error(&self.path, "truncate", e))
-    }
-    /// Appends one value as a line and returns the line's length without its end.
-    pub fn push<T: serde::Serialize>(&mut self, value: &T) -> Result<usize> {
-        let mut line = serde_json::to_vec(value).map_err(|e| {
-            Error::new(Code::FileJournal, format!("cannot write a line to {}", self.path.display())).caused_by(e)
-        })?;
-        line.push(b'\n');
-        self.file.write_all(&line).map_err(|e| io_error(&self.path, "append to", e))?;
-        Ok(line.len() - 1)
-    }
-    /// Makes all lines durable.
-    pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| io_error(&self.path, "sync", e))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_torn_line_is_cut_and_truncate_keeps_whole_lines() {
-        let dir = tempfile::tempdir().unwrap();
-        let p = dir.path().join("j.jsonl");
-        fs::write(&p, "1\n2\n3\n4").unwrap();
-        let mut seen = vec![];
-        let mut j = Journal::open(&p, |l| {
-            seen.push(l.to_owned());
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(seen, ["1", "2", "3"]);
-        j.truncate(2).unwrap();
-        j.push(&7).unwrap();
-        assert_eq!(fs::read_to_string(&p).unwrap(), "1\n2\n7\n");
-        j.truncate(9).unwrap();
-        assert_eq!(fs::read_to_string(&p).unwrap(), "1\n2\n7\n");
-        j.truncate(0).unwrap();
-        assert_eq!(fs::read_to_string(&p).unwrap(), "");
-    }
 
     #[test]
     fn a_failed_write_leaves_the_old_file() {

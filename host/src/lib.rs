@@ -33,6 +33,7 @@ pub mod report;
 pub mod rundir;
 pub mod share;
 mod stats;
+pub mod tensors;
 pub mod text;
 pub mod train;
 pub mod validate;

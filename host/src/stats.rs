@@ -8,11 +8,39 @@ mod proportion;
 pub use plane::{Plane, principal_plane};
 pub use proportion::Proportion;
 
-/// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
+/// Weights, of which only sums are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Weights {
+    /// How many there are.
+    pub count: usize,
+    /// Their sum.
+    pub sum: f64,
+    /// The sum of their squares.
+    pub squares: f64,
+    /// The largest; 0 where there is none.
+    pub largest: f64,
+}
+
+impl Weights {
+    /// Adds a weight of at least 0.
+    pub fn add(&mut self, weight: f64) {
+        self.count += 1;
+        self.sum += weight;
+        self.squares += weight * weight;
+        self.largest = self.largest.max(weight);
+    }
+
+    /// Effective sample size: (sum w)^2 / sum w^2; 0 where there is no weight. (Kish 1965)
+    pub fn effective_size(&self) -> f64 {
+        if self.squares > 0.0 { self.sum * self.sum / self.squares } else { 0.0 }
+    }
+}
+
+/// [`Weights::effective_size`] of some weights.
 pub fn effective_size(weights: &[f64]) -> f64 {
-    let sum: f64 = weights.iter().sum();
-    let squares: f64 = weights.iter().map(|w| w * w).sum();
-    if squares > 0.0 { sum * sum / squares } else { 0.0 }
+    let mut all = Weights::default();
+    weights.iter().for_each(|w| all.add(*w));
+    all.effective_size()
 }
 
 /// Mean; NaN of nothing.
@@ -21,33 +49,39 @@ pub fn mean(values: &[f64]) -> f64 {
 }
 
 /// Spearman's rank correlation, equal values sharing their mean rank; None where either side is constant or a value is
-/// not finite.
-pub fn rank_correlation(a: &[f64], b: &[f64]) -> Option<f64> {
-    if a.iter().chain(b).any(|v| !v.is_finite()) {
-        return None;
-    }
-    let (a, b) = (ranks(a), ranks(b));
-    let (ma, mb) = (mean(&a), mean(&b));
+/// not finite. Beside the values, memory is a sorted copy of them.
+pub fn rank_correlation<A: Copy + Into<f64>, B: Copy + Into<f64>>(a: &[A], b: &[B]) -> Option<f64> {
+    let (ranks_a, ranks_b) = (Ranks::of(a)?, Ranks::of(b)?);
+    // Ranks that are shared have the same mean as those that are not.
+    let mean = (a.len() as f64 + 1.0) / 2.0;
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (x, y) in a.iter().zip(&b) {
-        ab += (x - ma) * (y - mb);
-        aa += (x - ma) * (x - ma);
-        bb += (y - mb) * (y - mb);
+    for (x, y) in a.iter().zip(b) {
+        let (x, y) = (ranks_a.rank(*x) - mean, ranks_b.rank(*y) - mean);
+        ab += x * y;
+        aa += x * x;
+        bb += y * y;
     }
     (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
 }
 
-fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|i, j| values[*i].total_cmp(&values[*j]));
-    let mut ranks = vec![0.0; values.len()];
-    let mut before = 0;
-    for equal in order.chunk_by(|i, j| values[*i] == values[*j]) {
-        let shared = before as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|i| ranks[*i] = shared);
-        before += equal.len();
+/// Values in ascending order.
+struct Ranks<T>(Vec<T>);
+
+impl<T: Copy + Into<f64>> Ranks<T> {
+    /// None where a value is not finite.
+    fn of(values: &[T]) -> Option<Self> {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(|a, b| (*a).into().total_cmp(&(*b).into()));
+        values.iter().all(|v| (*v).into().is_finite()).then_some(Self(sorted))
     }
-    ranks
+
+    /// The rank of one of the values, from 1: the mean of those that all equal ones have together.
+    fn rank(&self, value: T) -> f64 {
+        let value = value.into();
+        let below = self.0.partition_point(|v| (*v).into() < value);
+        let equal = self.0[below..].partition_point(|v| (*v).into() <= value);
+        below as f64 + (equal as f64 + 1.0) / 2.0
+    }
 }
 
 #[cfg(test)]

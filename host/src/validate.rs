@@ -1,7 +1,8 @@
 //! Whether nearer means better: distances to the golden response held against judgements of people or of a checker.
 //!
-//! [`rows`] reads the judgements, [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures, [`table`] and
-//! [`page`] say it. Two distances that need no latents stand in the same table: the difference in length, and chance.
+//! [`rows`] reads the judgements, [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures,
+//! [`table`] and [`page`] say it. Two distances that need no latents stand in the same table: the difference in length,
+//! and chance.
 
 mod latents;
 mod page;
@@ -17,14 +18,14 @@ use crate::{
     config::{PluginChoice, RunConfig},
     data::BudgetReport,
     files, interrupt,
-    latents::PolicyServices,
+    latents::{Held, Measure, Pairs, PolicyServices},
     library::Kind,
     model::ModelConfig,
     plugin::{Finder, Plugin, PluginRecord},
     rundir::HashedPath,
     text::TextCodec,
 };
-use latents::{Encodings, Latents};
+use latents::{Encoded, Encodings};
 use rows::Annotated;
 use samples::Samples;
 use serde::{Deserialize, Serialize};
@@ -89,8 +90,8 @@ impl Validation {
     }
 }
 
-/// Measures the encoders and distances of the config's `validate` section on its rows. Writes `validate.json`, `validate.html` and the
-/// latents into `output`; the same inputs and seed give the same bytes.
+/// Measures the encoders and distances of the config's `validate` section on its rows. Writes `validate.json`,
+/// `validate.html` and the latents into `output`; the same inputs and seed give the same bytes.
 ///
 /// # Errors
 /// Where the config has no such section; what reading rows, loading plugins or calling them can fail with.
@@ -116,18 +117,18 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output.join("latents"));
     let (mut fits, mut lines) = (BTreeMap::new(), Vec::new());
     for encoder in &encoders {
-        let latents = encodings.by(encoder)?;
+        let encoded = encodings.by(encoder)?;
         for distance in &distances {
             interrupt::check()?;
             let services = PolicyServices::new(None, codec.end_ids(), seed, distance.record());
-            let values = measure(distance, services, &latents, &samples)
+            let values = distances_of(distance, services, &encoded, &samples.corpus)
                 .map_err(|e| e.at(format!("latents of {}", name(encoder.record()))))?;
             let measures = Measures::of(truth, &values, seed);
             let encoder = Some(name(encoder.record()));
             lines.push(Line { encoder, distance: name(distance.record()), measures });
         }
-        if !latents.fit.is_empty() {
-            fits.insert(name(encoder.record()), latents.fit);
+        if !encoded.fit.is_empty() {
+            fits.insert(name(encoder.record()), encoded.fit);
         }
     }
     let by_length = Measures::of(truth, &truth.length_differences, seed);
@@ -159,13 +160,13 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
 }
 
 /// The distance of each response from the golden one, after a fit on these pairs.
-fn measure(plugin: &Plugin, services: PolicyServices, latents: &Latents, samples: &Samples) -> Result<Vec<f64>> {
-    let golden = samples.beside_responses(&latents.golden, latents.shape.len());
-    let mut distance = plugin.distance(Arc::new(services))?;
-    distance.fit(&golden, &latents.responses, latents.shape)?;
-    let values = distance.distances(&golden, &latents.responses, latents.shape)?;
-    distance.close()?;
-    Ok(values.into_iter().map(f64::from).collect())
+fn distances_of(plugin: &Plugin, services: PolicyServices, encoded: &Encoded, corpus: &Held) -> Result<Vec<f64>> {
+    let beside = &corpus.beside;
+    let pairs = Pairs::new([&encoded.golden, &encoded.responses], beside.len(), |i| [beside[i], i]);
+    let measure = Measure::fit(plugin, Arc::new(services), None, &pairs)?;
+    let distances = measure.distances(&pairs)?;
+    measure.close()?;
+    Ok(distances.into_iter().map(f64::from).collect())
 }
 
 /// A plugin in a table: its id, and its options where it was given some.

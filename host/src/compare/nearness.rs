@@ -1,19 +1,28 @@
-//! How near responses to held-out rows lie to the golden ones: by one encoder and distance for all arms, in the starting model's space.
+//! How near responses to held-out rows lie to the chosen ones: by one encoder and distance for all arms, in the
+//! starting model's space.
 
 use super::config::Plan;
 use crate::{
-    Result,
+    Code, Error, Result,
     config::DataConfig,
     data::Dataset,
-    latents::{PolicyServices, encode},
+    files,
+    latents::{self, Encoding, Held, Latents, Measure, Pairs, Part, PolicyServices, prompt_text},
     library::Kind,
     model::Policy,
     pipeline,
-    plugin::{CorpusSource, Distance, Encoder, Finder, OwnedSample, Plugin},
+    plugin::{CorpusSource, Finder, OwnedSample, Plugin},
     rundir::Outcome,
     text::TextCodec,
 };
-use std::sync::{Arc, RwLock};
+use std::{
+    iter,
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock},
+};
+
+/// Names of the two sets of latents in a file.
+const SETS: [&str; 2] = ["chosen", "responses"];
 
 /// Encoder and distance of a comparison, loaded, before a model is.
 pub struct Plugins {
@@ -23,11 +32,14 @@ pub struct Plugins {
 
 /// What distances are measured with, fitted on the starting model's responses.
 pub struct Yardstick {
-    encoder: Encoder,
-    distance: Distance,
-    /// By held-out row; None where the golden response does not fit the length limits.
-    golden: Vec<Option<OwnedSample>>,
-    latents: Vec<f32>,
+    encoding: Encoding,
+    measure: Measure,
+    /// By held-out row; None where the chosen response does not fit the length limits.
+    chosen: Vec<Option<OwnedSample>>,
+    /// Of the chosen responses that fit.
+    latents: Latents,
+    /// Where latents lie while they are measured.
+    output_dir: PathBuf,
 }
 
 impl Plugins {
@@ -46,77 +58,87 @@ impl Plugins {
         [&self.encoder, &self.distance].map(|plugin| plugin.record().id.clone())
     }
 
-    /// Loads the starting model, encodes the golden responses, and fits what is to be fitted on them and the model's own, `start`.
+    /// Loads the starting model, encodes the chosen responses, and fits what is to be fitted on them and the model's
+    /// own, `start`.
     pub fn open(&self, plan: &Plan, start: &[Outcome]) -> Result<Yardstick> {
         let config = &plan.base;
         let codec = TextCodec::load(&config.model)?;
         let policy = Policy::load_as(&config.model, &pipeline::device(&config.device)?, config.precision())?;
-        let services =
-            |plugin: &Plugin, policy| PolicyServices::new(policy, codec.end_ids(), config.seed, plugin.record());
+        let services = |plugin: &Plugin, policy| {
+            Arc::new(PolicyServices::new(policy, codec.end_ids(), config.seed, plugin.record()))
+        };
         let policy = Some(Arc::new(RwLock::new(policy)));
-        let mut encoder = self.encoder.encoder(Arc::new(services(&self.encoder, policy)))?;
-        let mut distance = self.distance.distance(Arc::new(services(&self.distance, None)))?;
 
-        let golden = golden(&plan.eval.data, &codec)?;
-        let pairs = golden.iter().flatten().cloned().zip(beside(&golden, start));
-        let corpus = Samples(pairs.flat_map(|(golden, own)| [golden, own]).collect());
-        encoder.fit(&corpus)?;
-        let side = |side: usize| (side..corpus.len()).step_by(2).collect::<Vec<_>>();
-        let latents = encode(&encoder, &corpus, &side(0), "nearness golden")?;
-        let own = encode(&encoder, &corpus, &side(1), "nearness start")?;
-        distance.fit(&latents, &own, encoder.shape())?;
-        Ok(Yardstick { encoder, distance, golden, latents })
+        let chosen = chosen(&plan.eval.data, &codec)?;
+        let corpus = corpus(&chosen, start);
+        let encoding = Encoding::fit(&self.encoder, services(&self.encoder, policy), None, &corpus)?;
+        let fitted = latents::chosen(corpus.chosen.len());
+        let [latents, responses] = encode(&encoding, &corpus, fitted, "start", &plan.output_dir)?;
+        let services = services(&self.distance, None);
+        let measure = Measure::fit(&self.distance, services, None, &Pairs::side_by_side(&latents, &responses))?;
+        Ok(Yardstick { encoding, measure, chosen, latents, output_dir: plan.output_dir.clone() })
     }
 }
 
 impl Yardstick {
-    /// The distance of each sampled response from its golden one; None where that does not fit the length limits.
+    /// The distance of each sampled response from its chosen one; None where that does not fit the length limits.
     pub fn distances(&self, outcomes: &[Outcome], name: &str) -> Result<Vec<Option<f32>>> {
-        let corpus = Samples(beside(&self.golden, outcomes));
-        let indices: Vec<usize> = (0..corpus.len()).collect();
-        let latents = encode(&self.encoder, &corpus, &indices, &format!("nearness {name}"))?;
-        let mut measured = self.distance.distances(&self.latents, &latents, self.encoder.shape())?.into_iter();
-        Ok(self.golden.iter().map(|golden| golden.as_ref().and_then(|_| measured.next())).collect())
+        let corpus = corpus(&self.chosen, outcomes);
+        let [_, responses] = encode(&self.encoding, &corpus, iter::empty(), name, &self.output_dir)?;
+        let measured = self.measure.distances(&Pairs::side_by_side(&self.latents, &responses))?;
+        let mut measured = measured.into_iter();
+        Ok(self.chosen.iter().map(|chosen| chosen.as_ref().and_then(|_| measured.next())).collect())
     }
 
     /// Ends the plugins' instances.
     pub fn close(self) -> Result<()> {
-        self.encoder.close()?;
-        self.distance.close()
+        self.encoding.close()?;
+        self.measure.close()
     }
 }
 
-/// The golden response to each held-out row, within the length limits; None where it does not fit.
-fn golden(config: &DataConfig, codec: &TextCodec) -> Result<Vec<Option<OwnedSample>>> {
+/// Latents of some chosen responses of a corpus and of all others, in a file of `dir` that is gone when they are.
+fn encode(
+    encoding: &Encoding,
+    corpus: &Held,
+    chosen: impl ExactSizeIterator<Item = usize>,
+    name: &str,
+    dir: &Path,
+) -> Result<[Latents; 2]> {
+    let dir = tempfile::tempdir_in(dir).map_err(|e| files::io_error(dir, "make a temporary directory in", e))?;
+    let parts = [
+        Part::new(SETS[0], "nearness chosen", chosen),
+        Part::new(SETS[1], format!("nearness {name}"), latents::responses(corpus.len() / 2)),
+    ];
+    encoding.encode(corpus, parts, &dir.path().join("latents.safetensors"), &[], damaged)
+}
+
+fn damaged(path: &Path, what: String) -> Error {
+    Error::new(Code::RunLatents, format!("{}: {what}", path.display()))
+}
+
+/// The chosen response to each held-out row, within the length limits; None where it does not fit.
+fn chosen(config: &DataConfig, codec: &TextCodec) -> Result<Vec<Option<OwnedSample>>> {
     let (data, mut budget) = (Dataset::open(config)?, config.budget());
     let sample = |index| {
         let row = data.row(index)?;
         let turn = codec.encode_turn(&row.history, &row.chosen)?;
         let Some((prompt_ids, [response_ids])) = budget.fit(turn.prompt, [turn.response]) else { return Ok(None) };
-        let prompt = row.history.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n");
-        Ok(Some(OwnedSample { prompt, response: codec.decode(&response_ids)?, prompt_ids, response_ids }))
+        let (prompt, response) = (prompt_text(&row.history), codec.decode(&response_ids)?);
+        Ok(Some(OwnedSample { prompt, response, prompt_ids, response_ids }))
     };
     (0..data.len()).map(sample).collect()
 }
 
-/// The sampled response to each row whose golden one is there.
-fn beside(golden: &[Option<OwnedSample>], outcomes: &[Outcome]) -> Vec<OwnedSample> {
-    let sample = |(golden, outcome): (&Option<OwnedSample>, &Outcome)| {
+/// The chosen responses that are there, each with the sampled response to its row beside it.
+fn corpus(chosen: &[Option<OwnedSample>], outcomes: &[Outcome]) -> Held {
+    let mut corpus = Held::default();
+    for (chosen, outcome) in chosen.iter().zip(outcomes) {
+        let Some(chosen) = chosen else { continue };
         let (response, response_ids) = (outcome.sampled.text.clone(), outcome.sampled.ids.clone());
-        Some(OwnedSample { response, response_ids, ..golden.clone()? })
-    };
-    golden.iter().zip(outcomes).filter_map(sample).collect()
-}
-
-/// Samples in memory.
-struct Samples(Vec<OwnedSample>);
-
-impl CorpusSource for Samples {
-    fn len(&self) -> usize {
-        self.0.len()
+        corpus.beside.push(corpus.chosen.len());
+        corpus.responses.push(OwnedSample { response, response_ids, ..chosen.clone() });
+        corpus.chosen.push(chosen.clone());
     }
-
-    fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>> {
-        Ok(indices.iter().map(|i| self.0[*i].clone()).collect())
-    }
+    corpus
 }

@@ -1,4 +1,5 @@
-//! Fits token rows into the length limits: prompts keep their end, responses their beginning, and nothing becomes empty.
+//! Fits token rows into the length limits: prompts keep their end, responses their beginning, and nothing becomes
+//! empty.
 
 use crate::{Code, Error, Result, config::DataConfig};
 use std::fmt;
@@ -44,8 +45,8 @@ impl Budget {
         prompt
     }
 
-    /// Cuts a prompt and each of its responses so that the two together have at most `max_length` tokens; None where the
-    /// row is dropped. The prompt comes out the same for all its responses.
+    /// Cuts a prompt and each of its responses so that the two together have at most `max_length` tokens; None where
+    /// the row is dropped. The prompt comes out the same for all its responses.
     pub fn fit<R: AsMut<[Vec<u32>]>>(&mut self, prompt: Vec<u32>, mut responses: R) -> Option<(Vec<u32>, R)> {
         let whole = prompt.len();
         let prompt = self.cut_prompt(prompt);

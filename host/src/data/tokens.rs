@@ -1,7 +1,8 @@
 //! Tokenised rows on disk, read at random through a memory map.
 //!
 //! Layout, little-endian: magic, version u32, columns u32 | ids u32... | padding to 8 | index u64 (where each sequence
-//! starts, and the end) | rows u64, ids u64 | SHA-256 of all before it. Writing needs one pass and no memory that grows.
+//! starts, and the end) | rows u64, ids u64 | SHA-256 of all before it. Writing needs one pass and no memory that
+//! grows.
 
 use crate::{Code, Error, Result, files};
 use memmap2::Mmap;
@@ -16,6 +17,8 @@ const VERSION: u32 = 1;
 const HEADER: usize = 16;
 const DIGEST: usize = 32;
 const FOOTER: usize = 16 + DIGEST;
+/// Bytes, or entries of the index, that are verified at a time.
+const PIECE: usize = 1 << 16;
 
 // The map is read as it lies.
 const _: () = assert!(cfg!(target_endian = "little"), "token stores are little-endian");
@@ -35,8 +38,7 @@ impl TokenStore {
     ///
     /// Fails with the iterator's error, with `data/tokens` for an empty sequence, or when the disk does.
     pub fn write<const N: usize>(path: &Path, rows: impl Iterator<Item = Result<[Vec<u32>; N]>>) -> Result<()> {
-        let mut rejected = None;
-        let written = files::write_with(path, |out| {
+        files::write_stoppable(path, |out| {
             let mut out = files::Hashing::new(out);
             out.write_all(MAGIC)?;
             out.write_all(&VERSION.to_le_bytes())?;
@@ -49,11 +51,7 @@ impl TokenStore {
                     Some(column) => Err(empty(count, column)),
                     None => Ok(row),
                 });
-                let row = row.map_err(|e| {
-                    rejected = Some(e);
-                    io::Error::other("row")
-                })?;
-                for sequence in row {
+                for sequence in row? {
                     index.write_all(&ids.to_le_bytes())?;
                     out.write_all(bytemuck::cast_slice(&sequence))?;
                     ids += sequence.len() as u64;
@@ -68,12 +66,8 @@ impl TokenStore {
             out.write_all(&count.to_le_bytes())?;
             out.write_all(&ids.to_le_bytes())?;
             let (out, digest) = out.finish();
-            out.write_all(&digest)
-        });
-        match rejected {
-            Some(e) => Err(e),
-            None => written,
-        }
+            Ok(out.write_all(&digest)?)
+        })
     }
 
     /// Opens a store of `columns` sequences a row and verifies every byte of it.
@@ -98,7 +92,12 @@ impl TokenStore {
             return Err(damaged(&format!("its rows have {found} sequences, {columns} were expected")));
         }
         let (footer, end) = (map.len() - FOOTER, map.len() - DIGEST);
-        let digest = Sha256::digest(&map[..end]);
+        let mut digest = Sha256::new();
+        for piece in map[..end].chunks(PIECE) {
+            digest.update(piece);
+            files::release(&map);
+        }
+        let digest = digest.finalize();
         if digest[..] != map[end..] {
             return Err(damaged("its checksum does not match, so it was cut short or changed"));
         }
@@ -106,10 +105,21 @@ impl TokenStore {
         let store = Self { columns, rows, ids, hash: files::hex(&digest), map };
         // From here on only a faulty writer could lie, but a wrong index would panic far from here.
         let whole = store.index_start() + 8 * (rows * columns + 1) == footer;
-        if !whole || !store.index().is_sorted_by(|a, b| a < b) || store.index().last() != Some(&(ids as u64)) {
+        if !whole || !store.is_ascending() || store.index().last() != Some(&(ids as u64)) {
             return Err(damaged("its index contradicts its rows"));
         }
         Ok(store)
+    }
+
+    /// Whether every sequence begins behind the one before.
+    fn is_ascending(&self) -> bool {
+        let (index, mut last) = (self.index(), None);
+        index.chunks(PIECE).all(|piece| {
+            let ascending = piece.is_sorted_by(|a, b| a < b) && last.is_none_or(|last| last < piece[0]);
+            last = piece.last().copied();
+            self.release();
+            ascending
+        })
     }
 
     fn index_start(&self) -> usize {
@@ -139,6 +149,10 @@ impl TokenStore {
         let at = row * self.columns + column;
         let [start, end] = [self.index()[at], self.index()[at + 1]].map(|i| HEADER + 4 * i as usize);
         bytemuck::cast_slice(&self.map[start..end])
+    }
+    /// Gives the memory of what was read so far back: for a reader that goes through the rows and never comes back.
+    pub fn release(&self) {
+        files::release(&self.map);
     }
     /// SHA-256 of the contents, in hex: kept in the file and verified by [`open`](Self::open).
     pub fn hash(&self) -> &str {

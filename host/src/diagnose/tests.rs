@@ -8,13 +8,14 @@ fn noise(i: usize) -> f64 {
 
 /// Pairs of different prompts whose distance follows neither length nor anything else.
 fn pairs(change: impl Fn(usize, &mut (String, f32, f32, [usize; 2]))) -> Pairs {
-    let mut pairs = Pairs::default();
+    let dir = tempfile::tempdir().unwrap();
+    let mut pairs = Pairs::new(dir.path(), 200).unwrap();
     for i in 0..200 {
         let distance = 1.5 + noise(i) as f32;
         let prompt = format!("Question {i}: what is {} times {}?", i * 17 % 101, i * 31 % 89);
         let mut pair = (prompt, distance, distance / 1.5, [20, 20 + i * 37 % 23]);
         change(i, &mut pair);
-        pairs.add(&pair.0, i % 10 == 0, Some(pair.1), pair.2, pair.3);
+        pairs.add(&pair.0, i % 10 == 0, Some(pair.1), pair.2, pair.3).unwrap();
     }
     pairs
 }
@@ -70,7 +71,9 @@ fn limits_move_verdicts() {
 
 #[test]
 fn what_cannot_be_measured_is_unknown() {
-    let all = scored(&Pairs::default(), Some(&Latents { fit: BTreeMap::new(), rank: 9.0 }), &Limits::default());
+    let dir = tempfile::tempdir().unwrap();
+    let none = Pairs::new(dir.path(), 0).unwrap();
+    let all = scored(&none, Some(&Latents { fit: BTreeMap::new(), rank: 9.0 }), &Limits::default());
     let of = |sign| all.iter().find(|d| d.sign == sign).unwrap().verdict;
     assert_eq!([of(Sign::Reconstruction), of(Sign::Length), of(Sign::Outliers)], [Verdict::Unknown; 3]);
     assert!(scored(&pairs(|_, _| ()), None, &Limits::default()).iter().all(|d| d.sign != Sign::Length));
@@ -94,20 +97,23 @@ fn effective_rank_counts_directions() {
     // Points of a square in two of five dimensions, however many; on a line; all the same.
     let square =
         |n: usize| -> Vec<f32> { (0..n).flat_map(|i| [(i % 2) as f32, 7.0, (i / 2 % 2) as f32, 0.0, -3.0]).collect() };
-    assert!((effective_rank(&[&square(400)], 5).unwrap() - 2.0).abs() < 1e-5);
-    assert!((effective_rank(&[&square(4)], 5).unwrap() - 2.0).abs() < 1e-5);
-    assert!((effective_rank(&[&square(10_000)], 5).unwrap() - 2.0).abs() < 1e-3);
+    assert!((effective_rank(square(400), 5).unwrap() - 2.0).abs() < 1e-5);
+    assert!((effective_rank(square(4), 5).unwrap() - 2.0).abs() < 1e-5);
     let line: Vec<f32> = (0..50).flat_map(|i| [i as f32, -2.0 * i as f32, 1.0]).collect();
-    assert!((effective_rank(&[&line[..75], &line[75..]], 3).unwrap() - 1.0).abs() < 1e-4);
-    assert_eq!(effective_rank(&[&[0.5; 30]], 3).unwrap(), 0.0);
-    assert_eq!(effective_rank(&[&[], &[]], 3).unwrap(), 0.0);
+    assert!((effective_rank(line, 3).unwrap() - 1.0).abs() < 1e-4);
+    assert_eq!(effective_rank(vec![0.5; 30], 3).unwrap(), 0.0);
+    assert_eq!(effective_rank(vec![], 3).unwrap(), 0.0);
+    assert_eq!(evenly_spaced(3), [0, 1, 2]);
+    let spaced = evenly_spaced(10_000);
+    assert_eq!((spaced.len(), spaced[0], spaced[1], spaced[1023]), (1024, 0, 9, 9990));
 }
 
 #[test]
 fn prompts_that_differ_little_are_duplicates() {
     let share = |prompts: &[&str]| {
-        let mut all = Prompts::default();
-        prompts.iter().for_each(|p| all.add(p));
+        let dir = tempfile::tempdir().unwrap();
+        let mut all = Prompts::new(dir.path(), prompts.len()).unwrap();
+        prompts.iter().for_each(|p| all.add(p).unwrap());
         all.duplicate_share()
     };
     let story = "Once upon a time there was a miller who had three sons, his mill, a donkey and a cat; the sons had to grind, and the donkey had to haul grain.";

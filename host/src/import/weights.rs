@@ -1,17 +1,16 @@
-//! Weights: de-quantised tensor by tensor and streamed into one safetensors file.
+//! Weights: dequantized tensor by tensor and streamed into one safetensors file.
 
 use super::{WeightType, architecture::TensorPlan};
-use crate::{Code, Error, Result, files};
+use crate::{
+    Code, Error, Result,
+    tensors::{self, Spec},
+};
 use candle_core::{
     Device,
     quantized::{GgmlDType, gguf_file::Content},
 };
-use serde_json::{Map, Value, json};
-use std::{
-    fs::File,
-    io::{self, BufReader},
-    path::Path,
-};
+use safetensors::Dtype;
+use std::{fs::File, io::BufReader, path::Path};
 
 /// Name of a storage kind as users know it.
 pub(super) fn kind_name(kind: GgmlDType) -> String {
@@ -33,7 +32,7 @@ pub(super) fn values(content: &Content, reader: &mut BufReader<File>, name: &str
     read().map_err(fail)
 }
 
-/// Writes all tensors in the order of `plans`.
+/// Writes all tensors in the order of `plans`, one in memory at a time.
 pub(super) fn write(
     path: &Path,
     content: &Content,
@@ -41,42 +40,15 @@ pub(super) fn write(
     plans: &[TensorPlan],
     weight_type: WeightType,
 ) -> Result<()> {
-    let header = header(plans, weight_type);
-    // write_with knows I/O errors only; a tensor's own error waits here.
-    let mut failed = None;
-    let written = files::write_with(path, |out| {
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
-        for plan in plans {
-            match tensor_bytes(content, reader, plan, weight_type) {
-                Ok(bytes) => out.write_all(&bytes)?,
-                Err(e) => {
-                    failed = Some(e);
-                    return Err(io::Error::other("a tensor cannot be read"));
-                }
-            }
-        }
-        Ok(())
-    });
-    failed.map_or(written, Err)
-}
-
-/// The safetensors header: names, types, shapes and offsets, padded with spaces to 8 bytes.
-fn header(plans: &[TensorPlan], weight_type: WeightType) -> Vec<u8> {
-    let (dtype, size) = match weight_type {
-        WeightType::F32 => ("F32", 4),
-        WeightType::Bf16 => ("BF16", 2),
+    let dtype = match weight_type {
+        WeightType::F32 => Dtype::F32,
+        WeightType::Bf16 => Dtype::BF16,
     };
-    let mut entries = Map::from_iter([("__metadata__".to_owned(), json!({ "format": "pt" }))]);
-    let mut start = 0;
-    for plan in plans {
-        let end = start + plan.elements() * size;
-        entries.insert(plan.to.clone(), json!({ "dtype": dtype, "shape": plan.shape, "data_offsets": [start, end] }));
-        start = end;
-    }
-    let mut bytes = Value::Object(entries).to_string().into_bytes();
-    bytes.resize(bytes.len().next_multiple_of(8), b' ');
-    bytes
+    let spec = |plan: &TensorPlan| Spec { name: plan.to.clone(), dtype, shape: plan.shape.clone() };
+    let specs: Vec<Spec> = plans.iter().map(spec).collect();
+    tensors::write(path, &[tensors::PYTORCH], &specs, |out| {
+        plans.iter().try_for_each(|plan| Ok(out.bytes(&tensor_bytes(content, reader, plan, weight_type)?)?))
+    })
 }
 
 fn tensor_bytes(

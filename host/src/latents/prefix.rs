@@ -1,16 +1,16 @@
 //! Likelihoods of responses after soft prefixes, and their gradients: what an encoder learns from whose decoder is the
 //! frozen policy.
 
-use super::services::{FAULT, check_len, take, tokens};
+use super::request::{FAULT, check_len, take, tokens};
 use crate::{
     Error, Result, interrupt,
     model::{PASS_TOKENS, Pack, Policy, cut},
 };
 use ldalign_sdk::Sample;
 
-/// `nll[i]`: negative log-likelihood of response i after prompt i and prefix i, [k, hidden] of `prefixes`; where
-/// `gradients` is not empty, its gradient with respect to that prefix. A sample's numbers do not depend on the samples
-/// beside it.
+/// `nll[i]`: negative log-likelihood in nats of response i after prompt i and prefix i, [k, hidden] of `prefixes`;
+/// where `gradients` is not empty, its gradient with respect to that prefix. A sample's numbers do not depend on the
+/// samples beside it.
 pub fn nll(
     policy: &Policy,
     samples: &[Sample<'_>],

@@ -1,5 +1,10 @@
-//! What the running pipeline does for its plugins: facts and hidden states of the policy it holds, and ([`super::prefix`]) likelihoods under it.
+//! What the running pipeline does for its plugins: facts and hidden states of the policy it holds, and
+//! ([`super::prefix`]) likelihoods under it.
 
+use super::{
+    prefix,
+    request::{FAULT, check_len, take, tokens},
+};
 use crate::{
     Code, Error, Result, interrupt,
     model::{PASS_TOKENS, Pack, Policy, cut},
@@ -120,7 +125,7 @@ impl Services for PolicyServices {
         nll: &mut [f32],
         gradients: &mut [f32],
     ) -> Result<(), PluginError> {
-        Ok(self.with(|policy| super::prefix::nll(policy, samples, prefixes, nll, gradients))?)
+        Ok(self.with(|policy| prefix::nll(policy, samples, prefixes, nll, gradients))?)
     }
 
     fn seed(&self) -> u64 {
@@ -144,8 +149,8 @@ impl Services for PolicyServices {
     }
 }
 
-/// Runs work whose parts a pool shares. A call from a thread of the plugin's own goes to a pool of its own: all threads of the usual one may be
-/// inside the plugin, waiting for this call.
+/// Runs work whose parts a pool shares. A call from a thread of the plugin's own goes to a pool of its own: all threads
+/// of the usual one may be inside the plugin, waiting for this call.
 fn on_free_threads<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
     if rayon::current_thread_index().is_some() {
@@ -154,30 +159,6 @@ fn on_free_threads<R: Send>(work: impl FnOnce() -> Result<R> + Send) -> Result<R
     let make = || ThreadPoolBuilder::new().num_threads(rayon::current_num_threads()).build().ok();
     let pool = POOL.get_or_init(make).as_ref();
     pool.ok_or_else(|| Error::new(Code::PluginThreads, "no threads can be started for a plugin's call"))?.install(work)
-}
-
-/// Code of the errors of services that were asked for what cannot be.
-pub(super) const FAULT: Code = Code::PluginHiddenStates;
-
-pub(super) fn tokens(sample: &Sample<'_>) -> usize {
-    sample.prompt_ids.len() + sample.response_ids.len()
-}
-
-/// Cuts the first `n` numbers off a slice.
-pub(super) fn take<'a>(rest: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
-    let (now, later) = std::mem::take(rest).split_at_mut(n);
-    *rest = later;
-    now
-}
-
-pub(super) fn check_len(what: &str, found: usize, needed: usize) -> Result<()> {
-    match found == needed {
-        true => Ok(()),
-        false => Err(Error::new(
-            FAULT,
-            format!("the {what} of these samples are {needed} numbers, there is room for {found}"),
-        )),
-    }
 }
 
 fn check_layer(policy: &Policy, layer: usize) -> Result<()> {

@@ -2,7 +2,11 @@
 
 use super::Run;
 use crate::{
-    Code, Error, Result, data::tokens::TokenStore, files, interrupt, progress::Progress, rundir::GenerationLine,
+    Code, Error, Result,
+    data::{Selection, tokens::TokenStore},
+    files, interrupt,
+    progress::Progress,
+    rundir::GenerationLine,
 };
 use std::path::PathBuf;
 
@@ -18,7 +22,7 @@ impl Run {
             true => None,
             false => Some(dir.generations().lines()?),
         };
-        let mut rows: Vec<usize> = Vec::new();
+        let mut rows = Selection::default();
         let mut progress = Progress::new(format!("round {round} pairs"), 0, data.len() as u64);
         let triples = (0..data.len()).filter_map(|index| {
             progress.advance(1, "");

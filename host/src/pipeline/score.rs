@@ -1,26 +1,24 @@
-//! Stage `score`: latents of golden and losing responses, their distances, and the weights at the first step.
+//! Stage `score`: latents of chosen and rejected responses, their distances, and the weights at the first step.
 
 use super::Run;
 use crate::{
-    Result,
-    data::{Dataset, tokens::TokenStore},
+    Code, Error, Result,
+    data::{Selection, tokens::TokenStore},
     diagnose, files,
-    latents::{SharedPolicy, encode, write_latents},
-    plugin::{CorpusSource, OwnedSample},
+    latents::{self, Encoding, Latents, Measure, Pairs, Part, SharedPolicy, Stored, prompt_text},
     rundir::{FittedEncoder, RoundLayout, ScoreLine},
     stats::bootstrap::below,
-    text::TextCodec,
     train,
 };
 use ldalign_sdk::StepContext;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Run {
     pub(super) fn score(&mut self, round: u64) -> Result<Vec<PathBuf>> {
         let dir = self.dir.round(round);
         let pairs = TokenStore::open(&dir.pairs(), 3)?;
-        let rows: Vec<usize> = dir.rows().read()?;
+        let rows = dir.rows().read()?;
         let mut outputs = Vec::new();
         let measured = self.measures();
         let mut latents = None;
@@ -30,7 +28,7 @@ impl Run {
             latents = Some(about);
             distances
         } else if self.data.has_weights() {
-            rows.iter().map(|&r| Ok(self.data.row(r)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
+            rows.iter().map(|row| Ok(self.data.row(row)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
         } else {
             vec![0.0; rows.len()]
         };
@@ -38,12 +36,12 @@ impl Run {
         let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
         let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps };
         let weights = weigher.weights(start, &distances)?;
-        let corpus = Samples { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
-        let mut facts = diagnose::Pairs::default();
+        let mut facts = diagnose::Pairs::new(dir.path(), pairs.len())?;
+        let corpus = Stored { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
         let lines = (0..pairs.len()).map(|index| {
-            let line = corpus.score_line(index, measured.then_some(distances[index]), weights[index])?;
+            let line = score_line(&corpus, index, measured.then_some(distances[index]), weights[index])?;
             let tokens = [line.chosen_tokens, line.rejected_tokens];
-            facts.add(&line.prompt, line.chosen == line.rejected, line.distance, line.weight, tokens);
+            facts.add(&line.prompt, line.chosen == line.rejected, line.distance, line.weight, tokens)?;
             Ok(line)
         });
         dir.scores().write(lines)?;
@@ -55,120 +53,94 @@ impl Run {
         Ok(outputs)
     }
 
-    /// Fits the encoder, encodes all pairs, fits the distance, and measures.
+    /// The distance of each pair, and what there is to say of the latents.
     fn distances(
         &mut self,
         round: u64,
         policy: SharedPolicy,
         pairs: &TokenStore,
-        rows: &[usize],
+        rows: &Selection,
         outputs: &mut Vec<PathBuf>,
     ) -> Result<(Vec<f32>, diagnose::Latents)> {
         let dir = self.dir.round(round);
-        let mut encoder = self.encoder.encoder(self.services(Some(policy), &self.encoder))?;
-        self.restore(round, RoundLayout::encoder_state, |state| encoder.load(state))?;
-        let corpus = Samples { data: &self.data, codec: &self.codec, pairs, rows };
-        let fit = encoder.fit(&corpus)?;
-        let shape = encoder.shape();
+        let corpus = Stored { data: &self.data, codec: &self.codec, pairs, rows };
+        let learned = self.learned(round, RoundLayout::encoder_state)?;
+        let services = self.services(Some(policy), &self.encoder);
+        let encoding = Encoding::fit(&self.encoder, services, learned.as_deref(), &corpus)?;
+        let shape = encoding.shape();
         let about = FittedEncoder {
             id: self.encoder.record().id.clone(),
             shape: [shape.slots, shape.dim],
-            fit: fit.into_iter().collect(),
+            fit: encoding.fit.clone(),
         };
         dir.encoder().write(&about)?;
-        let side = |side| (0..pairs.len()).map(|pair| 2 * pair + side).collect::<Vec<_>>();
-        let golden = encode(&encoder, &corpus, &side(0), &format!("round {round} encode golden"))?;
-        let losing = encode(&encoder, &corpus, &side(1), &format!("round {round} encode losing"))?;
-        let rank = diagnose::effective_rank(&[&golden, &losing], shape.len())?;
-        let latents = dir.latents();
-        write_latents(&latents, [("golden", &golden), ("losing", &losing)], shape, None)?;
-        let state = dir.encoder_state();
-        files::write(&state, &encoder.save()?)?;
-        encoder.close()?;
+        let [chosen, rejected] = latents::OF_ROUND;
+        let title = |side| format!("round {round} encode {side}");
+        let parts = [
+            Part::new(chosen, title("chosen"), latents::chosen(pairs.len())),
+            Part::new(rejected, title("rejected"), latents::responses(pairs.len())),
+        ];
+        let [chosen, rejected] = encoding.encode(&corpus, parts, &dir.latents(), &[], damaged)?;
+        files::write(&dir.encoder_state(), &encoding.save()?)?;
+        encoding.close()?;
+        let seen = |set: &Latents| set.read(&diagnose::evenly_spaced(set.len()));
+        let rank = diagnose::effective_rank([seen(&chosen)?, seen(&rejected)?].concat(), shape.len())?;
 
-        let mut distance = self.distance.distance(self.services(None, &self.distance))?;
-        self.restore(round, RoundLayout::distance_state, |state| distance.load(state))?;
-        distance.fit(&golden, &losing, shape)?;
-        let mut distances = distance.distances(&golden, &losing, shape)?;
+        let both = Pairs::side_by_side(&chosen, &rejected);
+        let learned = self.learned(round, RoundLayout::distance_state)?;
+        let services = self.services(None, &self.distance);
+        let measure = Measure::fit(&self.distance, services, learned.as_deref(), &both)?;
+        let mut distances = measure.distances(&both)?;
         if self.config.permute_distances {
             let differ = (0..pairs.len()).filter(|&i| pairs.get(i, 1) != pairs.get(i, 2)).collect::<Vec<_>>();
             permute(&mut distances, &differ, self.config.seed, round);
         }
-        let metric_state = dir.distance_state();
-        files::write(&metric_state, &distance.save()?)?;
-        distance.close()?;
-        outputs.extend([dir.encoder().into_path(), latents, state, metric_state]);
+        files::write(&dir.distance_state(), &measure.save()?)?;
+        measure.close()?;
+        outputs.extend([dir.encoder().into_path(), dir.latents(), dir.encoder_state(), dir.distance_state()]);
         Ok((distances, diagnose::Latents { fit: about.fit, rank }))
     }
 
-    /// Warm start: what a plugin learned in the round before.
-    fn restore(
-        &self,
-        round: u64,
-        state: fn(&RoundLayout) -> PathBuf,
-        load: impl FnOnce(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    /// What a plugin learned in the round before.
+    fn learned(&self, round: u64, state: fn(&RoundLayout) -> PathBuf) -> Result<Option<Vec<u8>>> {
         let path = state(&self.dir.round(round - 1));
         if round == 1 || !path.exists() {
-            return Ok(());
+            return Ok(None);
         }
-        load(&files::read(&path)?)
+        files::read(&path).map(Some)
     }
 }
 
-/// Deals the values at `places` out among them. (Fisher and Yates 1938)
+fn score_line(corpus: &Stored<'_>, index: usize, distance: Option<f32>, weight: f32) -> Result<ScoreLine> {
+    let row = corpus.data.row(corpus.rows.get(index))?;
+    let [chosen, rejected] = [1, 2].map(|column| corpus.pairs.get(index, column));
+    let line = ScoreLine {
+        index,
+        line: row.line,
+        distance,
+        weight,
+        chosen_tokens: chosen.len(),
+        rejected_tokens: rejected.len(),
+        prompt: prompt_text(&row.history),
+        chosen: corpus.codec.decode(chosen)?,
+        rejected: corpus.codec.decode(rejected)?,
+    };
+    corpus.pairs.release();
+    Ok(line)
+}
+
+/// Latents that are not what was written a moment ago.
+fn damaged(path: &Path, what: String) -> Error {
+    Error::new(Code::RunLatents, format!("{}: {what}", path.display()))
+        .hint("the disk or its controller loses data: write elsewhere")
+}
+
+/// Randomly permutes the values at `places`. (Fisher and Yates 1938)
 fn permute(values: &mut [f32], places: &[usize], seed: u64, round: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(round);
     for last in (1..places.len()).rev() {
         values.swap(places[last], places[below(last + 1, &mut rng)]);
-    }
-}
-
-/// The round's samples, read on demand: 2i the golden, 2i + 1 the losing response of pair i.
-struct Samples<'a> {
-    data: &'a Dataset,
-    codec: &'a TextCodec,
-    pairs: &'a TokenStore,
-    rows: &'a [usize],
-}
-
-impl Samples<'_> {
-    fn sample(&self, index: usize) -> Result<OwnedSample> {
-        let (pair, side) = (index / 2, index % 2);
-        let history = self.data.row(self.rows[pair])?.history;
-        let response_ids = self.pairs.get(pair, 1 + side).to_vec();
-        Ok(OwnedSample {
-            prompt: history.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n"),
-            response: self.codec.decode(&response_ids)?,
-            prompt_ids: self.pairs.get(pair, 0).to_vec(),
-            response_ids,
-        })
-    }
-
-    fn score_line(&self, index: usize, distance: Option<f32>, weight: f32) -> Result<ScoreLine> {
-        let (golden, losing) = (self.sample(2 * index)?, self.sample(2 * index + 1)?);
-        Ok(ScoreLine {
-            index,
-            line: self.data.row(self.rows[index])?.line,
-            distance,
-            weight,
-            chosen_tokens: golden.response_ids.len(),
-            rejected_tokens: losing.response_ids.len(),
-            prompt: golden.prompt,
-            chosen: golden.response,
-            rejected: losing.response,
-        })
-    }
-}
-
-impl CorpusSource for Samples<'_> {
-    fn len(&self) -> usize {
-        2 * self.pairs.len()
-    }
-
-    fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>> {
-        indices.iter().map(|&i| self.sample(i)).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::Code;
-use crate::latents::write_latents;
+use crate::latents::{self, OF_ROUND};
 use ldalign_sdk::LatentShape;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, fs};
@@ -65,11 +65,14 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
         )
         .unwrap();
         fs::write(round.join("train/metrics.jsonl"), metrics).unwrap();
-        let golden: Vec<f32> = (0..rows * 6).map(|i| noise(i, 13) as f32).collect();
-        let losing: Vec<f32> = golden.iter().enumerate().map(|(i, v)| v + 2.0 * noise(i / 6, 14) as f32).collect();
+        let chosen: Vec<f32> = (0..rows * 6).map(|i| noise(i, 13) as f32).collect();
+        let rejected: Vec<f32> = chosen.iter().enumerate().map(|(i, v)| v + 2.0 * noise(i / 6, 14) as f32).collect();
         let shape = LatentShape { slots: 2, dim: 3 };
-        write_latents(&round.join("latents.safetensors"), [("golden", &golden), ("losing", &losing)], shape, None)
-            .unwrap();
+        latents::write(&round.join("latents.safetensors"), OF_ROUND.map(|name| (name, rows)), shape, &[], |out| {
+            out.f32(&chosen)?;
+            Ok(out.f32(&rejected)?)
+        })
+        .unwrap();
         let times =
             [("generate", 75.25), ("pairs", 0.04), ("score", 4.0), ("train", 3700.0)].map(|(stage, seconds)| {
                 let begun = json!({"stage": stage, "seconds": null, "peak_bytes": null});

@@ -5,7 +5,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::{
     borrow::Borrow,
-    io,
     marker::PhantomData,
     path::{Path, PathBuf},
 };
@@ -88,18 +87,12 @@ impl<T> LinesFile<T> {
     where
         T: Serialize,
     {
-        let mut failed = None;
-        let written = files::write_with(&self.path, |out| {
+        files::write_stoppable(&self.path, |out| {
             lines.try_for_each(|line| {
-                let line = line.map_err(|e| {
-                    failed = Some(e);
-                    io::Error::other("a line could not be made")
-                })?;
-                serde_json::to_writer(&mut *out, line.borrow())?;
-                out.write_all(b"\n")
+                serde_json::to_writer(&mut *out, line?.borrow())?;
+                Ok(out.write_all(b"\n")?)
             })
-        });
-        failed.map_or(written, Err)
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
     Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine, Outcome, Reference,
     ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
 };
-use crate::{Result, diagnose::Diagnosis};
+use crate::{Result, data::Selection, diagnose::Diagnosis};
 use std::path::{Path, PathBuf};
 
 /// A run directory's places, whether it is there or not, open by this process or only read.
@@ -127,7 +127,7 @@ impl RoundLayout {
     }
 
     /// The data row of each pair, from 0.
-    pub fn rows(&self) -> JsonFile<Vec<usize>> {
+    pub fn rows(&self) -> JsonFile<Selection> {
         JsonFile::new(self.0.join("rows.json"))
     }
 

@@ -1,7 +1,7 @@
 //! Checkpoints: all a run needs to go on as if it had never stopped, whole or not there.
 //!
-//! `checkpoint-N/` after N steps holds `trainable.safetensors`, `optimizer.safetensors` and `state.json`, which names the
-//! hashes of both and what they were made from.
+//! `checkpoint-N/` after N steps holds `trainable.safetensors`, `optimizer.safetensors` and `state.json`, which names
+//! the hashes of both and what they were made from.
 
 use super::{
     metrics::StepMeans,
@@ -65,7 +65,8 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Restores the newest whole checkpoint into the tensors and the optimizer; None where there is none.
     ///
-    /// A damaged one is reported and the next older one tried. Fails with `train/checkpoint` where one belongs to something else.
+    /// A damaged one is reported and the next older one tried. Fails with `train/checkpoint` where one belongs to
+    /// something else.
     pub fn resume(&self, trainable: &[Trainable], optimizer: &mut AdamW) -> Result<Option<State>> {
         for step in self.steps()?.into_iter().rev() {
             let dir = self.path(step);
@@ -90,7 +91,8 @@ impl Checkpoints {
         }
         let weights: Vec<_> = trainable.iter().map(|t| Entry { name: t.name.clone(), tensor: &t.var }).collect();
         let parts = [(TRAINABLE, weights), (OPTIMIZER, optimizer.entries())];
-        let needed = parts.iter().flat_map(|(_, entries)| entries).map(Entry::bytes).sum::<usize>() as u64;
+        let needed =
+            parts.iter().flat_map(|(_, entries)| entries).map(|entry| entry.spec().bytes()).sum::<usize>() as u64;
         let dir = self.path(state.step);
         check_space(&dir, needed, free_space(&self.dir)?)?;
         files::write_dir(&dir, |tmp| {
@@ -150,20 +152,13 @@ fn verify(dir: &Path) -> Result<Record> {
     Ok(record)
 }
 
-/// Loads one file at a time, so that no two are in memory together.
 fn load(dir: &Path, trainable: &[Trainable], optimizer: &mut AdamW) -> Result<()> {
-    let path = dir.join(TRAINABLE);
-    {
-        let bytes = files::read(&path)?;
-        let tensors = Tensors::new(&path, &bytes)?;
-        for t in trainable {
-            let data = tensors.get(&t.name, t.var.dims())?;
-            t.var.set(&Tensor::from_vec(data, t.var.shape(), t.var.device())?)?;
-        }
+    let tensors = Tensors::open(&dir.join(TRAINABLE))?;
+    for t in trainable {
+        let data = tensors.get(&t.name, t.var.dims())?;
+        t.var.set(&Tensor::from_vec(data, t.var.shape(), t.var.device())?)?;
     }
-    let path = dir.join(OPTIMIZER);
-    let bytes = files::read(&path)?;
-    optimizer.load(&Tensors::new(&path, &bytes)?)
+    optimizer.load(&Tensors::open(&dir.join(OPTIMIZER))?)
 }
 
 fn free_space(dir: &Path) -> Result<u64> {

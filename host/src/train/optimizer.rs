@@ -70,7 +70,7 @@ impl AdamW {
     }
 
     /// Takes over a state written from [`entries`](Self::entries).
-    pub fn load(&mut self, tensors: &Tensors<'_>) -> Result<()> {
+    pub fn load(&mut self, tensors: &Tensors) -> Result<()> {
         for p in &mut self.params {
             let moment = |which| -> Result<Tensor> {
                 let numbers = tensors.get(&p.state_name(which), p.var.dims())?;

@@ -1,34 +1,36 @@
-//! Latents of annotated rows, kept in files named by a hash of all they depend on: another distance encodes nothing again.
+//! Latents of annotated rows, kept in files named by a hash of all they depend on: another distance encodes nothing
+//! again.
 
 use super::samples::Samples;
 use crate::{
     Code, Error, Result,
     config::RunConfig,
     files,
-    latents::{PolicyServices, SharedPolicy, encode, write_latents},
+    latents::{self, Encoding, Latents, Part, PolicyServices, SharedPolicy},
     model::Policy,
-    pipeline::{self},
+    pipeline,
     plugin::{Plugin, PluginRecord},
     rundir::hash_path,
     text::TextCodec,
 };
-use ldalign_sdk::LatentShape;
-use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, RwLock},
 };
 
+/// Names of the two sets in a file: each row's golden response, and each response.
+const SETS: [&str; 2] = ["golden", "responses"];
+/// What a file says of the encoder's fit: its figures as JSON.
+const FIT: &str = "fit";
+
 /// What an encoder made of the samples.
-pub struct Latents {
-    /// Shape of each latent.
-    pub shape: LatentShape,
+pub struct Encoded {
     /// Of each row's golden response.
-    pub golden: Vec<f32>,
+    pub golden: Latents,
     /// Of each response.
-    pub responses: Vec<f32>,
+    pub responses: Latents,
     /// What the fit reported.
     pub fit: BTreeMap<String, f64>,
 }
@@ -63,23 +65,16 @@ impl<'a> Encodings<'a> {
     }
 
     /// The latents that an encoder makes of the samples, after its fit on them.
-    pub fn by(&mut self, plugin: &Plugin) -> Result<Latents> {
+    pub fn by(&mut self, plugin: &Plugin) -> Result<Encoded> {
         let record = plugin.record();
         let path = self.directory.join(format!("{}-{}.safetensors", record.id, self.key(record)?));
         if path.exists() {
             tracing::info!("{}: latents are there already: {}", record.id, path.display());
-            return read(&path);
+        } else {
+            files::make_dir(&self.directory)?;
+            self.encode(plugin, &path)?;
         }
-        let latents = self.encode(plugin)?;
-        files::make_dir(&self.directory)?;
-        let about = HashMap::from([("fit".to_owned(), json!(latents.fit).to_string())]);
-        write_latents(
-            &path,
-            [("golden", &latents.golden), ("responses", &latents.responses)],
-            latents.shape,
-            Some(about),
-        )?;
-        Ok(latents)
+        read(&path)
     }
 
     /// Hash of everything that decides an encoder's latents, files and directories named in its options included.
@@ -91,7 +86,8 @@ impl<'a> Encodings<'a> {
         Ok(files::sha256(key.to_string().as_bytes())[..16].to_owned())
     }
 
-    fn encode(&mut self, plugin: &Plugin) -> Result<Latents> {
+    /// Fits an encoder on the samples and writes its latents to `path`.
+    fn encode(&mut self, plugin: &Plugin, path: &Path) -> Result<()> {
         let policy = match &self.policy {
             Some(policy) => policy.clone(),
             None => {
@@ -100,37 +96,29 @@ impl<'a> Encodings<'a> {
                 self.policy.insert(Arc::new(RwLock::new(policy))).clone()
             }
         };
-        let (record, samples) = (plugin.record(), self.samples);
+        let (record, corpus) = (plugin.record(), &self.samples.corpus);
         let services = PolicyServices::new(Some(policy), self.codec.end_ids(), self.config.seed, record);
-        let mut encoder = plugin.encoder(Arc::new(services))?;
-        let fit = encoder.fit(samples)?.into_iter().collect();
-        let golden = encode(&encoder, samples, &samples.golden_indices(), &format!("{} golden", record.id))?;
-        let responses = encode(&encoder, samples, &samples.response_indices(), &format!("{} responses", record.id))?;
-        let shape = encoder.shape();
-        encoder.close()?;
-        Ok(Latents { shape, golden, responses, fit })
+        let encoding = Encoding::fit(plugin, Arc::new(services), None, corpus)?;
+        let [golden, responses] = SETS;
+        let parts = [
+            Part::new(golden, format!("{} golden", record.id), self.samples.golden_indices()),
+            Part::new(responses, format!("{} responses", record.id), latents::responses(corpus.responses.len())),
+        ];
+        let fit = json!(encoding.fit).to_string();
+        encoding.encode(corpus, parts, path, &[(FIT, &fit)], damaged)?;
+        encoding.close()
     }
 }
 
-fn read(path: &Path) -> Result<Latents> {
-    let bytes = files::read(path)?;
-    let damaged = || {
-        Error::new(Code::ValidateLatents, format!("{} is not what was written there", path.display()))
-            .hint("delete it: the latents are made again")
-    };
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged().caused_by(e))?;
-    let (_, head) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged().caused_by(e))?;
-    let part = |name| {
-        let tensor = tensors.tensor(name).map_err(|e| damaged().caused_by(e))?;
-        match (tensor.dtype(), tensor.shape()) {
-            (Dtype::F32, &[_, slots, dim]) => {
-                let numbers = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                Ok((numbers.collect(), LatentShape { slots, dim }))
-            }
-            _ => Err(damaged()),
-        }
-    };
-    let ((golden, shape), (responses, _)) = (part("golden")?, part("responses")?);
-    let fit = head.metadata().as_ref().and_then(|about| about.get("fit")).ok_or_else(damaged)?;
-    Ok(Latents { shape, golden, responses, fit: serde_json::from_str(fit).map_err(|e| damaged().caused_by(e))? })
+fn read(path: &Path) -> Result<Encoded> {
+    let [golden, responses] = Latents::open(path, SETS, damaged)?;
+    let fit = golden.about(FIT).ok_or_else(|| damaged(path, format!("its header has no {FIT}")))?;
+    let fit = serde_json::from_str(fit).map_err(|e| damaged(path, e.to_string()))?;
+    Ok(Encoded { golden, responses, fit })
+}
+
+fn damaged(path: &Path, what: String) -> Error {
+    Error::new(Code::ValidateLatents, format!("{} is not what was written there", path.display()))
+        .hint("delete it: the latents are made again")
+        .caused_by(what)
 }

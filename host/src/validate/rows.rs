@@ -49,7 +49,8 @@ impl Annotated {
     /// Reads a file into memory; annotations are few.
     ///
     /// # Errors
-    /// At the first row that is not as [`crate::config::ValidateConfig`] says, with its line; where no row has two labels.
+    /// At the first row that is not as [`crate::config::ValidateConfig`] says, with its line; where no row has two
+    /// labels.
     pub fn read(config: &DataConfig) -> Result<Self> {
         let format = Format(config);
         let (mut rows, mut one_label) = (Vec::new(), 0);

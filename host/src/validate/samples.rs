@@ -9,19 +9,18 @@ use crate::{
     config::DataConfig,
     data::BudgetReport,
     files,
+    latents::{Held, prompt_text},
     model::ModelConfig,
     pipeline::check_vocabulary,
-    plugin::{CorpusSource, OwnedSample},
+    plugin::OwnedSample,
     text::TextCodec,
 };
 use serde_json::json;
 
-/// The samples of all rows that fit the length limits: as a corpus 2i is the golden response of response i's row, 2i + 1 response i.
+/// The samples of all rows that fit the length limits.
 pub struct Samples {
-    golden: Vec<OwnedSample>,
-    responses: Vec<OwnedSample>,
-    /// Row of each response.
-    row: Vec<usize>,
+    /// Each row's golden response, and the responses beside it.
+    pub corpus: Held,
     /// Labels and lengths.
     pub truth: Truth,
     /// What the length limits have cost.
@@ -37,7 +36,7 @@ impl Samples {
         check_vocabulary(codec, model)?;
         let mut budget = config.budget();
         let truth = Truth { prompts: vec![], labels: vec![], length_differences: vec![] };
-        let mut all = Self { golden: vec![], responses: vec![], row: vec![], truth, fitted: BudgetReport::default() };
+        let mut all = Self { corpus: Held::default(), truth, fitted: BudgetReport::default() };
         for row in &annotated.rows {
             let place = || format!("{}, line {}", config.path.display(), row.line);
             let (prompt, ids) = encode(row, codec).map_err(|e| e.at(place()))?;
@@ -55,41 +54,34 @@ impl Samples {
     }
 
     fn push(&mut self, row: &Row, prompt_ids: &[u32], ids: &[Vec<u32>], codec: &TextCodec) -> Result<()> {
-        let prompt = row.history.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n");
+        let prompt = prompt_text(&row.history);
         let sample = |ids: &Vec<u32>| {
             let (prompt, prompt_ids, response_ids) = (prompt.clone(), prompt_ids.to_vec(), ids.clone());
             Ok::<_, Error>(OwnedSample { prompt, response: codec.decode(ids)?, prompt_ids, response_ids })
         };
-        let first = self.responses.len();
+        let Held { chosen, responses, beside } = &mut self.corpus;
+        let first = responses.len();
         for (response, response_ids) in row.responses.iter().zip(&ids[1..]) {
-            self.responses.push(sample(response_ids)?);
-            self.row.push(self.golden.len());
+            responses.push(sample(response_ids)?);
+            beside.push(chosen.len());
             self.truth.labels.push(response.label);
             self.truth.length_differences.push(ids[0].len().abs_diff(response_ids.len()) as f64);
         }
-        self.truth.prompts.push(first..self.responses.len());
-        self.golden.push(sample(&ids[0])?);
+        self.truth.prompts.push(first..responses.len());
+        chosen.push(sample(&ids[0])?);
         Ok(())
     }
 
     /// Corpus indices of each row's golden response, once.
-    pub fn golden_indices(&self) -> Vec<usize> {
-        self.truth.prompts.iter().map(|responses| 2 * responses.start).collect()
-    }
-    /// Corpus indices of the responses.
-    pub fn response_indices(&self) -> Vec<usize> {
-        (0..self.responses.len()).map(|i| 2 * i + 1).collect()
-    }
-    /// Latents of golden responses, `each` numbers a row, repeated for each response of the row.
-    pub fn beside_responses(&self, golden: &[f32], each: usize) -> Vec<f32> {
-        self.row.iter().flat_map(|row| &golden[row * each..][..each]).copied().collect()
+    pub fn golden_indices(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.truth.prompts.iter().map(|responses| 2 * responses.start)
     }
     /// SHA-256 of all that an encoder is shown.
     pub fn sha256(&self) -> String {
         let line = |s: &OwnedSample| format!("{}\n", json!([s.prompt, s.response, s.prompt_ids, s.response_ids]));
-        let of_rows = self.golden.iter().zip(&self.truth.prompts);
+        let of_rows = self.corpus.chosen.iter().zip(&self.truth.prompts);
         let text: String = of_rows
-            .flat_map(|(golden, responses)| std::iter::once(golden).chain(&self.responses[responses.clone()]))
+            .flat_map(|(golden, responses)| std::iter::once(golden).chain(&self.corpus.responses[responses.clone()]))
             .map(line)
             .collect();
         files::sha256(text.as_bytes())
@@ -104,18 +96,4 @@ fn encode(row: &Row, codec: &TextCodec) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
         ids.push(codec.encode_turn(&row.history, &response.text)?.response);
     }
     Ok((golden.prompt, ids))
-}
-
-impl CorpusSource for Samples {
-    fn len(&self) -> usize {
-        2 * self.responses.len()
-    }
-
-    fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>> {
-        let sample = |&i: &usize| match i % 2 {
-            0 => self.golden[self.row[i / 2]].clone(),
-            _ => self.responses[i / 2].clone(),
-        };
-        Ok(indices.iter().map(sample).collect())
-    }
 }

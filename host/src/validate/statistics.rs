@@ -27,11 +27,11 @@ pub struct Truth {
 /// What a distance is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
-    /// Share of a prompt's pairs with different labels in which the better response is nearer, equal distances counting half; mean over
-    /// prompts. 1 where distance follows the labels, 0.5 by chance.
+    /// Share of a prompt's pairs with different labels in which the better response is nearer, equal distances counting
+    /// half; mean over prompts. 1 where distance follows the labels, 0.5 by chance.
     pub accuracy: Figure,
-    /// The same share over all pairs of responses, of one prompt or not. With two labels the area under the ROC curve, with more
-    /// Harrell's concordance index.
+    /// The same share over all pairs of responses, of one prompt or not. With two labels the area under the ROC curve,
+    /// with more Harrell's concordance index.
     pub auc: Figure,
     /// Spearman's rank correlation of distance and label over all responses; -1 where distance follows the labels.
     pub label_correlation: Figure,
@@ -40,15 +40,16 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// Measures distances, one for each response. The resamples are a pure function of `seed`, the same for all distances.
+    /// Measures distances, one for each response. The resamples are a pure function of `seed`, the same for all
+    /// distances.
     pub fn of(truth: &Truth, distances: &[f64], seed: u64) -> Self {
         let (scorer, prompts) = (Scorer::new(truth, distances), truth.prompts.len());
         let drawn = (0..DRAWS).into_par_iter().map(|draw| scorer.score(&resample(prompts, seed, draw))).collect();
         Self::from(scorer.score(&vec![1; prompts]), drawn)
     }
 
-    /// What distances that know nothing come to on these prompts: the mean of [`DRAWS`] random ones, and where they lie. One alone would
-    /// pass for a good or a bad distance in one case of twenty.
+    /// What distances that know nothing come to on these prompts: the mean of [`DRAWS`] random ones, and where they
+    /// lie. One alone would pass for a good or a bad distance in one case of twenty.
     pub fn by_chance(truth: &Truth, seed: u64) -> Self {
         let once = vec![1; truth.prompts.len()];
         let random = |draw| Scorer::new(truth, &random_distances(truth.labels.len(), seed, draw)).score(&once);
@@ -109,8 +110,8 @@ fn random_distances(n: usize, seed: u64, draw: u64) -> Vec<f64> {
     (0..n).map(|_| (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64).collect()
 }
 
-/// Share of pairs with different labels in which the higher label has the smaller distance, equal distances counting half; 0.5 where no
-/// labels differ.
+/// Share of pairs with different labels in which the higher label has the smaller distance, equal distances counting
+/// half; 0.5 where no labels differ.
 fn share_in_order(labels: &[f64], distances: &[f64]) -> f64 {
     let (mut in_order, mut pairs) = (0.0, 0.0);
     for (better, near) in labels.iter().zip(distances) {
@@ -179,8 +180,9 @@ fn correlation(a: &[f64], b: &[f64], weights: &[f64]) -> Option<f64> {
     (aa > 0.0 && bb > 0.0).then(|| ab / (aa * bb).sqrt())
 }
 
-/// Share of pairs of responses with different labels in which the higher label is nearer, equal distances counting half; None where no
-/// labels differ. In n log n: labels go up, and a Fenwick tree over the distances holds the responses with lower ones.
+/// Share of pairs of responses with different labels in which the higher label is nearer, equal distances counting
+/// half; None where no labels differ. In n log n: labels go up, and a Fenwick tree over the distances holds the
+/// responses with lower ones.
 fn concordance(labels: &Ranking, distances: &Ranking, weights: &[f64]) -> Option<f64> {
     let mut lower = Fenwick(vec![0.0; distances.groups.len() + 1]);
     let (mut held, mut in_order, mut pairs) = (0.0, 0.0, 0.0);
