@@ -22,7 +22,7 @@ pub use schema::{Fault, check, suggest};
 pub(crate) use source::Source;
 pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
 
-use crate::ops::Precision;
+use crate::{ops::Precision, pairs::Pairing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -60,9 +60,13 @@ pub struct RunConfig {
     pub threads: usize,
     /// The SFT (or preference) rows.
     pub data: DataConfig,
-    /// How rejected responses are sampled. Unused where the data has rejected responses.
+    /// How the model's own responses are sampled. Unused where the data has rejected responses.
     #[serde(default)]
     pub generate: GenerateConfig,
+    /// Which of a prompt's responses become pairs: a rule, or `{rule: ..., drop_equal: ..., drop_cut: ..., min_distance: ...}`.
+    /// Unused where the data has rejected responses.
+    #[serde(default)]
+    pub pairs: Pairing,
     /// Encoder plugin.
     #[serde(default = "default_encoder")]
     pub encoder: PluginChoice,
@@ -103,6 +107,11 @@ pub struct RunConfig {
 }
 
 impl RunConfig {
+    /// Responses that are sampled to each prompt.
+    pub fn samples(&self) -> usize {
+        self.generate.samples.unwrap_or_else(|| self.pairs.rule.default_samples())
+    }
+
     /// Number format of the products' operands.
     pub fn precision(&self) -> Precision {
         if self.bf16 { Precision::Bf16 } else { Precision::F32 }

@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 pub struct Request {
     /// Token ids of the prompt.
     pub prompt: Vec<u32>,
-    /// Randomness is a pure function of (seed, key, token number): not of the batch, not of the order.
+    /// Randomness is a pure function of (seed, key, sample, token number): not of the batch, not of the order.
     pub key: u64,
+    /// Which of several responses to the prompt, from 0.
+    pub sample: u32,
 }
 
 /// Why a response ended.

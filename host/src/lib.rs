@@ -25,6 +25,7 @@ pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod page;
+pub mod pairs;
 pub mod pipeline;
 pub mod plugin;
 pub mod progress;

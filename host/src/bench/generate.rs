@@ -67,10 +67,16 @@ pub fn measure(bench: &Bench<'_>) -> Result<Generating> {
         let what = format!("a prompt of {longest} tokens leaves room for {new_tokens} new ones; 2 are needed");
         return Err(Error::new(Code::BenchOptions, what).hint("lower --max-length"));
     }
-    let config =
-        GenerateConfig { max_new_tokens: new_tokens, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: BATCH };
+    let config = GenerateConfig {
+        max_new_tokens: new_tokens,
+        temperature: 1.0,
+        top_k: 0,
+        top_p: 1.0,
+        batch_size: BATCH,
+        samples: None,
+    };
     let watch = Watch::start();
-    let request = |i: usize| Request { prompt: prompts[i].to_vec(), key: i as u64 };
+    let request = |i: usize| Request { prompt: prompts[i].to_vec(), key: i as u64, sample: 0 };
 
     let mut progress = Progress::new("generate", 0, (PROMPTS + SINGLE) as u64);
     let start = Instant::now();

@@ -83,7 +83,7 @@ impl Chat {
                 continue;
             }
             history.push(message("user", line));
-            let request = Request { prompt: codec.encode_prompt(&history)?, key: turn };
+            let request = Request { prompt: codec.encode_prompt(&history)?, key: turn, sample: 0 };
             turn += 1;
             let mut text = codec.stream();
             let show = |token| write(&text.push(token)?);
@@ -111,7 +111,7 @@ impl Chat {
             let what = format!("{flag} must be {bounds}");
             return Err(Error::new(Code::CliSampling, what).hint("see ldalign chat --help"));
         }
-        Ok(GenerateConfig { max_new_tokens, temperature, top_p, top_k: 0, batch_size: 1 })
+        Ok(GenerateConfig { max_new_tokens, temperature, top_p, top_k: 0, batch_size: 1, samples: None })
     }
 }
 

@@ -4,6 +4,7 @@ use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu
 use crate::{
     checker::{self, Checker},
     hub::{self, HubId},
+    pairs::Rule,
 };
 use std::path::Path;
 
@@ -27,6 +28,19 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
         && let Err(e) = checker::expression(text)
     {
         fault("eval.checker.regex", e.message().to_owned(), e.hint_text());
+    }
+    // Spelled out, so that the manifest has it.
+    let samples = *config.generate.samples.insert(config.samples());
+    if config.pairs.rule == Rule::GoldenOverOwn && samples > 1 {
+        let message = format!("{samples} samples, of which the rule golden-over-own takes one");
+        fault("generate.samples", message, Some("set it to 1, or choose another rule: `all` takes every sample"));
+    }
+    if samples == 1 && matches!(config.pairs.rule, Rule::NearestOverFarthest | Rule::MedoidOverOutlier) {
+        let message = format!("1 sample, and the rule {} compares several", config.pairs.rule.name());
+        fault("generate.samples", message, Some("set it to 4, or choose the rule golden-over-own"));
+    }
+    if config.eval.as_ref().and_then(|e| e.generate.as_ref()).is_some_and(|g| g.samples.is_some()) {
+        fault("eval.generate.samples", "an evaluation samples one response a row".into(), Some("remove it"));
     }
     on_hub(&config.model.to_string_lossy(), "model", false, &mut fault);
     for (section, data, fields) in config.data_sections() {

@@ -22,6 +22,10 @@ pub struct GenerateConfig {
     /// Sequences decoded together.
     #[schemars(range(min = Self::COUNTS.low))]
     pub batch_size: usize,
+    /// Responses to each prompt of a run: 4 by default, 1 for the rule `golden-over-own`. An evaluation samples one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub samples: Option<usize>,
 }
 
 impl GenerateConfig {
@@ -35,7 +39,7 @@ impl GenerateConfig {
 
 impl Default for GenerateConfig {
     fn default() -> Self {
-        Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: 16 }
+        Self { max_new_tokens: 256, temperature: 1.0, top_k: 0, top_p: 1.0, batch_size: 16, samples: None }
     }
 }
 

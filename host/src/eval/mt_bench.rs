@@ -161,7 +161,7 @@ impl Work {
             prompts.push(prompt);
         }
         let requests = prompts.into_iter().zip(questions).enumerate().map(|(index, (prompt, question))| {
-            Ok((index, Request { prompt, key: (question.question_id << 8) | turn as u64 }))
+            Ok((index, Request { prompt, key: (question.question_id << 8) | turn as u64, sample: 0 }))
         });
         let Self { policy, codec, seed, progress, .. } = self;
         generate(policy, requests, sampling, codec.end_ids(), *seed, |index, generation| {

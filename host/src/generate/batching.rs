@@ -53,7 +53,8 @@ pub fn generate_one(
 ) -> Result<Generation> {
     check(config)?;
     let mut cache = policy.cache(1, length(policy, request, config)?)?;
-    let mut sequence = Sequence::new(0, 0, request.prompt.clone(), Sampler::new(config, seed, request.key));
+    let mut sequence =
+        Sequence::new(0, 0, request.prompt.clone(), Sampler::new(config, seed, request.key, request.sample));
     if let Some(piece) = sequence.prefix() {
         policy.prefill(&mut cache, &[piece])?;
     }
@@ -102,7 +103,7 @@ impl Batch<'_> {
             return Err(Error::new(Code::GenerateSlots, "no slot is free"));
         };
         cache.clear(slot);
-        let sampler = Sampler::new(self.config, seed, request.key);
+        let sampler = Sampler::new(self.config, seed, request.key, request.sample);
         self.running.push(Sequence::new(index, slot, request.prompt, sampler));
         Ok(())
     }

@@ -15,17 +15,15 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler whose draws are a pure function of `seed`, `key` and the number of the token.
-    pub fn new(config: &GenerateConfig, seed: u64, key: u64) -> Self {
+    /// A sampler whose draws are a pure function of `seed`, `key`, `sample` and the number of the token. Samples of a key draw from
+    /// streams of one generator that do not meet (ChaCha's).
+    pub fn new(config: &GenerateConfig, seed: u64, key: u64, sample: u32) -> Self {
         let mut rng_seed = *b"................ldalign:generate";
         rng_seed[..8].copy_from_slice(&seed.to_le_bytes());
         rng_seed[8..16].copy_from_slice(&key.to_le_bytes());
-        Self {
-            temperature: config.temperature.into(),
-            top_k: config.top_k,
-            top_p: config.top_p.into(),
-            rng: ChaCha12Rng::from_seed(rng_seed),
-        }
+        let mut rng = ChaCha12Rng::from_seed(rng_seed);
+        rng.set_stream(sample.into());
+        Self { temperature: config.temperature.into(), top_k: config.top_k, top_p: config.top_p.into(), rng }
     }
 
     /// Chooses a token given the logits of the whole vocabulary; at temperature 0 the first of the likeliest.
@@ -137,7 +135,7 @@ mod tests {
     use super::*;
 
     fn sampler(temperature: f32, top_k: usize, top_p: f32) -> Sampler {
-        Sampler::new(&GenerateConfig { temperature, top_k, top_p, ..Default::default() }, 7, 11)
+        Sampler::new(&GenerateConfig { temperature, top_k, top_p, ..Default::default() }, 7, 11, 0)
     }
 
     fn logits(n: usize, seed: u64) -> Vec<f32> {
@@ -207,16 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn draws_depend_on_seed_and_key() {
+    fn draws_depend_on_seed_key_and_sample() {
         let config = GenerateConfig::default();
         let l = vec![0.0; 1000];
-        let draw = |seed, key| {
-            let mut s = Sampler::new(&config, seed, key);
+        let draw = |seed, key, sample| {
+            let mut s = Sampler::new(&config, seed, key, sample);
             [s.next(&l).unwrap(), s.next(&l).unwrap(), s.next(&l).unwrap()]
         };
-        assert_eq!(draw(1, 2), draw(1, 2));
-        assert_ne!(draw(1, 2), draw(2, 1));
-        assert_ne!(draw(1, 2), draw(1, 3));
+        assert_eq!(draw(1, 2, 0), draw(1, 2, 0));
+        let others = [draw(2, 1, 0), draw(1, 3, 0), draw(1, 2, 1), draw(1, 2, 2)];
+        assert!(others.iter().all(|other| *other != draw(1, 2, 0)));
+        assert_ne!(others[2], others[3]);
     }
 
     #[test]

@@ -56,11 +56,11 @@ fn policy() -> Policy {
 fn requests(n: usize) -> Vec<(usize, Request)> {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let mut prompt = |len: usize| (0..len).map(|_| 4 + rng.next_u32() % (VOCAB as u32 - 4)).collect();
-    (0..n).map(|i| (i, Request { prompt: prompt(1 + i * 17 % 40), key: 100 + i as u64 })).collect()
+    (0..n).map(|i| (i, Request { prompt: prompt(1 + i * 17 % 40), key: 100 + i as u64, sample: 0 })).collect()
 }
 
 fn config(temperature: f32, batch_size: usize) -> GenerateConfig {
-    GenerateConfig { max_new_tokens: 30, temperature, top_k: 30, top_p: 0.95, batch_size }
+    GenerateConfig { max_new_tokens: 30, temperature, top_k: 30, top_p: 0.95, batch_size, samples: None }
 }
 
 /// Generations by index, and the order of completion.
@@ -162,7 +162,7 @@ fn a_request_that_does_not_fit_is_named() {
         error.message(),
         "request 1: the prompt's 67 tokens and max_new_tokens 30 exceed the model's 96 positions"
     );
-    let exact = [(0, Request { prompt: vec![5; POSITIONS - 30], key: 0 })];
+    let exact = [(0, Request { prompt: vec![5; POSITIONS - 30], key: 0, sample: 0 })];
     assert_eq!(run(&policy, &exact, &config(0.0, 1)).0.len(), 1);
 }
 
@@ -205,8 +205,12 @@ impl Generator for Echo {
 
 #[test]
 fn another_generator_answers_in_our_place_once_the_options_are_checked() {
-    let prompts =
-        || [vec![7, 8, 9], vec![5]].into_iter().enumerate().map(|(i, prompt)| Ok((i, Request { prompt, key: 0 })));
+    let prompts = || {
+        [vec![7, 8, 9], vec![5]]
+            .into_iter()
+            .enumerate()
+            .map(|(i, prompt)| Ok((i, Request { prompt, key: 0, sample: 0 })))
+    };
     let run = |config: &GenerateConfig| {
         let mut found = vec![];
         let done = |index, Generation { ids, .. }| {

@@ -84,7 +84,7 @@ impl HeldOut<'_> {
         let budget = self.config.data.budget();
         let requests = (0..self.data.len()).map(|index| {
             let prompt = budget.cut_prompt(self.codec.encode_prompt(&self.data.row(index)?.history)?);
-            Ok((index, Request { prompt, key: index as u64 }))
+            Ok((index, Request { prompt, key: index as u64, sample: 0 }))
         });
         let mut answers = vec![Answer::default(); self.data.len()];
         generate(self.policy, requests, how, self.codec.end_ids(), seed, |index, generation| {

@@ -38,7 +38,7 @@ impl Run {
             let row = data.row(index)?;
             let prompt = codec.encode_prompt(&row.history).map_err(|e| e.at(data.place(&row)))?;
             let prompt = budget.cut_prompt(prompt);
-            Ok((index, Request { prompt, key: (round << 40) | index as u64 }))
+            Ok((index, Request { prompt, key: (round << 40) | index as u64, sample: 0 }))
         });
         let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, data.len() as u64);
         let mut tokens = 0;

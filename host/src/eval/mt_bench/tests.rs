@@ -70,7 +70,7 @@ fn a_turn_is_answered_in_view_of_those_before() {
     let mut history = vec![];
     for (said, reply) in ["Write bukar in capitals.", "Reverse it."].into_iter().zip(&answers[1].choices[0].turns) {
         history.push(message("user", said));
-        let request = Request { prompt: codec.encode_prompt(&history).unwrap(), key: 0 };
+        let request = Request { prompt: codec.encode_prompt(&history).unwrap(), key: 0, sample: 0 };
         let generated = generate_one(&policy, &request, &sampling, codec.end_ids(), 0, |_| Ok(())).unwrap();
         assert_eq!(codec.decode(&generated.ids).unwrap().trim(), reply);
         history.push(message("assistant", reply));
