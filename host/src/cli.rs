@@ -52,7 +52,7 @@ enum Command {
     Sft(ConfigArgs),
     /// Like run, up to the first round's responses that are not there yet
     Generate(ConfigArgs),
-    /// Like run, up to the first latents, distances and weights that are not there yet
+    /// Like run, up to the first latents, distances, pairs and weights that are not there yet
     #[command(visible_alias = "encode")]
     Score(ConfigArgs),
     /// Like run, up to the end of the first round that is not trained yet
@@ -133,7 +133,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Run(args) => run::run(&args, None),
         Command::Generate(args) => run::run(&args, Some(run::Stage::Generate)),
-        Command::Score(args) => run::run(&args, Some(run::Stage::Score)),
+        Command::Score(args) => run::run(&args, Some(run::Stage::Pairs)),
         Command::Train(args) => run::run(&args, Some(run::Stage::Train)),
         Command::Check(args) => args.run(),
         Command::Sft(args) => sft::run(&args),

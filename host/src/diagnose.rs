@@ -100,19 +100,16 @@ impl Pairs {
     }
 
     /// Adds a pair; `distance` is None where none was measured.
-    pub fn add(
-        &mut self,
-        prompt: &str,
-        equal: bool,
-        distance: Option<f32>,
-        weight: f32,
-        tokens: [usize; 2],
-    ) -> Result<()> {
+    pub fn add(&mut self, equal: bool, distance: Option<f32>, weight: f32, tokens: [usize; 2]) {
         if !equal {
             self.weights.add(weight.into());
             self.distances.extend(distance);
             self.length_differences.extend(distance.map(|_| tokens[0].abs_diff(tokens[1]) as u32));
         }
+    }
+
+    /// Adds a prompt, once however many pairs it has.
+    pub fn add_prompt(&mut self, prompt: &str) -> Result<()> {
         self.prompts.add(prompt)
     }
 }

@@ -11,7 +11,7 @@ mod prefix;
 mod request;
 mod services;
 
-pub use corpus::{Held, Stored, chosen, prompt_text, responses};
+pub use corpus::{FirstOf, Held, Prompts, Stored, chosen, prompt_text, responses};
 pub use disk::{Latents, OF_ROUND, write};
 pub use measure::{Encoding, Measure, Pairs, Part};
 pub use services::{PolicyServices, SharedPolicy};

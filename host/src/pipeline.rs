@@ -3,10 +3,12 @@
 //! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes on:
 //! generation by prompt, training by checkpoint, the other stages from their beginning.
 
+mod candidates;
 mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
+mod sampled;
 mod score;
 mod sft;
 mod train;
@@ -112,8 +114,9 @@ impl Run {
     fn stage(&mut self, round: u64, stage: Stage) -> Result<Vec<PathBuf>> {
         match stage {
             Stage::Generate => self.generate(round),
-            Stage::Pairs => self.pairs(round),
+            Stage::Candidates => self.candidates(round),
             Stage::Score => self.score(round),
+            Stage::Pairs => self.pairs(round),
             Stage::Train => self.train(round),
         }
     }

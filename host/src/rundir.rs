@@ -8,8 +8,11 @@
 //!   eval-0.jsonl, eval-1.jsonl  what came of each held-out row
 //!   round-1/
 //!     generations.jsonl         the model's own responses, in row order
-//!     pairs.bin, rows.json      token ids of prompt, chosen, rejected; the data row of each
+//!     candidates.bin/.json      token ids of prompt, chosen and each different other response; the data row of each
 //!     encoder.json, encoder.state, distance.state, latents.safetensors,
+//!     distances.safetensors     distances between the responses to a prompt
+//!     pairs.bin, rows.json      token ids of prompt, chosen, rejected; the data row of each
+//!     choices.jsonl             of several samples a prompt, which became pairs
 //!     scores.jsonl              distance and weight of every pair
 //!     diagnostics.json          signs of failure in pairs, latents and weights
 //!     reference.json            reference log-probabilities
@@ -25,6 +28,7 @@
 //! [`latents`](crate::latents), models those of [`model`](crate::model), checkpoints those of [`train`](crate::train),
 //! and plugins' states are their own.
 
+mod choices;
 mod evaluation;
 mod file;
 mod generations;
@@ -38,6 +42,7 @@ mod scores;
 mod stage;
 mod timing;
 
+pub use choices::{ChoiceLine, Distances};
 pub use evaluation::{Answer, EvalSample, Evaluation, Outcome};
 pub use file::{Json, JsonFile, Lines, LinesFile, RunFile};
 pub use generations::GenerationLine;

@@ -24,6 +24,9 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
         let hint = "remove train.label_smoothing";
         fault("train.label_smoothing", "applies to loss_type: sigmoid alone".into(), Some(hint));
     }
+    if config.train.loss_type == LossType::Sft && config.train.sft_weight == 0.0 {
+        fault("train.sft_weight", "is 0, and loss_type: sft trains nothing else".into(), Some("set it to 1"));
+    }
     if let Some(Checker::Regex(text)) = config.eval.as_ref().map(|e| &e.checker)
         && let Err(e) = checker::expression(text)
     {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// sigmoid, hinge or ipo.
+    /// sigmoid, hinge, ipo or sft.
     pub loss_type: LossType,
     /// Strength of the pull to the reference.
     #[schemars(extend("exclusiveMinimum" = 0))]
@@ -102,6 +102,9 @@ pub enum LossType {
     Hinge,
     /// Squared distance to 1/(2 beta) of length-averaged log-ratios, as TRL.
     Ipo,
+    /// None: only the SFT term on the chosen responses, of weight `sft_weight`. With a rule of [`crate::pairs`] that
+    /// chooses among the model's own samples it is SFT on the nearest of them.
+    Sft,
 }
 
 /// Shape of the learning rate after warm-up.

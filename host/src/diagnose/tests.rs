@@ -15,7 +15,8 @@ fn pairs(change: impl Fn(usize, &mut (String, f32, f32, [usize; 2]))) -> Pairs {
         let prompt = format!("Question {i}: what is {} times {}?", i * 17 % 101, i * 31 % 89);
         let mut pair = (prompt, distance, distance / 1.5, [20, 20 + i * 37 % 23]);
         change(i, &mut pair);
-        pairs.add(&pair.0, i % 10 == 0, Some(pair.1), pair.2, pair.3).unwrap();
+        pairs.add(i % 10 == 0, Some(pair.1), pair.2, pair.3);
+        pairs.add_prompt(&pair.0).unwrap();
     }
     pairs
 }

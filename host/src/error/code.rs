@@ -122,6 +122,7 @@ codes! {
     RunLatents = "run/latents",
     RunLocked = "run/locked",
     RunManifest = "run/manifest",
+    RunPairs = "run/pairs",
     ShareHome = "share/home",
     ShareKey = "share/key",
     ShareLock = "share/lock",

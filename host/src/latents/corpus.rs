@@ -8,6 +8,7 @@ use crate::{
     plugin::{CorpusSource, OwnedSample},
     text::{Message, TextCodec},
 };
+use std::ops::Range;
 
 /// The text that stands for a conversation up to its response.
 pub fn prompt_text(history: &[Message]) -> String {
@@ -80,5 +81,96 @@ impl CorpusSource for Held {
             _ => self.responses[index / 2].clone(),
         };
         Ok(indices.iter().map(sample).collect())
+    }
+}
+
+/// Which candidates belong to a prompt: they follow each other.
+#[derive(Debug)]
+pub struct Prompts {
+    /// Each prompt's first candidate, in order.
+    first: Selection,
+    candidates: usize,
+}
+
+impl Prompts {
+    /// `rows` is the data row of each candidate.
+    pub fn of(rows: &Selection) -> Self {
+        let (mut first, mut last) = (Selection::default(), None);
+        for (candidate, row) in rows.iter().enumerate() {
+            if last != Some(row) {
+                first.push(candidate);
+            }
+            last = Some(row);
+        }
+        Self { first, candidates: rows.len() }
+    }
+
+    /// Number of prompts.
+    pub fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Candidates of all of them.
+    pub fn all(&self) -> usize {
+        self.candidates
+    }
+
+    /// A prompt's candidates.
+    pub fn candidates(&self, prompt: usize) -> Range<usize> {
+        let end = if prompt + 1 < self.len() { self.first.get(prompt + 1) } else { self.candidates };
+        self.first.get(prompt)..end
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A prompt's first candidate.
+    pub fn first(&self, prompt: usize) -> usize {
+        self.first.get(prompt)
+    }
+
+    /// The prompt of a candidate.
+    pub fn of_candidate(&self, candidate: usize) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            *(if self.first.get(middle) <= candidate { &mut low } else { &mut high }) = middle;
+        }
+        low
+    }
+}
+
+/// Of each prompt the chosen response and the first candidate: what plugins learn from, however many samples there are.
+pub struct FirstOf<'a> {
+    /// Pairs of chosen response and candidate.
+    pub corpus: &'a Stored<'a>,
+    /// Their prompts.
+    pub prompts: &'a Prompts,
+}
+
+impl CorpusSource for FirstOf<'_> {
+    fn len(&self) -> usize {
+        2 * self.prompts.len()
+    }
+
+    fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>> {
+        let whole: Vec<usize> = indices.iter().map(|i| 2 * self.prompts.first(i / 2) + i % 2).collect();
+        self.corpus.read(&whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_of_a_row_are_those_of_a_prompt() {
+        let mut rows = Selection::default();
+        [3, 3, 5, 6, 6, 6].into_iter().for_each(|row| rows.push(row));
+        let prompts = Prompts::of(&rows);
+        assert_eq!((0..prompts.len()).map(|p| prompts.candidates(p)).collect::<Vec<_>>(), [0..2, 2..3, 3..6]);
+        assert_eq!((0..6).map(|c| prompts.of_candidate(c)).collect::<Vec<_>>(), [0, 0, 1, 2, 2, 2]);
     }
 }

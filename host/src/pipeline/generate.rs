@@ -1,4 +1,4 @@
-//! Stage `generate`: one response of the current model to every prompt, resumable by prompt.
+//! Stage `generate`: responses of the current model to every prompt, resumable by response.
 
 use super::Run;
 use crate::{
@@ -25,7 +25,7 @@ impl Run {
             let done: GenerationLine = serde_json::from_str(line).map_err(|e| {
                 Error::new(Code::RunDamaged, format!("{} cannot be read", partial.display())).caused_by(e)
             })?;
-            lines.insert(done.index, at..at + line.len());
+            lines.insert((done.index, done.sample), at..at + line.len());
             at += line.len() + 1;
             Ok(())
         })?;
@@ -33,20 +33,28 @@ impl Run {
         let policy = policy.read().expect("no thread panics with the policy in hand");
         let ours: &dyn Generator = &*policy;
         let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
-        let missing: Vec<usize> = (0..data.len()).filter(|i| !lines.contains_key(i)).collect();
-        let requests = missing.iter().map(|&index| {
+        let samples = self.config.samples();
+        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so that
+        // those that are decoded together share their prompt's cache.
+        let of = |number: usize| (number / samples, (number % samples) as u32);
+        let all = data.len() * samples;
+        let missing: Vec<usize> = (0..all).filter(|number| !lines.contains_key(&of(*number))).collect();
+        let requests = missing.iter().map(|&number| {
+            let (index, sample) = of(number);
             let row = data.row(index)?;
             let prompt = codec.encode_prompt(&row.history).map_err(|e| e.at(data.place(&row)))?;
             let prompt = budget.cut_prompt(prompt);
-            Ok((index, Request { prompt, key: (round << 40) | index as u64, sample: 0 }))
+            Ok((number, Request { prompt, key: (round << 40) | index as u64, sample }))
         });
-        let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, data.len() as u64);
+        let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, all as u64);
         let mut tokens = 0;
-        generate(ours, requests, &self.config.generate, codec.end_ids(), self.config.seed, |index, generation| {
+        generate(ours, requests, &self.config.generate, codec.end_ids(), self.config.seed, |number, generation| {
+            let (index, sample) = of(number);
             tokens += generation.ids.len();
             let text = codec.decode(&generation.ids)?;
-            let written = journal.push(&GenerationLine { index, ids: generation.ids, text, stop: generation.stop })?;
-            lines.insert(index, at..at + written);
+            let line = GenerationLine { index, sample, ids: generation.ids, text, stop: generation.stop };
+            let written = journal.push(&line)?;
+            lines.insert((index, sample), at..at + written);
             at += written + 1;
             progress.advance(1, "");
             Ok(())

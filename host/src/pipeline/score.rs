@@ -1,72 +1,34 @@
-//! Stage `score`: latents of chosen and rejected responses, their distances, and the weights at the first step.
+//! Stage `score`: latents of chosen responses and candidates, and the distances between them that weights or the pairs' rule
+//! depend on.
 
 use super::Run;
 use crate::{
     Code, Error, Result,
-    data::{Selection, tokens::TokenStore},
+    data::tokens::TokenStore,
     diagnose, files,
-    latents::{self, Encoding, Latents, Measure, Pairs, Part, SharedPolicy, Stored, prompt_text},
-    rundir::{FittedEncoder, RoundLayout, ScoreLine},
+    latents::{self, Encoding, FirstOf, Latents, Measure, Pairs, Part, Prompts, Stored},
+    rundir::{Distances, FittedEncoder, RoundLayout},
     stats::bootstrap::below,
-    train,
 };
-use ldalign_sdk::StepContext;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::path::{Path, PathBuf};
 
 impl Run {
     pub(super) fn score(&mut self, round: u64) -> Result<Vec<PathBuf>> {
+        if !self.measures() {
+            return Ok(vec![]);
+        }
         let dir = self.dir.round(round);
-        let pairs = TokenStore::open(&dir.pairs(), 3)?;
-        let rows = dir.rows().read()?;
-        let mut outputs = Vec::new();
-        let measured = self.measures();
-        let mut latents = None;
-        let distances = if measured {
-            let policy = self.policy(round)?;
-            let (distances, about) = self.distances(round, policy, &pairs, &rows, &mut outputs)?;
-            latents = Some(about);
-            distances
-        } else if self.data.has_weights() {
-            rows.iter().map(|row| Ok(self.data.row(row)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
-        } else {
-            vec![0.0; rows.len()]
-        };
-        let weigher = self.weigher(&distances)?;
-        let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
-        let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps };
-        let weights = weigher.weights(start, &distances)?;
-        let mut facts = diagnose::Pairs::new(dir.path(), pairs.len())?;
-        let corpus = Stored { data: &self.data, codec: &self.codec, pairs: &pairs, rows: &rows };
-        let lines = (0..pairs.len()).map(|index| {
-            let line = score_line(&corpus, index, measured.then_some(distances[index]), weights[index])?;
-            let tokens = [line.chosen_tokens, line.rejected_tokens];
-            facts.add(&line.prompt, line.chosen == line.rejected, line.distance, line.weight, tokens)?;
-            Ok(line)
-        });
-        dir.scores().write(lines)?;
-        weigher.close()?;
-        let diagnoses = diagnose::scored(&facts, latents.as_ref(), &self.config.diagnostics);
-        diagnose::warn(round, &diagnoses);
-        dir.diagnostics().write(&diagnoses)?;
-        outputs.extend([dir.scores::<f32>().into_path(), dir.diagnostics().into_path()]);
-        Ok(outputs)
-    }
-
-    /// The distance of each pair, and what there is to say of the latents.
-    fn distances(
-        &mut self,
-        round: u64,
-        policy: SharedPolicy,
-        pairs: &TokenStore,
-        rows: &Selection,
-        outputs: &mut Vec<PathBuf>,
-    ) -> Result<(Vec<f32>, diagnose::Latents)> {
-        let dir = self.dir.round(round);
-        let corpus = Stored { data: &self.data, codec: &self.codec, pairs, rows };
+        let policy = self.policy(round)?;
+        let candidates = TokenStore::open(&dir.candidates(), 3)?;
+        let rows = dir.candidate_rows().read()?;
+        let prompts = Prompts::of(&rows);
+        let corpus = Stored { data: &self.data, codec: &self.codec, pairs: &candidates, rows: &rows };
         let learned = self.learned(round, RoundLayout::encoder_state)?;
         let services = self.services(Some(policy), &self.encoder);
-        let encoding = Encoding::fit(&self.encoder, services, learned.as_deref(), &corpus)?;
+        // Plugins learn from one pair a prompt, however many samples it has.
+        let first = FirstOf { corpus: &corpus, prompts: &prompts };
+        let encoding = Encoding::fit(&self.encoder, services, learned.as_deref(), &first)?;
         let shape = encoding.shape();
         let about = FittedEncoder {
             id: self.encoder.record().id.clone(),
@@ -74,31 +36,37 @@ impl Run {
             fit: encoding.fit.clone(),
         };
         dir.encoder().write(&about)?;
-        let [chosen, rejected] = latents::OF_ROUND;
+        let [chosen, own] = latents::OF_ROUND;
         let title = |side| format!("round {round} encode {side}");
         let parts = [
-            Part::new(chosen, title("chosen"), latents::chosen(pairs.len())),
-            Part::new(rejected, title("rejected"), latents::responses(pairs.len())),
+            Part::new(chosen, title("chosen"), (0..prompts.len()).map(|p| 2 * prompts.first(p))),
+            Part::new(own, title("candidates"), latents::responses(candidates.len())),
         ];
-        let [chosen, rejected] = encoding.encode(&corpus, parts, &dir.latents(), &[], damaged)?;
+        let [chosen, own] = encoding.encode(&corpus, parts, &dir.latents(), &[], damaged)?;
         files::write(&dir.encoder_state(), &encoding.save()?)?;
         encoding.close()?;
         let seen = |set: &Latents| set.read(&diagnose::evenly_spaced(set.len()));
-        let rank = diagnose::effective_rank([seen(&chosen)?, seen(&rejected)?].concat(), shape.len())?;
+        let rank = diagnose::effective_rank([seen(&chosen)?, seen(&own)?].concat(), shape.len())?;
 
-        let both = Pairs::side_by_side(&chosen, &rejected);
         let learned = self.learned(round, RoundLayout::distance_state)?;
         let services = self.services(None, &self.distance);
-        let measure = Measure::fit(&self.distance, services, learned.as_deref(), &both)?;
-        let mut distances = measure.distances(&both)?;
+        let first = Pairs::new([&chosen, &own], prompts.len(), |p| [p, prompts.first(p)]);
+        let measure = Measure::fit(&self.distance, services, learned.as_deref(), &first)?;
+        let beside = Pairs::new([&chosen, &own], candidates.len(), |c| [prompts.of_candidate(c), c]);
+        let mut distances = measure.distances(&beside)?;
         if self.config.permute_distances {
-            let differ = (0..pairs.len()).filter(|&i| pairs.get(i, 1) != pairs.get(i, 2)).collect::<Vec<_>>();
+            let differ = |c: &usize| candidates.get(*c, 1) != candidates.get(*c, 2);
+            let differ = (0..candidates.len()).filter(differ).collect::<Vec<_>>();
             permute(&mut distances, &differ, self.config.seed, round);
         }
+        let between = match self.pairing().rule.asks_own() {
+            true => between(&measure, &own, &prompts)?,
+            false => vec![],
+        };
         files::write(&dir.distance_state(), &measure.save()?)?;
         measure.close()?;
-        outputs.extend([dir.encoder().into_path(), dir.latents(), dir.encoder_state(), dir.distance_state()]);
-        Ok((distances, diagnose::Latents { fit: about.fit, rank }))
+        Distances { chosen: distances, between, rank }.write(&dir.distances())?;
+        Ok(vec![dir.encoder().into_path(), dir.latents(), dir.encoder_state(), dir.distance_state(), dir.distances()])
     }
 
     /// What a plugin learned in the round before.
@@ -111,22 +79,16 @@ impl Run {
     }
 }
 
-fn score_line(corpus: &Stored<'_>, index: usize, distance: Option<f32>, weight: f32) -> Result<ScoreLine> {
-    let row = corpus.data.row(corpus.rows.get(index))?;
-    let [chosen, rejected] = [1, 2].map(|column| corpus.pairs.get(index, column));
-    let line = ScoreLine {
-        index,
-        line: row.line,
-        distance,
-        weight,
-        chosen_tokens: chosen.len(),
-        rejected_tokens: rejected.len(),
-        prompt: prompt_text(&row.history),
-        chosen: corpus.codec.decode(chosen)?,
-        rejected: corpus.codec.decode(rejected)?,
-    };
-    corpus.pairs.release();
-    Ok(line)
+/// Distances between all samples of each prompt, prompt after prompt: of sample k from sample j at [j * n + k].
+fn between(measure: &Measure, own: &Latents, prompts: &Prompts) -> Result<Vec<f32>> {
+    let mut all = Vec::new();
+    for prompt in 0..prompts.len() {
+        let candidates = prompts.candidates(prompt);
+        let n = candidates.len();
+        let pairs = Pairs::new([own, own], n * n, |i| [candidates.start + i / n, candidates.start + i % n]);
+        all.extend(measure.distances(&pairs)?);
+    }
+    Ok(all)
 }
 
 /// Latents that are not what was written a moment ago.

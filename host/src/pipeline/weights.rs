@@ -1,7 +1,7 @@
 //! Where a round's weights come from: the data's own, or the schedule plugin over the round's distances.
 
 use super::Run;
-use crate::{Result, plugin::Schedule, rundir::ScoreLine};
+use crate::{Result, pairs::Pairing, plugin::Schedule, rundir::ScoreLine};
 use ldalign_sdk::StepContext;
 
 /// Turns what a pair has (its weight, or its distance) into its weight at a step.
@@ -29,9 +29,14 @@ impl Weigher {
 }
 
 impl Run {
-    /// Whether weights depend on distances, so that something must be encoded.
+    /// Whether weights or the pairs' rule depend on distances, so that something must be encoded.
     pub(super) fn measures(&self) -> bool {
-        !self.data.has_weights() && self.schedule.property("uses_distances").unwrap_or(true)
+        if self.data.has_weights() {
+            return false;
+        }
+        let Pairing { rule, min_distance, .. } = self.pairing();
+        let chooses = self.config.samples() > 1 && (rule.asks_golden() || rule.asks_own());
+        chooses || min_distance > 0.0 || self.schedule.property("uses_distances").unwrap_or(true)
     }
 
     /// What the weigher makes a weight of: the pair's own weight, its distance, or 0 where nothing was measured.

@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Error, Result,
-    latents::{Latents, OF_ROUND},
+    latents::{Latents, OF_ROUND, Prompts},
     page::Plot,
     stats::{Plane, principal_plane},
 };
@@ -20,17 +20,18 @@ pub struct LatentMap {
 }
 
 impl LatentMap {
-    /// Reads latents.safetensors, of which evenly spaced pairs where there are many. What it holds is said where it is
-    /// not that.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads latents.safetensors, of which evenly spaced pairs where there are many. `prompts` says which candidates are
+    /// whose: each prompt's first is shown. What the file holds is said where it is not that.
+    pub fn read(path: &Path, prompts: &Prompts) -> Result<Self> {
         let unknown = |_: &Path, what| Error::new(Code::ReportLatents, what);
         let [chosen, rejected] = Latents::open(path, OF_ROUND, unknown)?;
         let (pairs, len) = (chosen.len(), chosen.shape().len());
-        if rejected.len() != pairs {
-            return Err(unknown(path, format!("latents of {pairs} chosen and {} rejected responses", rejected.len())));
+        if (pairs, rejected.len()) != (prompts.len(), prompts.all()) {
+            return Err(unknown(path, format!("latents of {pairs} chosen and {} other responses", rejected.len())));
         }
         let shown: Vec<usize> = (0..pairs.min(SHOWN)).map(|i| i * pairs / pairs.min(SHOWN)).collect();
-        let (chosen, rejected) = (chosen.read(&shown)?, rejected.read(&shown)?);
+        let first: Vec<usize> = shown.iter().map(|prompt| prompts.first(*prompt)).collect();
+        let (chosen, rejected) = (chosen.read(&shown)?, rejected.read(&first)?);
         let both =
             chosen.chunks_exact(len).zip(rejected.chunks_exact(len)).map(|(chosen, rejected)| [chosen, rejected]);
         // One number that is none would take the plane from all.

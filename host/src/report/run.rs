@@ -6,6 +6,7 @@ use crate::{
     diagnose::Diagnosis,
     files,
     generate::StopReason,
+    latents::Prompts,
     rundir::{
         Evaluation, FittedEncoder, GenerationLine, JsonFile, Layout, LenientReader, LinesFile, MetricsLine, Numbered,
         RoundLayout, StepTimingLine, TimingLine,
@@ -106,7 +107,8 @@ impl Round {
         }
         let latents = dir.latents();
         if latents.exists() {
-            let map = LatentMap::read(&latents).map_err(|e| reader.unreadable(&latents, &e));
+            let rows = reader.json(&dir.candidate_rows())?.unwrap_or_default();
+            let map = LatentMap::read(&latents, &Prompts::of(&rows)).map_err(|e| reader.unreadable(&latents, &e));
             round.latents = map.ok();
         }
         round.timing = all_lines(reader, &dir.timing())?;

@@ -2,8 +2,8 @@
 //! it.
 
 use super::{
-    Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine, Outcome, Reference,
-    ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
+    ChoiceLine, Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine, Outcome,
+    Reference, ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
 };
 use crate::{Result, data::Selection, diagnose::Diagnosis};
 use std::path::{Path, PathBuf};
@@ -119,6 +119,27 @@ impl RoundLayout {
     /// The same as they come, in any order, while they are sampled.
     pub fn partial_generations(&self) -> LinesFile<GenerationLine> {
         LinesFile::new(self.0.join("generations.partial.jsonl"))
+    }
+
+    /// Token ids of prompt, chosen response and each different other response: a
+    /// [`TokenStore`](crate::data::tokens::TokenStore) of three columns. Those of a row follow each other.
+    pub fn candidates(&self) -> PathBuf {
+        self.0.join("candidates.bin")
+    }
+
+    /// The data row of each candidate, from 0.
+    pub fn candidate_rows(&self) -> JsonFile<Selection> {
+        JsonFile::new(self.0.join("candidates.json"))
+    }
+
+    /// Distances between the responses to a prompt: see [`Distances`](super::Distances).
+    pub fn distances(&self) -> PathBuf {
+        self.0.join("distances.safetensors")
+    }
+
+    /// Of several samples a prompt, which became pairs, in row order.
+    pub fn choices(&self) -> LinesFile<ChoiceLine> {
+        LinesFile::new(self.0.join("choices.jsonl"))
     }
 
     /// Token ids of prompt, chosen and rejected: a [`TokenStore`](crate::data::tokens::TokenStore) of three columns.

@@ -9,25 +9,28 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 pub enum Stage {
     /// The model's own responses.
     Generate,
-    /// Token ids of prompt, chosen and rejected.
-    Pairs,
-    /// Latents, distances and first weights.
+    /// Token ids of prompts, chosen responses and what they are held against.
+    Candidates,
+    /// Latents and distances.
     Score,
+    /// Which responses become pairs, and their first weights.
+    Pairs,
     /// Reference log-probabilities and weighted DPO.
     Train,
 }
 
 impl Stage {
     /// All stages in order.
-    pub const ALL: [Stage; 4] = [Stage::Generate, Stage::Pairs, Stage::Score, Stage::Train];
+    pub const ALL: [Stage; 5] = [Stage::Generate, Stage::Candidates, Stage::Score, Stage::Pairs, Stage::Train];
 }
 
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stage::Generate => "generate",
-            Stage::Pairs => "pairs",
+            Stage::Candidates => "candidates",
             Stage::Score => "score",
+            Stage::Pairs => "pairs",
             Stage::Train => "train",
         })
     }

@@ -9,6 +9,7 @@
 //! | with label smoothing e | `-(1 - e) log s(x) - e log s(-x)` | cDPO, Mitchell 2023, eq. 3 |
 //! | hinge | `max(0, 1 - x)` | SLiC-HF, arXiv 2305.10425, normalised as RSO, arXiv 2309.06657 |
 //! | ipo | `(c / abs(y) - r / abs(y') - 1 / (2 beta))^2` | IPO, arXiv 2310.12036, eq. 17, averaged over tokens as TRL does |
+//! | sft | 0: the second term of a step alone | |
 //!
 //! A step over the pairs i = 1..n with weights w minimises
 //!
@@ -54,6 +55,9 @@ impl PairLoss {
         if !(sft_weight >= 0.0 && sft_weight.is_finite()) {
             return bad(format!("sft_weight is {sft_weight}; expected 0 or more"));
         }
+        if kind == LossType::Sft && sft_weight == 0.0 {
+            return bad("sft_weight is 0, and loss_type sft trains nothing else; set it to 1".into());
+        }
         Ok(Self { kind, beta, label_smoothing })
     }
 
@@ -66,6 +70,7 @@ impl PairLoss {
                 let e = self.label_smoothing;
                 ((1.0 - e) * softplus(-x) + e * softplus(x), e * sigmoid(x) - (1.0 - e) * sigmoid(-x))
             }
+            LossType::Sft => (0.0, 0.0),
             LossType::Hinge => ((1.0 - x).max(0.0), if x < 1.0 { -1.0 } else { 0.0 }),
             LossType::Ipo => {
                 let [y, z] = tokens.map(|n| n as f64);
@@ -141,6 +146,10 @@ mod tests {
         assert_eq!(
             refuse(TrainConfig { label_smoothing: 0.1, loss_type: LossType::Ipo, ..base() }),
             "label_smoothing is defined for loss_type sigmoid alone; set it to 0"
+        );
+        assert_eq!(
+            refuse(TrainConfig { loss_type: LossType::Sft, ..base() }),
+            "sft_weight is 0, and loss_type sft trains nothing else; set it to 1"
         );
         assert_eq!(refuse(TrainConfig { sft_weight: f64::NAN, ..base() }), "sft_weight is NaN; expected 0 or more");
     }
