@@ -1,4 +1,5 @@
-//! `ldalign quickstart`: a tiny model with bad habits and three ways to rid it of them, compared on held-out rows.
+//! `ldalign quickstart`: a tiny model whose likeliest answer is boilerplate, and four ways to go on from it compared on
+//! held-out rows.
 //!
 //! Everything it needs is built in (`examples/quickstart/`) and unpacked into the directory it works in, so that the comparison, and each
 //! of its runs, can be made again, or changed, with the ordinary commands. Started again, it goes on.
@@ -28,9 +29,9 @@ const FILES: &[(&str, &[u8])] = embed![
     "model/tokenizer_config.json",
 ];
 
-const LEAD: &str = "A 0.45-million-parameter model was fine-tuned on answers of which more than half echo the question's word, stop short or babble \
-    on. It knows the tasks and has the bad habits too. Each way below starts from it and sees the same 512 right answers; what counts is exact \
-    answers to held-out questions.";
+const LEAD: &str = "A 0.45-million-parameter model was fine-tuned on rows of which every third says \"No idea.\" and some of the others are \
+    wrong. It knows the tasks, but its likeliest answer is the boilerplate. Each way below starts from it and sees the same 512 of those \
+    rows, no better than what it was made of; what counts is the content of answers to held-out questions.";
 
 /// Runs the comparison in `dir`; returns the table of its results and the path of its page.
 ///

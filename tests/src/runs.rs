@@ -1,4 +1,4 @@
-//! Runs of the real binary on the quickstart's tiny model, and their bytes.
+//! Runs of the real binary on the tiny model of `examples/clean-golden`, and their bytes.
 
 use crate::{host_binary, workspace_root};
 use ldalign::{files, rundir};
@@ -12,11 +12,11 @@ use std::{
 
 /// Writes a config for a small run in `dir` and returns its path. `more` is YAML appended to it.
 pub fn config(dir: &Path, more: &str) -> PathBuf {
-    let quickstart = workspace_root().join("examples/quickstart");
+    let clean_golden = workspace_root().join("examples/clean-golden");
     let text = format!(
         "model: {model}\noutput_dir: run\nthreads: 1\ndata: {{ path: {rows}, max_rows: 24, max_length: 96 }}\n{more}\n",
-        model = quickstart.join("model").display(),
-        rows = quickstart.join("golden.jsonl").display(),
+        model = clean_golden.join("model").display(),
+        rows = clean_golden.join("golden.jsonl").display(),
     );
     let path = dir.join("config.yaml");
     fs::write(&path, text).expect("the config can be written");

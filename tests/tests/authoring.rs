@@ -208,7 +208,7 @@ fn the_example_encoder_s_slots_are_compared_by_transport_and_clipped() {
 #[test]
 fn a_metric_is_learned_from_two_scored_files() {
     let dir = tempfile::tempdir().unwrap();
-    let rows = fs::read_to_string(workspace_root().join("examples/quickstart/golden.jsonl")).unwrap();
+    let rows = fs::read_to_string(workspace_root().join("examples/clean-golden/golden.jsonl")).unwrap();
     let annotated = |name: &str, losing: fn(&str) -> String| {
         let mut text = String::new();
         for row in rows.lines().take(24).map(|l| serde_json::from_str::<Value>(l).unwrap()) {
@@ -217,7 +217,7 @@ fn a_metric_is_learned_from_two_scored_files() {
         }
         let rows = dir.path().join(format!("{name}.jsonl"));
         fs::write(&rows, text).unwrap();
-        let model = workspace_root().join("examples/quickstart/model");
+        let model = workspace_root().join("examples/clean-golden/model");
         let (model, rows) = (model.display(), rows.display());
         let config = dir.path().join(format!("{name}.yaml"));
         fs::write(

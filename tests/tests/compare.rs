@@ -12,7 +12,7 @@ use std::{
 
 /// Writes a base run and a comparison of it in `dir`; returns the comparison's path.
 fn config(dir: &Path, arms: &str) -> PathBuf {
-    let held_out = workspace_root().join("examples/quickstart/test.jsonl");
+    let held_out = workspace_root().join("examples/clean-golden/test.jsonl");
     let more = format!(
         "rounds: 2\ngenerate: {{ max_new_tokens: 16, batch_size: 8 }}\n\
          train: {{ learning_rate: 2.0e-4, beta: 1.0, max_steps: 2, per_device_train_batch_size: 12, gradient_accumulation_steps: 1 }}\n\

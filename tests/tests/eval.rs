@@ -11,7 +11,7 @@ use std::{
 
 /// `ldalign eval --model MODEL ...` in a directory.
 fn eval(dir: &Path, args: &[&str]) -> Output {
-    let model = workspace_root().join("examples/quickstart/model");
+    let model = workspace_root().join("examples/clean-golden/model");
     Command::new(host_binary()).current_dir(dir).arg("eval").arg("--model").arg(model).args(args).output().unwrap()
 }
 

@@ -94,8 +94,8 @@ impl Teams {
     }
 
     fn config(&self, team: &str, more: &str) {
-        let quickstart = workspace_root().join("examples/quickstart");
-        let (model, rows) = (quickstart.join("model"), quickstart.join("golden.jsonl"));
+        let clean_golden = workspace_root().join("examples/clean-golden");
+        let (model, rows) = (clean_golden.join("model"), clean_golden.join("golden.jsonl"));
         let text = format!(
             "model: {}\noutput_dir: run\nthreads: 1\ndata: {{ path: {}, max_rows: 8, max_length: 96 }}\n\
              generate: {{ max_new_tokens: 4 }}\n{more}\n",

@@ -1,4 +1,4 @@
-//! The whole command's library side on the quickstart's model.
+//! The whole command's library side on the model of `examples/clean-golden`.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -11,7 +11,7 @@ fn root() -> &'static Path {
 
 fn options(stages: &[Stage]) -> Options {
     Options {
-        model: root().join("examples/quickstart/model"),
+        model: root().join("examples/clean-golden/model"),
         data: None,
         lora: None,
         bf16: false,

@@ -16,7 +16,7 @@ pub(in crate::eval) const QUESTIONS: &str = concat!(
 );
 
 fn model() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quickstart/model")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/clean-golden/model")
 }
 
 fn questions(dir: &Path) -> Questions {
