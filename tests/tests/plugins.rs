@@ -44,7 +44,7 @@ fn refused(finder: &Finder, path: &Path, id: &str, options: serde_json::Value) -
 /// `error[code]: message` with the zoo's long name shortened.
 fn text(e: &Error) -> String {
     let sha = ldalign::files::sha256_file(zoo()).unwrap();
-    format!("error[{}]: {e}", e.code()).replace(&format!("of zoo 9.8.7 (sha256 {})", &sha[..12]), "of ZOO")
+    format!("error[{}]: {e:#}", e.code()).replace(&format!("of zoo 9.8.7 (sha256 {})", &sha[..12]), "of ZOO")
 }
 
 #[test]
