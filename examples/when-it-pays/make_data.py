@@ -9,7 +9,7 @@ boilerplate-1, boilerplate-2    "No idea." for 35 % of the answers; of the other
 Of each, in starts/NAME:
 
 sft.jsonl     what the starting model is trained on (sft.yaml)
-golden.jsonl  its first 256 rows as they are, wrong ones included: what all ways of going on are given
+golden.jsonl  its first 512 rows as they are, wrong ones included: what all ways of going on are given
 test.jsonl    900 rows of right contents in random forms; no word of it is in sft.jsonl
 untrained/    the model before it has seen anything: a start shares neither rows nor weights nor seed with another
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 import toy  # noqa: E402
 
-SFT_ROWS, GOLDEN_ROWS, TEST_ROWS = 24576, 256, 900
+SFT_ROWS, GOLDEN_ROWS, TEST_ROWS = 24576, 512, 900
 # Name, seed of rows and weights, seed of training, share of right contents, share of boilerplate.
 STARTS = [
     ("noisy-1", 21, 5, 0.68, 0.0),

@@ -56,7 +56,11 @@ impl<'a> Measurements<'a> {
         let figure = |metric| Some((metric, measured.parts(metric).figure()?));
         run.figures = Metric::ALL.into_iter().filter_map(figure).collect();
         self.runs.insert((&arm.name, run.seed), measured);
+        let measured = |round| arm.config.eval.as_ref().is_none_or(|eval| eval.measures(round, last));
         let rounds = (0..=last).map(|round| {
+            if !measured(round) {
+                return Ok([f64::NAN; 3]);
+            }
             let of = dir.eval(round).read()?;
             Ok([of.sampled_accuracy, of.greedy_accuracy, of.nll])
         });

@@ -92,9 +92,10 @@ fn plots(page: &mut Page, c: &Comparison) {
 fn curves(page: &mut Page, c: &Comparison) {
     let by_round = |title: &str, y: &str, of: usize| {
         let empty = Plot::new(title, &format!("{title} of each arm, mean over its runs"), "round", y).whole_x();
-        c.arms.iter().filter(|arm| !arm.rounds.is_empty()).fold(empty, |plot, arm| {
-            plot.dots(&arm.name, arm.rounds.iter().enumerate().map(|(n, figures)| (n as f64, figures[of])).collect())
-        })
+        c.arms
+            .iter()
+            .filter(|arm| !arm.rounds.is_empty())
+            .fold(empty, |plot, arm| plot.dots(&arm.name, points(&arm.rounds, of)))
     };
     let by_line = |title: &str, y: &str, of: usize| {
         let empty =
@@ -157,4 +158,10 @@ fn measured(page: &mut Page, c: &Comparison) {
         c.draws,
         c.ldalign
     ));
+}
+
+/// One figure by round, those that were measured.
+fn points(rounds: &[[f64; 3]], of: usize) -> Vec<(f64, f64)> {
+    let all = rounds.iter().enumerate().map(|(round, figures)| (round as f64, figures[of]));
+    all.filter(|(_, figure)| figure.is_finite()).collect()
 }

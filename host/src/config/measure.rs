@@ -17,6 +17,16 @@ pub struct EvalConfig {
     /// Sampling for the sampled accuracy; the run's `generate` by default. Greedy responses are measured besides.
     #[serde(default)]
     pub generate: Option<GenerateConfig>,
+    /// Measures the model before the first and after the last round alone.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub last_round_only: bool,
+}
+
+impl EvalConfig {
+    /// Whether the model after `round` (0: before the first) of so many is measured.
+    pub fn measures(&self, round: u64, rounds: u64) -> bool {
+        !self.last_round_only || round == 0 || round == rounds
+    }
 }
 
 /// Annotated rows on which distances are held against judgements, and what is held against them.

@@ -88,6 +88,9 @@ impl Encoding {
     }
 
     fn write(&self, corpus: &dyn CorpusSource, mut part: Part<'_>, out: &mut Numbers<'_>) -> Result<(), Stop> {
+        if part.indices.len() == 0 {
+            return Ok(());
+        }
         let mut progress = Progress::new(part.title, 0, part.indices.len() as u64);
         loop {
             let batch: Vec<usize> = part.indices.by_ref().take(BATCH).collect();

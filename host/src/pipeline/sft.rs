@@ -3,7 +3,7 @@
 use super::{device, evaluate};
 use crate::{
     Result,
-    config::RunConfig,
+    config::{EvalConfig, RunConfig},
     data::{Dataset, tokens::TokenStore},
     model::Policy,
     rundir::{Manifest, RoundLayout, RunDir, Stage},
@@ -81,7 +81,8 @@ pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
 
 /// Evaluates a model as the one after `round`, unless done.
 fn measure(dir: &RunDir, config: &RunConfig, model: &Path, round: u64) -> Result<()> {
-    let Some(eval) = config.eval.as_ref().filter(|_| !dir.is_evaluated(round)) else { return Ok(()) };
+    let wanted = |eval: &&EvalConfig| eval.measures(round, config.rounds) && !dir.is_evaluated(round);
+    let Some(eval) = config.eval.as_ref().filter(wanted) else { return Ok(()) };
     let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
     let codec = TextCodec::load(model)?;
     let name = format!("eval after SFT round {round}");
