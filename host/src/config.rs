@@ -109,7 +109,7 @@ pub struct RunConfig {
 impl RunConfig {
     /// Responses that are sampled to each prompt.
     pub fn samples(&self) -> usize {
-        self.generate.samples.unwrap_or_else(|| self.pairs.rule.default_samples())
+        self.generate.samples.unwrap_or_else(|| self.pairs.rule.samples().1)
     }
 
     /// Number format of the products' operands.

@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 
 /// How pairs are made of a prompt's responses. The formula gives chosen, rejected and the pair's distance, which is what the
 /// schedule weighs.
@@ -25,6 +26,20 @@ pub enum Rule {
     /// y over every sample, d(y, y_k), a sample drawn twice twice.
     All,
 }
+
+/// Distances that a rule chooses by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// None: it takes what there is.
+    Nothing,
+    /// Of each own sample from the golden response.
+    FromGolden,
+    /// Between the own samples of a prompt.
+    BetweenOwn,
+}
+
+/// Samples of a prompt at most.
+pub const MOST_SAMPLES: usize = 256;
 
 /// A rule and the candidates that it may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -129,6 +144,10 @@ pub struct Made {
 }
 
 impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::GoldenOverOwn, Self::GoldenOverFarthest, Self::NearestOverFarthest, Self::MedoidOverOutlier, Self::All];
+
     /// As configs name it.
     pub fn name(self) -> &'static str {
         match self {
@@ -140,24 +159,27 @@ impl Rule {
         }
     }
 
-    /// Samples a prompt where the config does not say.
-    pub fn default_samples(self) -> usize {
-        if self == Self::GoldenOverOwn { 1 } else { 4 }
+    /// Samples a prompt that it takes, and how many where the config does not say.
+    pub fn samples(self) -> (RangeInclusive<usize>, usize) {
+        match self {
+            Self::GoldenOverOwn => (1..=1, 1),
+            Self::GoldenOverFarthest | Self::All => (1..=MOST_SAMPLES, 4),
+            Self::NearestOverFarthest | Self::MedoidOverOutlier => (2..=MOST_SAMPLES, 4),
+        }
     }
 
-    /// Whether it chooses by distances from the golden response, whatever the weights depend on.
-    pub fn asks_golden(self) -> bool {
-        matches!(self, Self::GoldenOverFarthest | Self::NearestOverFarthest)
-    }
-
-    /// Whether it chooses by distances between a prompt's own samples.
-    pub fn asks_own(self) -> bool {
-        self == Self::MedoidOverOutlier
+    /// The distances by which it chooses, whatever the weights depend on.
+    pub fn asks(self) -> Asked {
+        match self {
+            Self::GoldenOverOwn | Self::All => Asked::Nothing,
+            Self::GoldenOverFarthest | Self::NearestOverFarthest => Asked::FromGolden,
+            Self::MedoidOverOutlier => Asked::BetweenOwn,
+        }
     }
 }
 
 impl Pairing {
-    /// The pairs of a prompt. `own` has d(y_j, y_k) at [j * n + k] where the rule [asks](Rule::asks_own) for it. Ties go to the
+    /// The pairs of a prompt. `own` has d(y_j, y_k) at [j * n + k] where the rule [asks](Rule::asks) for it. Ties go to the
     /// candidate that comes first.
     pub fn pairs(&self, candidates: &[Candidate], own: &[f32]) -> Made {
         let kept: Vec<usize> = (0..candidates.len()).filter(|&k| self.keeps(&candidates[k])).collect();

@@ -4,7 +4,7 @@ use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu
 use crate::{
     checker::{self, Checker},
     hub::{self, HubId},
-    pairs::Rule,
+    pairs::MOST_SAMPLES,
 };
 use std::path::Path;
 
@@ -34,13 +34,14 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     }
     // Spelled out, so that the manifest has it.
     let samples = *config.generate.samples.insert(config.samples());
-    if config.pairs.rule == Rule::GoldenOverOwn && samples > 1 {
-        let message = format!("{samples} samples, of which the rule golden-over-own takes one");
-        fault("generate.samples", message, Some("set it to 1, or choose another rule: `all` takes every sample"));
-    }
-    if samples == 1 && matches!(config.pairs.rule, Rule::NearestOverFarthest | Rule::MedoidOverOutlier) {
-        let message = format!("1 sample, and the rule {} compares several", config.pairs.rule.name());
-        fault("generate.samples", message, Some("set it to 4, or choose the rule golden-over-own"));
+    let takes = config.pairs.rule.samples().0;
+    if (1..=MOST_SAMPLES).contains(&samples) && !takes.contains(&samples) {
+        let rule = config.pairs.rule.name();
+        let (what, hint) = match samples > *takes.end() {
+            true => ("takes one of them", "set it to 1, or choose another rule: `all` takes every sample"),
+            false => ("compares several", "set it to 4, or choose the rule golden-over-own"),
+        };
+        fault("generate.samples", format!("{samples}, and the rule {rule} {what}"), Some(hint));
     }
     if config.eval.as_ref().and_then(|e| e.generate.as_ref()).is_some_and(|g| g.samples.is_some()) {
         fault("eval.generate.samples", "an evaluation samples one response a row".into(), Some("remove it"));

@@ -24,7 +24,7 @@ pub struct GenerateConfig {
     pub batch_size: usize,
     /// Responses to each prompt of a run: 4 by default, 1 for the rule `golden-over-own`. An evaluation samples one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 256))]
+    #[schemars(range(min = 1, max = crate::pairs::MOST_SAMPLES))]
     pub samples: Option<usize>,
 }
 

@@ -7,6 +7,7 @@ use crate::{
     data::tokens::TokenStore,
     diagnose, files,
     latents::{self, Encoding, FirstOf, Latents, Measure, Pairs, Part, Prompts, Stored},
+    pairs::Asked,
     rundir::{Distances, FittedEncoder, RoundLayout},
     stats::bootstrap::below,
 };
@@ -59,9 +60,9 @@ impl Run {
             let differ = (0..candidates.len()).filter(differ).collect::<Vec<_>>();
             permute(&mut distances, &differ, self.config.seed, round);
         }
-        let between = match self.pairing().rule.asks_own() {
-            true => between(&measure, &own, &prompts)?,
-            false => vec![],
+        let between = match self.pairing().rule.asks() {
+            Asked::BetweenOwn => between(&measure, &own, &prompts)?,
+            Asked::FromGolden | Asked::Nothing => vec![],
         };
         files::write(&dir.distance_state(), &measure.save()?)?;
         measure.close()?;

@@ -1,7 +1,12 @@
 //! Where a round's weights come from: the data's own, or the schedule plugin over the round's distances.
 
 use super::Run;
-use crate::{Result, pairs::Pairing, plugin::Schedule, rundir::ScoreLine};
+use crate::{
+    Result,
+    pairs::{Asked, Pairing},
+    plugin::Schedule,
+    rundir::ScoreLine,
+};
 use ldalign_sdk::StepContext;
 
 /// Turns what a pair has (its weight, or its distance) into its weight at a step.
@@ -35,7 +40,7 @@ impl Run {
             return false;
         }
         let Pairing { rule, min_distance, .. } = self.pairing();
-        let chooses = self.config.samples() > 1 && (rule.asks_golden() || rule.asks_own());
+        let chooses = self.config.samples() > 1 && rule.asks() != Asked::Nothing;
         chooses || min_distance > 0.0 || self.schedule.property("uses_distances").unwrap_or(true)
     }
 
