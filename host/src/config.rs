@@ -16,7 +16,7 @@ mod train;
 pub use device::gpu;
 pub(crate) use load::report;
 pub use measure::{EvalConfig, Limits, ValidateConfig};
-pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS};
+pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS, long_key};
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::Source;
@@ -78,7 +78,7 @@ pub struct RunConfig {
     pub schedule: PluginChoice,
     /// Randomly permutes the distances of a round's pairs among them, by the seed: an ablation, in which weights have
     /// the same values and say nothing about their pairs. Pairs whose two responses are equal keep theirs, since no
-    /// weight moves anything there.
+    /// weight moves anything there. With a rule that chooses among several samples, the choice is random too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub permute_distances: bool,
     /// Weighted DPO.

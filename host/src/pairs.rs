@@ -50,7 +50,7 @@ pub struct Pairing {
     pub rule: Rule,
     /// Leaves out candidates that equal the golden response.
     pub drop_equal: bool,
-    /// Leaves out candidates that were cut at `max_new_tokens`.
+    /// Leaves out candidates that were cut at `max_new_tokens`, or at the rows' `max_length`.
     pub drop_cut: bool,
     /// Leaves out candidates nearer than this to the golden response.
     pub min_distance: f32,
@@ -74,7 +74,7 @@ struct Full {
     /// Leaves out candidates that equal the golden response.
     #[serde(default)]
     drop_equal: bool,
-    /// Leaves out candidates that were cut at `max_new_tokens`.
+    /// Leaves out candidates that were cut at `max_new_tokens`, or at the rows' `max_length`.
     #[serde(default)]
     drop_cut: bool,
     /// Leaves out candidates nearer than this to the golden response.
@@ -164,7 +164,17 @@ impl Rule {
         match self {
             Self::GoldenOverOwn => (1..=1, 1),
             Self::GoldenOverFarthest | Self::All => (1..=MOST_SAMPLES, 4),
-            Self::NearestOverFarthest | Self::MedoidOverOutlier => (2..=MOST_SAMPLES, 4),
+            Self::NearestOverFarthest => (2..=MOST_SAMPLES, 4),
+            // Of two, each is as far from the other.
+            Self::MedoidOverOutlier => (3..=MOST_SAMPLES, 4),
+        }
+    }
+
+    /// Whether the golden response is one of a pair's two.
+    pub fn trains_golden(self) -> bool {
+        match self {
+            Self::GoldenOverOwn | Self::GoldenOverFarthest | Self::All => true,
+            Self::NearestOverFarthest | Self::MedoidOverOutlier => false,
         }
     }
 

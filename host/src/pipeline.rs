@@ -8,7 +8,6 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod pairs;
-mod sampled;
 mod score;
 mod sft;
 mod train;

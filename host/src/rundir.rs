@@ -8,7 +8,7 @@
 //!   eval-0.jsonl, eval-1.jsonl  what came of each held-out row
 //!   round-1/
 //!     generations.jsonl         the model's own responses, in row order
-//!     candidates.bin/.json      token ids of prompt, chosen and each different other response; the data row of each
+//!     candidates.bin, .jsonl    token ids of prompt, chosen and each different other response; their rows and counts
 //!     encoder.json, encoder.state, distance.state, latents.safetensors,
 //!     distances.safetensors     distances between the responses to a prompt
 //!     pairs.bin, rows.json      token ids of prompt, chosen, rejected; the data row of each
@@ -42,7 +42,7 @@ mod scores;
 mod stage;
 mod timing;
 
-pub use choices::{ChoiceLine, Distances};
+pub use choices::{CandidateLine, ChoiceLine, Distances};
 pub use evaluation::{Answer, EvalSample, Evaluation, Outcome};
 pub use file::{Json, JsonFile, Lines, LinesFile, RunFile};
 pub use generations::GenerationLine;

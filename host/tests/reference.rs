@@ -378,10 +378,10 @@ fn a_cleared_slot_starts_anew() {
     let first = start(&mut cache);
     policy.decode(&mut cache, &[(0, 3), (1, 4)], <[f32]>::to_vec).unwrap();
     // Another slot goes on from what the first one holds.
-    cache.clear(1);
+    cache.keep(1, 0);
     cache.share(0, 1, 2).unwrap();
     assert_eq!(policy.decode(&mut cache, &[(1, 7)], <[f32]>::to_vec).unwrap(), first);
-    cache.clear(0);
+    cache.keep(0, 0);
     assert_eq!((cache.len(0), cache.len(1)), (0, 3));
     assert_eq!(start(&mut cache), first);
     // More room changes nothing of what the slots hold.

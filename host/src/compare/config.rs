@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Error, Result,
-    config::{EvalConfig, Fault, PluginChoice, RunConfig, Source, check, report, suggest},
+    config::{EvalConfig, Fault, PluginChoice, RunConfig, Source, check, long_key, report, suggest},
     files,
 };
 use schemars::JsonSchema;
@@ -295,8 +295,8 @@ fn merge(map: &mut Map<String, Value>, over: &Map<String, Value>) {
         match (map.get_mut(key), new) {
             (Some(Value::Object(old)), Value::Object(new)) if !new.contains_key("plugin") => merge(old, new),
             // Options for `encoder: autoencoder`.
-            (Some(Value::String(name)), Value::Object(new)) if !new.contains_key("plugin") => {
-                let mut choice = Map::from_iter([("plugin".to_owned(), json!(name))]);
+            (Some(Value::String(name)), Value::Object(new)) if !new.contains_key(long_key(key)) => {
+                let mut choice = Map::from_iter([(long_key(key).to_owned(), json!(name))]);
                 merge(&mut choice, new);
                 map.insert(key.clone(), choice.into());
             }

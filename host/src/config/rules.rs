@@ -4,7 +4,7 @@ use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu
 use crate::{
     checker::{self, Checker},
     hub::{self, HubId},
-    pairs::MOST_SAMPLES,
+    pairs::{Asked, MOST_SAMPLES},
 };
 use std::path::Path;
 
@@ -39,9 +39,17 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
         let rule = config.pairs.rule.name();
         let (what, hint) = match samples > *takes.end() {
             true => ("takes one of them", "set it to 1, or choose another rule: `all` takes every sample"),
-            false => ("compares several", "set it to 4, or choose the rule golden-over-own"),
+            false => ("compares more", "set it to 4, or choose the rule golden-over-own"),
         };
         fault("generate.samples", format!("{samples}, and the rule {rule} {what}"), Some(hint));
+    }
+    if config.permute_distances && config.pairs.rule.asks() == Asked::BetweenOwn {
+        let rule = config.pairs.rule.name();
+        fault(
+            "permute_distances",
+            format!("has no meaning for the rule {rule}"),
+            Some("remove it, or choose another rule"),
+        );
     }
     if config.eval.as_ref().and_then(|e| e.generate.as_ref()).is_some_and(|g| g.samples.is_some()) {
         fault("eval.generate.samples", "an evaluation samples one response a row".into(), Some("remove it"));

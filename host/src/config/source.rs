@@ -63,7 +63,7 @@ impl Source {
                     self.places.insert(parts[..=depth].join("."), "--set".to_owned());
                 }
                 // `encoder: autoencoder` with `--set encoder.options.x=1`
-                Value::String(name) if depth == 0 => *next = serde_json::json!({"plugin": name}),
+                Value::String(name) if depth == 0 => *next = serde_json::json!({super::long_key(part): name}),
                 other => return Err(fail(format!("`{}` is {other}, not a map", parts[..=depth].join(".")))),
             }
             at = next;

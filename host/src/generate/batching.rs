@@ -76,8 +76,8 @@ struct Batch<'a> {
     end_ids: &'a [u32],
     /// None until the first request says how long a slot must be.
     cache: Option<KvCache>,
-    /// Slots of the cache that no sequence has.
-    free: Vec<usize>,
+    /// Slots of the cache that no sequence has, each with the prompt of its last.
+    free: Vec<(usize, Vec<u32>)>,
     running: Vec<Sequence>,
 }
 
@@ -96,13 +96,16 @@ impl Batch<'_> {
             Some(cache) => cache.grow(capacity)?,
             None => {
                 self.cache = Some(self.policy.cache(self.config.batch_size, capacity)?);
-                self.free = (0..self.config.batch_size).rev().collect();
+                self.free = (0..self.config.batch_size).rev().map(|slot| (slot, vec![])).collect();
             }
         }
-        let (Some(cache), Some(slot)) = (&mut self.cache, self.free.pop()) else {
+        // A slot whose last sequence had this prompt holds its keys and values already.
+        let same = self.free.iter().position(|(_, prompt)| *prompt == request.prompt);
+        let slot = same.map(|at| self.free.remove(at).0).or_else(|| self.free.pop().map(|(slot, _)| slot));
+        let (Some(cache), Some(slot)) = (&mut self.cache, slot) else {
             return Err(Error::new(Code::GenerateSlots, "no slot is free"));
         };
-        cache.clear(slot);
+        cache.keep(slot, if same.is_some() { request.prompt.len() - 1 } else { 0 });
         let sampler = Sampler::new(self.config, seed, request.key, request.sample);
         self.running.push(Sequence::new(index, slot, request.prompt, sampler));
         Ok(())
@@ -145,7 +148,7 @@ impl Batch<'_> {
         for i in (0..self.running.len()).rev() {
             if let Some(stop) = self.running[i].stop {
                 let finished = self.running.remove(i);
-                self.free.push(finished.slot);
+                self.free.push((finished.slot, finished.prompt));
                 done(finished.index, Generation { ids: finished.ids, stop })?;
             }
         }

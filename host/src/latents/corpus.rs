@@ -93,16 +93,16 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// `rows` is the data row of each candidate.
-    pub fn of(rows: &Selection) -> Self {
-        let (mut first, mut last) = (Selection::default(), None);
-        for (candidate, row) in rows.iter().enumerate() {
-            if last != Some(row) {
-                first.push(candidate);
-            }
-            last = Some(row);
+    /// The data row of each candidate, and which candidates are whose, from each prompt's row and number of candidates.
+    pub fn read(prompts: impl Iterator<Item = Result<(usize, usize)>>) -> Result<(Selection, Self)> {
+        let (mut rows, mut first, mut candidates) = (Selection::default(), Selection::default(), 0);
+        for prompt in prompts {
+            let (row, len) = prompt?;
+            first.push(candidates);
+            candidates += len;
+            (0..len).for_each(|_| rows.push(row));
         }
-        Self { first, candidates: rows.len() }
+        Ok((rows, Self { first, candidates }))
     }
 
     /// Number of prompts.
@@ -163,13 +163,13 @@ impl CorpusSource for FirstOf<'_> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn candidates_of_a_row_are_those_of_a_prompt() {
-        let mut rows = Selection::default();
-        [3, 3, 5, 6, 6, 6].into_iter().for_each(|row| rows.push(row));
-        let prompts = Prompts::of(&rows);
+        let (rows, prompts) = Prompts::read([(3, 2), (5, 1), (6, 3)].into_iter().map(Ok)).unwrap();
+        assert_eq!(rows.iter().collect::<Vec<_>>(), [3, 3, 5, 6, 6, 6]);
         assert_eq!((0..prompts.len()).map(|p| prompts.candidates(p)).collect::<Vec<_>>(), [0..2, 2..3, 3..6]);
         assert_eq!((0..6).map(|c| prompts.of_candidate(c)).collect::<Vec<_>>(), [0, 0, 1, 2, 2, 2]);
     }

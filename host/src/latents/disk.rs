@@ -3,13 +3,13 @@
 
 use crate::{
     Result,
-    files::Stop,
+    files::{self, Stop},
     tensors::{self, Bad, Numbers, Spec, TensorFile},
 };
 use ldalign_sdk::LatentShape;
 use memmap2::Mmap;
 use safetensors::Dtype;
-use std::{ops::Deref, path::Path, sync::Arc};
+use std::{io::Write, ops::Deref, path::Path, sync::Arc};
 
 /// Names of a round's two sets in its latents.safetensors: the chosen responses' and the rejected ones'.
 pub const OF_ROUND: [&str; 2] = ["golden", "losing"];
@@ -101,6 +101,21 @@ impl Latents {
     /// All latents as one slice, of which only what is looked at comes into memory.
     pub fn map(&self) -> Result<Mapped> {
         Ok(Mapped { map: self.file.map()?, start: self.start as usize, numbers: self.len * self.shape.len() })
+    }
+}
+
+impl Latents {
+    /// `len` latents of this shape, which come in pieces, in an unnamed file beside this one.
+    pub(super) fn gather(&self, len: usize, pieces: impl Iterator<Item = Result<Vec<f32>>>) -> Result<Mapped> {
+        let directory = files::parent(self.file.path());
+        let fail = |e| files::io_error(directory, "write a temporary file in", e);
+        let mut file = tempfile::tempfile_in(directory).map_err(fail)?;
+        for piece in pieces {
+            file.write_all(bytemuck::cast_slice(&piece?)).map_err(fail)?;
+        }
+        // SAFETY: the file has no name, so nobody else changes it while it is mapped.
+        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
+        Ok(Mapped { map, start: 0, numbers: len * self.shape.len() })
     }
 }
 

@@ -13,12 +13,7 @@ use crate::{
     tensors::{Bad, Numbers},
 };
 use ldalign_sdk::{LatentShape, Sample};
-use std::{
-    collections::BTreeMap,
-    ops::{Deref, Range},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Range, path::Path, sync::Arc};
 
 /// Samples encoded in one call of the plugin.
 const BATCH: usize = 64;
@@ -142,36 +137,27 @@ impl<'a> Pairs<'a> {
         self.sets[0].shape()
     }
 
-    /// One side of all pairs, as a distance's fit wants it: mapped where the set lies in the pairs' order, else
-    /// gathered in memory.
-    fn whole(&self, side: usize) -> Result<Whole> {
+    /// One side of all pairs, as a distance's fit wants it: mapped where the set lies in the pairs' order, else from a
+    /// file in which it is put so.
+    fn whole(&self, side: usize) -> Result<Mapped> {
         let set = self.sets[side];
         if set.len() == self.len && (0..self.len).all(|i| (self.of)(i)[side] == i) {
-            return Ok(Whole::Mapped(set.map()?));
+            return set.map();
         }
-        self.side(side, 0..self.len).map(Whole::Gathered)
+        let pieces = self.pieces().map(|pairs| self.side(side, pairs));
+        set.gather(self.len, pieces)
+    }
+
+    /// The pairs in pieces that are in memory at once.
+    fn pieces(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (piece, len) = ((PIECE / self.shape().len()).max(1), self.len);
+        (0..len).step_by(piece).map(move |first| first..(first + piece).min(len))
     }
 
     /// One side of some pairs.
     fn side(&self, side: usize, pairs: Range<usize>) -> Result<Vec<f32>> {
         let indices: Vec<usize> = pairs.map(|i| (self.of)(i)[side]).collect();
         self.sets[side].read(&indices)
-    }
-}
-
-enum Whole {
-    Mapped(Mapped),
-    Gathered(Vec<f32>),
-}
-
-impl Deref for Whole {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        match self {
-            Whole::Mapped(latents) => latents,
-            Whole::Gathered(latents) => latents,
-        }
     }
 }
 
@@ -195,15 +181,14 @@ impl Measure {
     /// The distance of each pair. Latents are in memory piece by piece: a distance depends on its pair alone.
     pub fn distances(&self, pairs: &Pairs<'_>) -> Result<Vec<f32>> {
         let shape = pairs.shape();
-        let piece = (PIECE / shape.len()).max(1);
         let mut distances = Vec::with_capacity(pairs.len);
-        for first in (0..pairs.len).step_by(piece) {
+        for these in pairs.pieces() {
             interrupt::check()?;
-            let these = first..(first + piece).min(pairs.len);
             let [chosen, responses] = [pairs.side(0, these.clone())?, pairs.side(1, these.clone())?];
             let measured = self.0.distances(&chosen, &responses, shape);
             // The plugin's own errors count from the piece's first pair.
-            let place = |e: crate::Error| if piece < pairs.len { e.at(format!("pairs from {first} on")) } else { e };
+            let whole = these.len() == pairs.len;
+            let place = |e: crate::Error| if whole { e } else { e.at(format!("pairs from {} on", these.start)) };
             distances.extend(measured.map_err(place)?);
         }
         Ok(distances)
@@ -227,7 +212,7 @@ mod tests {
     use crate::{Code, Error};
 
     #[test]
-    fn pairs_find_their_latents_and_only_those_out_of_order_are_gathered() {
+    fn pairs_find_their_latents_in_order_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.safetensors");
         let shape = LatentShape { slots: 1, dim: 2 };
@@ -238,7 +223,6 @@ mod tests {
         let beside = [0, 0, 1];
         let pairs = Pairs::new([&a, &b], 3, |i| [beside[i], i]);
         let [chosen, responses] = [0, 1].map(|side| pairs.whole(side).unwrap());
-        assert!(matches!((&chosen, &responses), (Whole::Gathered(_), Whole::Mapped(_))));
         assert_eq!(chosen[..], [0., 1., 0., 1., 10., 11.]);
         assert_eq!(responses[..], numbers[4..]);
         assert_eq!(pairs.side(0, 1..3).unwrap(), [0., 1., 10., 11.]);

@@ -20,9 +20,9 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// Forgets a slot's sequence so that another can take it.
-    pub fn clear(&mut self, slot: usize) {
-        self.lens[slot] = 0;
+    /// Forgets all but the first `tokens` of a slot's sequence, so that another that begins with them can take it.
+    pub fn keep(&mut self, slot: usize, tokens: usize) {
+        self.lens[slot] = self.lens[slot].min(tokens);
     }
     /// Tokens held in a slot.
     pub fn len(&self, slot: usize) -> usize {

@@ -8,7 +8,10 @@ use crate::{
     progress::Progress,
     rundir::GenerationLine,
 };
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
+
+/// Where a response lies that is not there.
+const MISSING: usize = usize::MAX;
 
 impl Run {
     pub(super) fn generate(&mut self, round: u64) -> Result<Vec<PathBuf>> {
@@ -19,13 +22,23 @@ impl Run {
         files::make_dir(dir.path())?;
         // Responses are kept as they come; where each begins in the journal is all that stays in memory.
         let partial = dir.partial_generations().into_path();
-        let mut lines = BTreeMap::new();
-        let mut at = 0;
+        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so that
+        // those that are decoded together share their prompt's cache.
+        let samples = self.samples();
+        let of = |number: usize| (number / samples, (number % samples) as u32);
+        let all = self.data.len() * samples;
+        let (mut lines, mut held, mut at) = (vec![MISSING; all], 0usize, 0);
         let mut journal = Journal::open(&partial, |line| {
             let done: GenerationLine = serde_json::from_str(line).map_err(|e| {
                 Error::new(Code::RunDamaged, format!("{} cannot be read", partial.display())).caused_by(e)
             })?;
-            lines.insert((done.index, done.sample), at..at + line.len());
+            let number = done.index * samples + done.sample as usize;
+            let place = lines.get_mut(number).filter(|_| (done.sample as usize) < samples).ok_or_else(|| {
+                let what = format!("{}: row {}, sample {}", partial.display(), done.index, done.sample);
+                Error::new(Code::RunDamaged, format!("{what} is of another data set or config"))
+            })?;
+            held += usize::from(*place == MISSING);
+            *place = at;
             at += line.len() + 1;
             Ok(())
         })?;
@@ -33,12 +46,7 @@ impl Run {
         let policy = policy.read().expect("no thread panics with the policy in hand");
         let ours: &dyn Generator = &*policy;
         let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
-        let samples = self.config.samples();
-        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so that
-        // those that are decoded together share their prompt's cache.
-        let of = |number: usize| (number / samples, (number % samples) as u32);
-        let all = data.len() * samples;
-        let missing: Vec<usize> = (0..all).filter(|number| !lines.contains_key(&of(*number))).collect();
+        let missing: Vec<usize> = (0..all).filter(|number| lines[*number] == MISSING).collect();
         let requests = missing.iter().map(|&number| {
             let (index, sample) = of(number);
             let row = data.row(index)?;
@@ -46,7 +54,7 @@ impl Run {
             let prompt = budget.cut_prompt(prompt);
             Ok((number, Request { prompt, key: (round << 40) | index as u64, sample }))
         });
-        let mut progress = Progress::new(format!("round {round} generate"), lines.len() as u64, all as u64);
+        let mut progress = Progress::new(format!("round {round} generate"), held as u64, all as u64);
         let mut tokens = 0;
         generate(ours, requests, &self.config.generate, codec.end_ids(), self.config.seed, |number, generation| {
             let (index, sample) = of(number);
@@ -54,7 +62,7 @@ impl Run {
             let text = codec.decode(&generation.ids)?;
             let line = GenerationLine { index, sample, ids: generation.ids, text, stop: generation.stop };
             let written = journal.push(&line)?;
-            lines.insert((index, sample), at..at + written);
+            lines[number] = at;
             at += written + 1;
             progress.advance(1, "");
             Ok(())
@@ -65,9 +73,9 @@ impl Run {
         let path = dir.generations().into_path();
         let text = files::map(&partial)?;
         files::write_with(&path, |out| {
-            lines.values().try_for_each(|span| {
-                out.write_all(&text[span.clone()])?;
-                out.write_all(b"\n")
+            lines.iter().try_for_each(|start| {
+                let line = text[*start..].split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+                out.write_all(line)
             })
         })?;
         Ok(vec![path])

@@ -34,7 +34,9 @@ pub fn inspect(
         // A response that is yet to be generated may be as long as allowed, and is cut to the row's room afterwards.
         let sampled = if row.rejected.is_none() { config.generate.max_new_tokens } else { 0 };
         let room = config.data.max_length.saturating_sub(prompt.len()).min(sampled);
-        let tokens = responses.iter().map(Vec::len).sum::<usize>() + room;
+        // Rules that choose among the model's own responses train on two of them.
+        let own = if config.pairs.rule.trains_golden() { 0 } else { 2 * room };
+        let tokens = (responses.iter().map(Vec::len).sum::<usize>() + room).max(own);
         let sequence = prompt.len() + responses.iter().map(Vec::len).max().unwrap_or(0).max(sampled);
         if sequence > model.max_positions {
             let message = format!(

@@ -1,13 +1,15 @@
 //! Stage `pairs`: which responses become pairs, by the config's rule, and the weights at the first step.
 
-use super::{Run, sampled::Sampled};
+use super::Run;
 use crate::{
     Code, Error, Result,
     data::{Selection, tokens::TokenStore},
-    diagnose, interrupt,
-    latents::{Prompts, prompt_text},
+    diagnose,
+    files::{self, Journal},
+    interrupt,
+    latents::prompt_text,
     pairs::{Candidate, Pair, Pairing, Response, Rule},
-    rundir::{ChoiceLine, Distances, ScoreLine},
+    rundir::{CandidateLine, ChoiceLine, Distances, ScoreLine},
     train,
 };
 use ldalign_sdk::StepContext;
@@ -20,11 +22,11 @@ impl Run {
         let mut outputs = vec![dir.pairs(), dir.rows().into_path()];
         let chosen = self.choose(round, measured.as_ref(), &mut outputs)?;
         let pairs = TokenStore::open(&dir.pairs(), 3)?;
-        let basis = match self.data.has_weights() {
-            true => {
-                chosen.rows.iter().map(|row| Ok(self.data.row(row)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
-            }
-            false => chosen.distances,
+        let given = |row| Ok(self.data.row(row)?.weight.unwrap_or(1.0));
+        // What the weigher makes weights of.
+        let basis: Vec<f32> = match self.data.has_weights() {
+            true => chosen.rows.iter().map(given).collect::<Result<_>>()?,
+            false => chosen.distances.clone(),
         };
         let weigher = self.weigher(&basis)?;
         let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
@@ -34,7 +36,7 @@ impl Run {
         let mut last = None;
         let lines = (0..pairs.len()).map(|index| {
             let row = chosen.rows.get(index);
-            let distance = measured.is_some().then(|| basis[index]);
+            let distance = measured.is_some().then(|| chosen.distances[index]);
             let line = self.score_line(&pairs, index, row, distance, weights[index])?;
             let tokens = [line.chosen_tokens, line.rejected_tokens];
             facts.add(line.chosen == line.rejected, line.distance, line.weight, tokens);
@@ -69,84 +71,59 @@ impl Run {
     /// Writes the pairs of all prompts, and where there were several candidates, what was chosen among them.
     fn choose(&self, round: u64, distances: Option<&Distances>, outputs: &mut Vec<PathBuf>) -> Result<Chosen> {
         let dir = self.dir.round(round);
-        let candidates = TokenStore::open(&dir.candidates(), 3)?;
-        let of = dir.candidate_rows().read()?;
-        let prompts = Prompts::of(&of);
-        let samples = if self.data.has_rejected() { 1 } else { self.config.samples() };
-        let mut sampled = match samples {
-            1 if !self.config.pairs.drop_cut => None,
-            _ => Some(Sampled::new(dir.generations().lines()?, samples)),
+        let mut prompts = Candidates {
+            store: TokenStore::open(&dir.candidates(), 3)?,
+            lines: dir.candidate_lines().lines()?,
+            distances,
+            next: 0,
+            next_between: 0,
         };
-        let (pairing, mut row, mut between) = (self.pairing(), 0, 0);
-        let mut made = |prompt: usize| -> Result<(usize, Vec<Candidate>, crate::pairs::Made)> {
-            interrupt::check()?;
-            let range = prompts.candidates(prompt);
-            let n = range.len();
-            let data_row = of.get(range.start);
-            let mut known = vec![];
-            if let Some(sampled) = &mut sampled {
-                // Rows that did not fit the length limits have no candidates.
-                while row <= data_row {
-                    known = sampled.row(row)?;
-                    row += 1;
-                }
-            }
-            let candidate = |(k, c): (usize, usize)| {
-                let ids = candidates.get(c, 2);
-                let (count, cut) = known.get(k).map_or((1, false), |s| (s.count, s.cut || ids.len() < s.ids.len()));
-                let distance = distances.map_or(0.0, |d| d.chosen[c]);
-                Candidate { count, equal: ids == candidates.get(c, 1), cut, distance }
-            };
-            let these: Vec<Candidate> = range.clone().enumerate().map(candidate).collect();
-            candidates.release();
-            let own = distances.map_or(&[][..], |d| &d.between);
-            let own = if own.is_empty() { own } else { &own[between..between + n * n] };
-            between += n * n;
-            let made = pairing.pairs(&these, own);
-            Ok((range.start, these, made))
-        };
+        let (pairing, several, path) = (self.pairing(), self.samples() > 1, dir.choices().into_path());
+        files::remove_file(&path)?;
+        let mut journal = if several { Some(Journal::open(&path, |_| Ok(()))?) } else { None };
         let mut chosen = Chosen { rows: Selection::default(), distances: vec![] };
-        let (mut without, mut ties) = (0usize, 0usize);
-        let mut lines = vec![];
-        let triples = (0..prompts.len()).flat_map(|prompt| {
-            let (first, these, made) = match made(prompt) {
-                Ok(made) => made,
-                Err(e) => return vec![Err(e)],
-            };
-            without += usize::from(made.pairs.is_empty());
-            ties += usize::from(made.tie);
-            let triple = |pair: &Pair| {
-                chosen.rows.push(of.get(first));
-                chosen.distances.push(pair.distance);
-                let ids = |response: Response| match response {
-                    Response::Golden => candidates.get(first, 1).to_vec(),
-                    Response::Own(k) => candidates.get(first + k, 2).to_vec(),
-                };
-                Ok([candidates.get(first, 0).to_vec(), ids(pair.chosen), ids(pair.rejected)])
-            };
-            let triples = made.pairs.iter().map(triple).collect();
-            if samples > 1 {
-                lines.push(ChoiceLine::new(of.get(first), &these, distances.is_some(), &made));
-            }
-            triples
+        let (mut all, mut without, mut ties) = (0usize, 0usize, 0usize);
+        let triples = std::iter::from_fn(|| {
+            let prompt = prompts.next()?;
+            let triples = (|| {
+                interrupt::check()?;
+                let prompt = prompt?;
+                let (row, made) = (prompt.row, pairing.pairs(&prompt.candidates, prompt.between));
+                all += 1;
+                without += usize::from(made.pairs.is_empty());
+                ties += usize::from(made.tie);
+                if let Some(journal) = &mut journal {
+                    journal.push(&ChoiceLine::new(row, &prompt.candidates, distances.is_some(), &made))?;
+                }
+                for pair in &made.pairs {
+                    chosen.rows.push(row);
+                    chosen.distances.push(pair.distance);
+                }
+                Ok(made.pairs.iter().map(|pair| prompt.ids(pair)).collect::<Vec<_>>())
+            })();
+            Some(match triples {
+                Ok(triples) => triples.into_iter().map(Ok).collect(),
+                Err(e) => vec![Err(e)],
+            })
         });
-        TokenStore::write(&dir.pairs(), triples)?;
+        TokenStore::write(&dir.pairs(), triples.flatten())?;
+        let rule = pairing.rule.name();
         if chosen.distances.is_empty() {
-            let message = format!("the rule {} makes no pair of any of {} prompts", pairing.rule.name(), prompts.len());
+            let message = format!("the rule {rule} makes no pair of any of {all} prompts");
             return Err(Error::new(Code::RunPairs, message).hint(
                 "their samples do not differ, or `pairs` leaves them all out: raise generate.temperature or generate.samples",
             ));
         }
-        dir.rows().write(&chosen.rows)?;
-        if samples > 1 {
+        if several || without > 0 {
+            let pairs = chosen.distances.len();
             tracing::info!(
-                "round {round}: {} pairs of {} prompts by the rule {}; {without} prompts without a pair, {ties} ties",
-                chosen.distances.len(),
-                prompts.len(),
-                pairing.rule.name(),
+                "round {round}: {pairs} pairs of {all} prompts by the rule {rule}; {without} prompts without a pair, {ties} ties"
             );
-            dir.choices().write(lines.iter().map(Ok))?;
-            outputs.push(dir.choices().into_path());
+        }
+        dir.rows().write(&chosen.rows)?;
+        if let Some(journal) = journal {
+            journal.sync()?;
+            outputs.push(path);
         }
         Ok(chosen)
     }
@@ -183,4 +160,61 @@ struct Chosen {
     rows: Selection,
     /// What the schedule weighs.
     distances: Vec<f32>,
+}
+
+/// Prompts with their candidates, one after the other.
+struct Candidates<'a, L> {
+    store: TokenStore,
+    lines: L,
+    distances: Option<&'a Distances>,
+    /// The next prompt's first candidate, and its first distance between candidates.
+    next: usize,
+    next_between: usize,
+}
+
+/// A prompt's candidates.
+struct Prompt<'a> {
+    /// Its row of the data set.
+    row: usize,
+    candidates: Vec<Candidate>,
+    /// Distances between them, where they were measured.
+    between: &'a [f32],
+    store: &'a TokenStore,
+    /// Where in the store they begin.
+    first: usize,
+}
+
+impl Prompt<'_> {
+    /// Token ids of prompt, chosen and rejected of a pair of them.
+    fn ids(&self, pair: &Pair) -> [Vec<u32>; 3] {
+        let response = |response| match response {
+            Response::Golden => self.store.get(self.first, 1).to_vec(),
+            Response::Own(k) => self.store.get(self.first + k, 2).to_vec(),
+        };
+        let triple = [self.store.get(self.first, 0).to_vec(), response(pair.chosen), response(pair.rejected)];
+        self.store.release();
+        triple
+    }
+}
+
+impl<L: Iterator<Item = Result<CandidateLine>>> Candidates<'_, L> {
+    fn next(&mut self) -> Option<Result<Prompt<'_>>> {
+        let line = match self.lines.next()? {
+            Ok(line) => line,
+            Err(e) => return Some(Err(e)),
+        };
+        let (store, first, n) = (&self.store, self.next, line.counts.len());
+        let candidate = |k: usize| Candidate {
+            count: line.counts[k],
+            equal: store.get(first + k, 2) == store.get(first + k, 1),
+            cut: line.cut[k],
+            distance: self.distances.map_or(0.0, |d| d.chosen[first + k]),
+        };
+        let candidates = (0..n).map(candidate).collect();
+        let between = self.distances.map_or(&[][..], |d| &d.between);
+        let between = if between.is_empty() { between } else { &between[self.next_between..][..n * n] };
+        self.next += n;
+        self.next_between += n * n;
+        Some(Ok(Prompt { row: line.row, candidates, between, store, first }))
+    }
 }

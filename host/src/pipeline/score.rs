@@ -22,8 +22,8 @@ impl Run {
         let dir = self.dir.round(round);
         let policy = self.policy(round)?;
         let candidates = TokenStore::open(&dir.candidates(), 3)?;
-        let rows = dir.candidate_rows().read()?;
-        let prompts = Prompts::of(&rows);
+        let (rows, prompts) =
+            Prompts::read(dir.candidate_lines().lines()?.map(|line| line.map(|line| (line.row, line.counts.len()))))?;
         let corpus = Stored { data: &self.data, codec: &self.codec, pairs: &candidates, rows: &rows };
         let learned = self.learned(round, RoundLayout::encoder_state)?;
         let services = self.services(Some(policy), &self.encoder);

@@ -3,6 +3,7 @@
 use super::Run;
 use crate::{
     Result,
+    config::LossType,
     pairs::{Asked, Pairing},
     plugin::Schedule,
     rundir::ScoreLine,
@@ -36,12 +37,12 @@ impl Weigher {
 impl Run {
     /// Whether weights or the pairs' rule depend on distances, so that something must be encoded.
     pub(super) fn measures(&self) -> bool {
-        if self.data.has_weights() {
-            return false;
-        }
         let Pairing { rule, min_distance, .. } = self.pairing();
-        let chooses = self.config.samples() > 1 && rule.asks() != Asked::Nothing;
-        chooses || min_distance > 0.0 || self.schedule.property("uses_distances").unwrap_or(true)
+        let chooses = self.samples() > 1 && rule.asks() != Asked::Nothing;
+        // Weights that come with the data, and those that nothing is trained by, need no distance.
+        let given = self.data.has_weights() || self.config.train.loss_type == LossType::Sft;
+        let weighs = !given && self.schedule.property("uses_distances").unwrap_or(true);
+        chooses || min_distance > 0.0 || weighs
     }
 
     /// What the weigher makes a weight of: the pair's own weight, its distance, or 0 where nothing was measured.

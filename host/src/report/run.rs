@@ -107,8 +107,10 @@ impl Round {
         }
         let latents = dir.latents();
         if latents.exists() {
-            let rows = reader.json(&dir.candidate_rows())?.unwrap_or_default();
-            let map = LatentMap::read(&latents, &Prompts::of(&rows)).map_err(|e| reader.unreadable(&latents, &e));
+            let mut prompts = vec![];
+            reader.lines(&dir.candidate_lines(), |line| prompts.push(Ok((line.row, line.counts.len()))))?;
+            let (_, prompts) = Prompts::read(prompts.into_iter())?;
+            let map = LatentMap::read(&latents, &prompts).map_err(|e| reader.unreadable(&latents, &e));
             round.latents = map.ok();
         }
         round.timing = all_lines(reader, &dir.timing())?;

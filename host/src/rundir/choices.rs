@@ -1,4 +1,4 @@
-//! What a prompt's responses came to: distances.safetensors, as stage `score` measured them, and choices.jsonl, as stage
+//! What a prompt's responses came to: candidates.jsonl, which of them differ, distances.safetensors, as stage `score` measured them, and choices.jsonl, as stage
 //! `pairs` chose among them.
 
 use crate::{
@@ -50,6 +50,17 @@ impl Distances {
             rank: rank.ok_or_else(|| bad(path, "there is no rank".into()))?,
         })
     }
+}
+
+/// A line of candidates.jsonl: what is known of a row's different other responses besides their tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CandidateLine {
+    /// Row of the data set, from 0.
+    pub row: usize,
+    /// How often each was sampled.
+    pub counts: Vec<u32>,
+    /// Whether each was cut, at `max_new_tokens` or at `max_length`.
+    pub cut: Vec<bool>,
 }
 
 /// A line of choices.jsonl: a prompt's candidates and what became of them.

@@ -2,8 +2,8 @@
 //! it.
 
 use super::{
-    ChoiceLine, Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine, Outcome,
-    Reference, ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
+    CandidateLine, ChoiceLine, Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine,
+    Outcome, Reference, ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
 };
 use crate::{Result, data::Selection, diagnose::Diagnosis};
 use std::path::{Path, PathBuf};
@@ -127,9 +127,9 @@ impl RoundLayout {
         self.0.join("candidates.bin")
     }
 
-    /// The data row of each candidate, from 0.
-    pub fn candidate_rows(&self) -> JsonFile<Selection> {
-        JsonFile::new(self.0.join("candidates.json"))
+    /// What is known of each row's candidates besides their tokens, in row order.
+    pub fn candidate_lines(&self) -> LinesFile<CandidateLine> {
+        LinesFile::new(self.0.join("candidates.jsonl"))
     }
 
     /// Distances between the responses to a prompt: see [`Distances`](super::Distances).
@@ -173,7 +173,7 @@ impl RoundLayout {
         self.0.join("distance.state")
     }
 
-    /// Latents of the chosen (`golden`) and rejected (`losing`) responses, in the order of the pairs: see
+    /// Latents of each row's chosen response (`golden`) and of the candidates (`losing`), in their order: see
     /// [`latents`](crate::latents).
     pub fn latents(&self) -> PathBuf {
         self.0.join("latents.safetensors")
