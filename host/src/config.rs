@@ -19,7 +19,7 @@ pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS};
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
-pub(crate) use source::Source;
+pub(crate) use source::ConfigText;
 pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
 
 use crate::{ops::Precision, pairs::Pairing};

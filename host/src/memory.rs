@@ -1,9 +1,9 @@
-//! Where tensors lie: blocks of 64 KiB and more have a region of addresses of their own, first fit by address, and stay with the process
-//! when they are free.
+//! The allocator: allocations of 64 KiB and more, which tensors are, come from a reserved range of addresses, first fit, and their
+//! memory stays with the process when they are freed.
 //!
-//! Every result of an operation is a fresh block, and a training step asks for the same few sizes over and over. An allocator that gives
-//! them back to the system has each mapped anew, page by page, which doubled the time of a step. One that keeps them among small blocks
-//! leaves gaps that no tensor fits, as many as the threads' order makes: equal runs held 1.1 to 1.4 times what they used. Here they hold
+//! Every result of an operation is a fresh block, and a training step asks for the same few sizes over and over. An allocator that returns
+//! them to the system has each mapped anew, page by page, which doubled the time of a step. One that keeps them among small blocks
+//! is fragmented in ways that depend on the order of threads: equal runs held 1.1 to 1.4 times what they used. Here they hold
 //! about 1.02 times that. Small blocks are the system allocator's, and all of them where there is no such region.
 
 use std::{

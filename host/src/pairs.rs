@@ -2,6 +2,9 @@
 //!
 //! A prompt has its golden response y and candidates y_1..y_n, different responses of the model itself, each with the number
 //! of times it was sampled. d(a, b) is the distance plugin's, with a in the golden response's place.
+//!
+//! *Golden* and *own* tell where a response comes from, the data or the model; *chosen* and *rejected* are the sides of a pair,
+//! which a rule makes of them. Where pairs are measured that no rule has made yet, the golden response is on the chosen side.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -255,7 +255,7 @@ fn every_change_of_the_boundary_s_source_raises_its_version() {
     assert!(recorded.is_sorted_by(|a, b| parts(a.0) < parts(b.0)), "versions rise");
 
     for (version, hash) in &recorded {
-        let [major, minor, patch] = parts(version)[..] else { panic!("{version} is no version") };
+        let [major, minor, patch] = parts(version)[..] else { panic!("{version} is not a version") };
         assert_eq!(major, 1, "a major version refuses every plugin built before: see docs/plugin-abi.md");
         if patch == 0 {
             let frozen = root.join(format!("tests/frozen/abi-{major}.{minor}/sdk/abi/src"));

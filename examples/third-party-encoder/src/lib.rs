@@ -117,7 +117,7 @@ impl Encoder for WhitenedStates {
     fn load(&mut self, state: &[u8]) -> Result<(), Error> {
         let (numbers, rest) = state.as_chunks::<8>();
         if numbers.len() != self.shape.len() || !rest.is_empty() {
-            return Err(Error::state(format!("{} bytes are no state for latents of {:?}", state.len(), self.shape)));
+            return Err(Error::state(format!("{} bytes are not a state for latents of {:?}", state.len(), self.shape)));
         }
         let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         self.scale = numbers.iter().map(|b| (number(&b[..4]), number(&b[4..]))).collect();

@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Error, Result,
-    config::{EvalConfig, Fault, PluginChoice, RunConfig, Source, check, report, suggest},
+    config::{ConfigText, EvalConfig, Fault, PluginChoice, RunConfig, check, report, suggest},
     files,
 };
 use schemars::JsonSchema;
@@ -121,7 +121,7 @@ impl Plan {
     /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has wrong
     /// and `set` does not mend, then of `set` (and a base in this file), then of the arms.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut source = Source::parse(path, &files::read_text(path)?)?;
+        let mut source = ConfigText::parse(path, &files::read_text(path)?)?;
         for assignment in overrides {
             source.set(assignment)?;
         }
@@ -241,7 +241,7 @@ impl CompareConfig {
         let Some(file) = self.base.as_str().map(Path::new) else {
             return Ok(Base { value: self.base.clone(), directory: here, file: None });
         };
-        let mut source = Source::parse(file, &files::read_text(file)?)?;
+        let mut source = ConfigText::parse(file, &files::read_text(file)?)?;
         Ok(Base { value: source.value.take(), directory: files::parent(file), file: Some((file, source)) })
     }
 }
@@ -252,7 +252,7 @@ struct Base<'a> {
     /// Where its paths start.
     directory: &'a Path,
     /// Its file, if it has one of its own.
-    file: Option<(&'a Path, Source)>,
+    file: Option<(&'a Path, ConfigText)>,
 }
 
 fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
@@ -260,7 +260,7 @@ fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
 }
 
 /// The error for faults of the comparison's file or of its base, as `set` changes it, which `ldalign check` knows nothing of.
-fn refuse(path: &Path, source: &Source, mut faults: Vec<Fault>) -> Error {
+fn refuse(path: &Path, source: &ConfigText, mut faults: Vec<Fault>) -> Error {
     if faults.iter().all(|f| f.hint.is_none())
         && let Some(first) = faults.first_mut()
     {

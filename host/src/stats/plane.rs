@@ -1,4 +1,4 @@
-//! Points of many numbers seen in the plane in which they spread most: the first two principal components.
+//! Points projected onto the plane of their first two principal components.
 
 use rayon::prelude::*;
 

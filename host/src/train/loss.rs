@@ -64,8 +64,8 @@ impl PairLoss {
     /// Loss of one pair from its log-ratios and token counts, [chosen, rejected] each.
     pub fn of(&self, [chosen, rejected]: [f64; 2], tokens: [usize; 2]) -> Valued {
         let x = self.beta * (chosen - rejected);
-        // Loss and slope in x, for the losses of x alone.
-        let (loss, slope) = match self.kind {
+        // Loss and derivative with respect to x, for the losses of x alone.
+        let (loss, derivative) = match self.kind {
             LossType::Sigmoid => {
                 let e = self.label_smoothing;
                 ((1.0 - e) * softplus(-x) + e * softplus(x), e * sigmoid(x) - (1.0 - e) * sigmoid(-x))
@@ -78,7 +78,7 @@ impl PairLoss {
                 return (miss * miss, [2.0 * miss / y, -2.0 * miss / z]);
             }
         };
-        (loss, [self.beta * slope, -self.beta * slope])
+        (loss, [self.beta * derivative, -self.beta * derivative])
     }
 
     /// The implicit reward of a log-ratio.

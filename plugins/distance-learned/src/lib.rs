@@ -104,7 +104,7 @@ impl DistanceMetric for Learned {
         let (numbers, rest) = state.as_chunks::<8>();
         let weights: Vec<f64> = numbers.iter().map(|b| f64::from_le_bytes(*b)).collect();
         if !rest.is_empty() || !weights.iter().all(|w| w.is_finite() && *w >= 0.0) {
-            return Err(Error::state(format!("{} bytes that are no weights of at least 0", state.len())));
+            return Err(Error::state(format!("{} bytes that are not weights of at least 0", state.len())));
         }
         self.weights = (!weights.is_empty()).then_some(weights);
         Ok(())

@@ -78,10 +78,10 @@ impl DistanceMetric for Mmd {
             (None, []) => None,
             (None, state) => {
                 let bytes =
-                    state.try_into().map_err(|_| Error::state(format!("{} bytes are no bandwidth", state.len())))?;
+                    state.try_into().map_err(|_| Error::state(format!("{} bytes are not a bandwidth", state.len())))?;
                 let bandwidth = f64::from_le_bytes(bytes);
                 if !(bandwidth > 0.0 && bandwidth.is_finite()) {
-                    return Err(Error::state(format!("{bandwidth} is no bandwidth")));
+                    return Err(Error::state(format!("{bandwidth} is not a bandwidth")));
                 }
                 Some(bandwidth)
             }

@@ -3,7 +3,7 @@
 //! prompt and prefix and must find the response likely. phi and the projection learn on golden and generated responses alike by
 //! `-E[log p_psi(y | x, phi(x, y)) + log p_psi(y' | x, phi(x, y'))]`.
 //!
-//! The host has the policy: it gives the states, and the likelihoods with their gradients by the prefix. `states` asks for the first,
+//! The host has the policy: it gives the states, and the likelihoods with their gradients with respect to the prefix. `states` asks for the first,
 //! `network` is phi and the projection, `fit` trains and measures them.
 
 mod fit;

@@ -233,7 +233,7 @@ fn faults_are_named() {
     assert!(encoder.load(&renamed).is_err());
     state.pop();
     let error = encoder.load(&state).unwrap_err();
-    assert!(error.message().contains("no saved state of the guided encoder"), "{error}");
+    assert!(error.message().contains("not a saved state of the guided encoder"), "{error}");
 }
 
 #[test]

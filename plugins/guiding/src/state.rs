@@ -23,7 +23,7 @@ pub fn to_bytes(tensors: BTreeMap<&str, &Tensor>, architecture: &impl Serialize)
 
 /// A state that is not one of the encoder `of`.
 pub fn broken(of: &str, why: &dyn Display) -> Error {
-    Error::state(format!("this is no saved state of the {of}: {why}"))
+    Error::state(format!("this is not a saved state of the {of}: {why}"))
 }
 
 /// The tensors that [`to_bytes`] saved for the encoder `of`; they must have the architecture that the options ask for.

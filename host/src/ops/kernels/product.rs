@@ -34,7 +34,7 @@ use few_rows::FewRows;
 use half::bf16;
 use multiply::{Operand, multiply};
 pub use narrow::{to_bf16, to_bf16_transposed};
-use pack::{Lanes, Packed, Source};
+use pack::{Lanes, Matrix, Packed};
 use std::borrow::Cow;
 use tile::Output;
 use vector::Shape;
@@ -78,7 +78,7 @@ impl Panels {
         let form = if m <= Shape::of(level).lanes / 2 {
             Form::Rows(level, precision, narrow::words(level, x, k, precision))
         } else {
-            Form::Packed(Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Rows))
+            Form::Packed(Packed::new(level, precision, Matrix { numbers: x, rows: m, cols: k }, Lanes::Rows))
         };
         Self { k, m, form }
     }
@@ -186,7 +186,7 @@ fn weight_gradient_at(
             out.fill(0.0)
         };
     }
-    let x = Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Columns);
+    let x = Packed::new(level, precision, Matrix { numbers: x, rows: m, cols: k }, Lanes::Columns);
     let out = Output { to: Shared::new(out), width: k, lanes_are_rows: false };
     multiply(&x, Operand::Columns(dy, m), n, out, add);
 }

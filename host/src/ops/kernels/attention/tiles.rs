@@ -42,7 +42,7 @@ impl Panel {
     pub fn of_rows(level: Level, x: &[f32], stride: usize, lanes: usize, steps: usize) -> Self {
         // SAFETY: packing writes all of it.
         let mut panel = unsafe { Self::uninit(level, steps, lanes) };
-        level.run(Pack { x, stride, lanes, steps, transposed: true, to: &mut panel });
+        level.run(PackPanel { x, stride, lanes, steps, transposed: true, to: &mut panel });
         panel
     }
 
@@ -50,7 +50,7 @@ impl Panel {
     pub fn of_columns(level: Level, x: &[f32], stride: usize, lanes: usize, steps: usize) -> Self {
         // SAFETY: packing writes all of it.
         let mut panel = unsafe { Self::uninit(level, steps, lanes) };
-        level.run(Pack { x, stride, lanes, steps, transposed: false, to: &mut panel });
+        level.run(PackPanel { x, stride, lanes, steps, transposed: false, to: &mut panel });
         panel
     }
 
@@ -68,7 +68,7 @@ impl Panel {
     }
 }
 
-struct Pack<'a> {
+struct PackPanel<'a> {
     x: &'a [f32],
     stride: usize,
     lanes: usize,
@@ -77,7 +77,7 @@ struct Pack<'a> {
     to: &'a mut Panel,
 }
 
-impl Job for Pack<'_> {
+impl Job for PackPanel<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Vectors>(self) {
