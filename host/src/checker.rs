@@ -14,8 +14,8 @@ pub enum Checker {
     Exact,
     /// The last number in the text is equal (GSM8K).
     LastNumber,
-    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
-    /// equal; a golden response without a match is the answer itself.
+    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there
+    /// is no group) is equal; a golden response without a match is the answer itself.
     Regex(String),
 }
 
@@ -66,7 +66,8 @@ fn captured<'t>(regex: &Regex, text: &'t str) -> Option<&'t str> {
     Some(found.iter().nth(1).map_or(whole.as_str(), |group| group.map_or("", |g| g.as_str())).trim())
 }
 
-/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200. In `2-1` and `GPT-4` the hyphen is not a sign.
+/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200. In `2-1` and `GPT-4` the hyphen is
+/// not a sign.
 fn last_number(text: &str) -> Option<f64> {
     let head = &text[..=text.rfind(|c: char| c.is_ascii_digit())?];
     let number = head.rsplit(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ','))).next()?;

@@ -63,8 +63,8 @@ pub struct RunConfig {
     /// How the model's own responses are sampled. Unused where the data has rejected responses.
     #[serde(default)]
     pub generate: GenerateConfig,
-    /// Which of a prompt's responses become pairs: a rule, or `{rule: ..., drop_equal: ..., drop_cut: ..., min_distance: ...}`.
-    /// Unused where the data has rejected responses.
+    /// Which of a prompt's responses become pairs: a rule, or
+    /// `{rule: ..., drop_equal: ..., drop_cut: ..., min_distance: ...}`. Unused where the data has rejected responses.
     #[serde(default)]
     pub pairs: Pairing,
     /// Encoder plugin.

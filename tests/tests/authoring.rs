@@ -1,4 +1,5 @@
-//! What an author meets: `plugin new`, the ten-minute guide, `plugin info` and `plugin why-not`, and plugins made outside in real runs.
+//! What an author meets: `plugin new`, the ten-minute guide, `plugin info` and `plugin why-not`, and plugins made
+//! outside in real runs.
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{built, host_binary, outside, runs, workspace_root};

@@ -1,4 +1,5 @@
-//! `ldalign compare` through the real program: arms and seeds, figures and their files, resume, failures, and input that cannot be used.
+//! `ldalign compare` through the real program: arms and seeds, figures and their files, resume, failures, and input
+//! that cannot be used.
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{runs, workspace_root};

@@ -404,7 +404,8 @@ fn what_a_publisher_itself_made_wrong_is_not_installed() {
         teams.refuses(&format!("plugin install {}", file.display()), "share/package", why);
     }
     assert!(!Path::new("/tmp/ldalign-evil.so").exists());
-    // The package of one version, with its own signature, where another belongs; and with a signature of the right bytes.
+    // The package of one version, with its own signature, where another belongs; and with a signature of the right
+    // bytes.
     teams.plant(("0.2.0", ours), &good, |comment| comment.replace("version:0.2.0", "version:0.1.0"));
     teams.refuses("plugin install minkowski@0.2", "share/signature", "its signature is one for another package");
     teams.plant(("0.2.0", ours), &good, same);

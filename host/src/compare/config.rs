@@ -20,12 +20,13 @@ pub struct CompareConfig {
     /// Directory of the runs (`ARM/seed-N`), of `compare.json` and of `report.html`.
     #[schemars(extend("format" = "path"))]
     pub output_dir: PathBuf,
-    /// The run that the arms vary: the path of its config, or the config itself. Its `eval` section has the rows that all are measured on.
-    /// It is checked as `set` changes it. Relative paths in it, and in the arms, start where it is written.
+    /// The run that the arms vary: the path of its config, or the config itself. Its `eval` section has the rows that
+    /// all are measured on. It is checked as `set` changes it. Relative paths in it, and in the arms, start where it is
+    /// written.
     #[schemars(extend("anyOf" = [{"type": "string", "format": "file"}, {"type": "object"}]))]
     pub base: Value,
-    /// Changes to the base for all arms. Maps are merged into the base's maps, but for a plugin's, which replaces the one there; all else
-    /// replaces.
+    /// Changes to the base for all arms. Maps are merged into the base's maps, but for a plugin's, which replaces the
+    /// one there; all else replaces.
     #[serde(default)]
     pub set: Map<String, Value>,
     /// Each arm is run once for each seed.
@@ -118,8 +119,8 @@ impl Plan {
     /// Reads a file, applies `overrides` (`key.key=value`) and checks the config of every arm.
     ///
     /// # Errors
-    /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has wrong
-    /// and `set` does not mend, then of `set` (and a base in this file), then of the arms.
+    /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has
+    /// wrong and `set` does not mend, then of `set` (and a base in this file), then of the arms.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let mut source = ConfigText::parse(path, &files::read_text(path)?)?;
         for assignment in overrides {
@@ -259,7 +260,8 @@ fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
     Fault { key: key.into(), message: message.into(), hint: hint.map(str::to_owned) }
 }
 
-/// The error for faults of the comparison's file or of its base, as `set` changes it, which `ldalign check` knows nothing of.
+/// The error for faults of the comparison's file or of its base, as `set` changes it, which `ldalign check` knows
+/// nothing of.
 fn refuse(path: &Path, source: &ConfigText, mut faults: Vec<Fault>) -> Error {
     if faults.iter().all(|f| f.hint.is_none())
         && let Some(first) = faults.first_mut()

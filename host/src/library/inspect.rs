@@ -49,7 +49,8 @@ pub struct Finding {
     pub outcome: Result<String>,
 }
 
-/// Every step of the inspection, also those after one that failed where they can be taken, and the metadata if there is any.
+/// Every step of the inspection, also those after one that failed where they can be taken, and the metadata if there is
+/// any.
 pub fn findings(bytes: &[u8]) -> (Vec<Finding>, Option<Metadata>) {
     let mut findings = Vec::new();
     let mut found = |name, outcome| findings.push(Finding { name, outcome });

@@ -34,8 +34,8 @@ impl Run {
         let ours: &dyn Generator = &*policy;
         let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
         let samples = self.config.samples();
-        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so that
-        // those that are decoded together share their prompt's cache.
+        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so
+        // that those that are decoded together share their prompt's cache.
         let of = |number: usize| (number / samples, (number % samples) as u32);
         let all = data.len() * samples;
         let missing: Vec<usize> = (0..all).filter(|number| !lines.contains_key(&of(*number))).collect();

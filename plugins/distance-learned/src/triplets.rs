@@ -13,8 +13,8 @@ pub struct Triplets {
 }
 
 impl Triplets {
-    /// Reads two files of tensors `golden` and `losing`, each [pairs, slots, dim] in f32, whose golden latents must be equal: that is how rows are
-    /// known to be the same.
+    /// Reads two files of tensors `golden` and `losing`, each [pairs, slots, dim] in f32, whose golden latents must be
+    /// equal: that is how rows are known to be the same.
     pub fn read(better: &Path, worse: &Path) -> Result<Self, Error> {
         let (near, far) = (Scored::read(better)?, Scored::read(worse)?);
         if near.shape != far.shape || near.golden != far.golden {

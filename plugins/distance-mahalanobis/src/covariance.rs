@@ -17,8 +17,8 @@ pub struct Fit {
     pub shrinkage: f64,
 }
 
-/// Covariance `C = (1 - s) S + s m I`, S the sample covariance (divided by n), m the mean of its diagonal, s as given or
-/// as Ledoit and Wolf estimate it. O(n d^2 + d^3).
+/// Covariance `C = (1 - s) S + s m I`, S the sample covariance (divided by n), m the mean of its diagonal, s as given
+/// or as Ledoit and Wolf estimate it. O(n d^2 + d^3).
 pub fn fit(rows: &[&[f32]], shrinkage: Option<f64>) -> Result<Fit, Error> {
     if rows.len() < 2 {
         return Err(Error::input(format!("a covariance needs at least 2 latents, got {}", rows.len())));

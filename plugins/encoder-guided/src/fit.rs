@@ -1,4 +1,5 @@
-//! Trains phi and the projection by the policy's likelihood of golden and generated responses, and measures what the latent tells it.
+//! Trains phi and the projection by the policy's likelihood of golden and generated responses, and measures what the
+//! latent tells it.
 
 use crate::{
     Options,
@@ -23,8 +24,8 @@ const SCALED_BY: usize = 16;
 /// Stream of the seed's random numbers.
 const ORDER_STREAM: u64 = 1;
 
-/// What fitting works with. The host is asked on the thread that called the plugin, which may be the only one the host has; `threads` are for
-/// the rest.
+/// What fitting works with. The host is asked on the thread that called the plugin, which may be the only one the host
+/// has; `threads` are for the rest.
 pub struct Fit<'a> {
     pub options: &'a Options,
     pub host: &'a Host,

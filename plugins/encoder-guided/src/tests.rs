@@ -1,4 +1,5 @@
-//! What fitting learns, on a host whose model draws a response's tokens by the mean of the prefix; gradients, state, limits and faults.
+//! What fitting learns, on a host whose model draws a response's tokens by the mean of the prefix; gradients, state,
+//! limits and faults.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

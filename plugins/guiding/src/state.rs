@@ -1,5 +1,5 @@
-//! A fitted network as bytes: safetensors of its tensors with the architecture in the header. Names are sorted, so equal networks give
-//! equal bytes.
+//! A fitted network as bytes: safetensors of its tensors with the architecture in the header. Names are sorted, so
+//! equal networks give equal bytes.
 
 use crate::tensor_fault;
 use candle_core::{Device, Tensor, safetensors::Load};

@@ -1,4 +1,5 @@
-//! Likelihoods after soft prefixes against PyTorch (tests/fixtures/make_prefix.py), finite differences and the engine itself.
+//! Likelihoods after soft prefixes against PyTorch (tests/fixtures/make_prefix.py), finite differences and the engine
+//! itself.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -164,8 +164,8 @@ impl Block {
         Panel::of_rows(level, &x[self.rows.start * s.width + head * s.dim..], s.width, self.rows.len(), s.dim)
     }
 
-    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and first
-    /// place.
+    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and
+    /// first place.
     fn keys<'a>(&self, x: &'a [f32], head: usize, s: &Sizes) -> impl Iterator<Item = (&'a [f32], usize, usize)> {
         let (offset, width) = (head / s.group * s.dim, s.kv_width);
         self.runs().map(move |(rows, first)| (&x[rows.start * width + offset..], rows.len(), first))
