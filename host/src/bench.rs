@@ -1,8 +1,8 @@
 //! `ldalign bench`: what this machine can do, what the engine makes of it, and what that costs in memory.
 //!
-//! Every rate stands beside a limit measured in the same run, so that figures of different machines, or of a busy one, can be
-//! compared. Operations are counted as *useful* ones ([`work`]); what is computed twice to save memory counts once.
-//! `docs/performance.md` says what each key of the JSON means.
+//! Every rate stands beside a limit measured in the same run, so that figures of different machines, or of a busy one,
+//! can be compared. Operations are counted as *useful* ones ([`work`]); what is computed twice to save memory counts
+//! once. `docs/performance.md` says what each key of the JSON means.
 
 mod data;
 mod generate;

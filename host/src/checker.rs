@@ -1,4 +1,4 @@
-//! When a response counts as right: what a config's `checker` says, and the asking.
+//! When a response counts as right: the config's `checker`, and the check of a response by it.
 
 use crate::{Code, Error, Result};
 use regex::Regex;
@@ -14,8 +14,8 @@ pub enum Checker {
     Exact,
     /// The last number in the text is equal (GSM8K).
     LastNumber,
-    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there is no group) is
-    /// equal; a golden response without a match is the answer itself.
+    /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there
+    /// is no group) is equal; a golden response without a match is the answer itself.
     Regex(String),
 }
 
@@ -54,7 +54,7 @@ pub fn expression(text: &str) -> Result<Regex> {
     Regex::new(text).map_err(|e| {
         let said = e.to_string();
         let reason = said.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Error::new(Code::ConfigRegex, format!("`{text}` is no regular expression: {reason}"))
+        Error::new(Code::ConfigRegex, format!("`{text}` is not a regular expression: {reason}"))
             .hint("the syntax is that of https://docs.rs/regex: groups in parentheses, no look-around")
     })
 }
@@ -66,7 +66,8 @@ fn captured<'t>(regex: &Regex, text: &'t str) -> Option<&'t str> {
     Some(found.iter().nth(1).map_or(whole.as_str(), |group| group.map_or("", |g| g.as_str())).trim())
 }
 
-/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200. In `2-1` and `GPT-4` the hyphen is no sign.
+/// The last number of a text, thousands separators removed: `so 1,200.` gives 1200. In `2-1` and `GPT-4` the hyphen is
+/// not a sign.
 fn last_number(text: &str) -> Option<f64> {
     let head = &text[..=text.rfind(|c: char| c.is_ascii_digit())?];
     let number = head.rsplit(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ','))).next()?;
@@ -74,7 +75,7 @@ fn last_number(text: &str) -> Option<f64> {
     let is_sign =
         before.strip_suffix('-').is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric() || c == ')'));
     let plain = number.replace(',', "");
-    // `1.2.3` is no number; its last part is.
+    // `1.2.3` is not a number; its last part is.
     let value: f64 = plain.parse().or_else(|_| plain.rsplit('.').next().unwrap_or_default().parse()).ok()?;
     Some(if is_sign { -value } else { value })
 }
@@ -118,6 +119,6 @@ mod tests {
         // A group that takes no part in the match has captured nothing.
         assert!(right(r"x(y)?", "x", "x") && !right(r"x(y)?", "x", "xy"));
         let refused = Check::new(&Checker::Regex("(a".into())).map(|_| ()).unwrap_err();
-        assert_eq!(refused.message(), "`(a` is no regular expression: unclosed group");
+        assert_eq!(refused.message(), "`(a` is not a regular expression: unclosed group");
     }
 }

@@ -30,8 +30,8 @@ use std::{
     process::ExitCode,
 };
 
-/// Aligns language models without preference labels: the model's own responses, weighted by how far they are from golden
-/// ones, are the losers of DPO.
+/// Aligns language models without preference labels: the model's own responses, weighted by how far they are from
+/// golden ones, are the losers of DPO.
 #[derive(Parser)]
 #[command(name = "ldalign", version)]
 struct Cli {

@@ -4,7 +4,7 @@
 //! MPI starts the ranks and hands NCCL its id, NCCL moves the numbers where they lie on GPUs. Its sums go over a fixed
 //! binary tree, by point-to-point messages: the order of `MPI_Allreduce` and `ncclAllReduce` is not ours, and bits
 //! would change with the number of ranks. It also takes what is not here, since one rank has no need of it: passes
-//! dealt out among the ranks, and one rank that writes the files.
+//! divided among the ranks, and one rank that writes the files.
 
 use crate::{Result, model::Gradients};
 

@@ -19,7 +19,7 @@ pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS, long_key};
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
-pub(crate) use source::Source;
+pub(crate) use source::ConfigText;
 pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
 
 use crate::{ops::Precision, pairs::Pairing};
@@ -63,8 +63,8 @@ pub struct RunConfig {
     /// How the model's own responses are sampled. Unused where the data has rejected responses.
     #[serde(default)]
     pub generate: GenerateConfig,
-    /// Which of a prompt's responses become pairs: a rule, or `{rule: ..., drop_equal: ..., drop_cut: ..., min_distance: ...}`.
-    /// Unused where the data has rejected responses.
+    /// Which of a prompt's responses become pairs: a rule, or
+    /// `{rule: ..., drop_equal: ..., drop_cut: ..., min_distance: ...}`. Unused where the data has rejected responses.
     #[serde(default)]
     pub pairs: Pairing,
     /// Encoder plugin.

@@ -54,8 +54,8 @@ impl Error {
     }
 }
 
-/// `{}` is the message alone, as for every error that has a [`source`](std::error::Error::source); `{:#}` is the message
-/// and all its causes, which is what users see.
+/// `{}` is the message alone, as for every error that has a [`source`](std::error::Error::source); `{:#}` is the
+/// message and all its causes, which is what users see.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;

@@ -1,18 +1,21 @@
-//! How much memory a run will need, in closed form from the model's shape: printed by `check` before anything is loaded.
+//! How much memory a run will need, in closed form from the model's shape: printed by `check` before anything is
+//! loaded.
 //!
 //! With P parameters, of which A are trained, L layers, hidden width h, feed-forward width f, width k of all key heads,
 //! vocabulary V, in bytes:
 //!
 //! - weights: 4 each, adapters too; in bf16 frozen matrices have 2, and all matrices a copy that products read, 2 each;
 //! - gradients: 4 A; AdamW's two moments: 8 A;
-//! - a pass has N tokens, S of them in responses: as many of a step's as fit the activations' budget, and a whole row at least. Of every
-//!   layer it keeps what the backward pass reads or, where that does not fit, the layer's input, 4 N h;
+//! - a pass has N tokens, S of them in responses: as many of a step's as fit the activations' budget, and a whole row
+//!   at least. Of every layer it keeps what the backward pass reads or, where that does not fit, the layer's input
+//!   (activation checkpointing), `4 N h`;
 //! - at the head, it holds logits of up to S tokens and a packed copy of their gradient, and hidden states, 20 S h;
 //! - in a layer's backward pass, what that reads and 4 N (2 f + 4 h) of its own;
 //! - generation, B sequences of up to C tokens (rounded up to a power of two): keys and values 8 B C L k, logits 4 B V.
 //!
-//! Gradients come into being as activations go, so the peak of a pass is the largest of three moments: at the head, in the highest
-//! layer and in the lowest. Training and generation do not overlap, so the peak of all is the weights and the larger of the two.
+//! Gradients come into being as activations go, so the peak of a pass is the largest of three moments: at the head, in
+//! the highest layer and in the lowest. Training and generation do not overlap, so the peak of all is the weights and
+//! the larger of the two.
 
 use crate::{
     Result,
@@ -57,7 +60,8 @@ pub struct Longest {
 }
 
 impl Estimate {
-    /// Estimates a run that trains, and generates if it does that. Fails where `train.lora` names modules that the model has not.
+    /// Estimates a run that trains, and generates if it does that. Fails where `train.lora` names modules that the
+    /// model has not.
     pub fn new(
         model: &ModelConfig,
         precision: Precision,

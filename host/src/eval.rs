@@ -1,5 +1,5 @@
-//! Measures of a model on files of their own, beside a run's held-out rows: [`choices`] picks answers by likelihood, [`mt_bench`] answers
-//! conversations, [`judge`] has another model grade those.
+//! Measures of a model on files of their own, beside a run's held-out rows: [`choices`] picks answers by likelihood,
+//! [`mt_bench`] answers conversations, [`judge`] has another model grade those.
 //!
 //! Each writes into an output directory, a line as soon as it has one, and goes on there when it is started again.
 

@@ -1,4 +1,5 @@
-//! Documents that may come from others: read up to a limit, and refused where a terminal would obey what they say.
+//! Documents that may come from others: read up to a size limit, and refused where they hold control characters, which
+//! a terminal would obey.
 
 use crate::{Code, Error, Result, files};
 use serde_json::Value;

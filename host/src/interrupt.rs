@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as a question long work asks between steps.
+//! SIGINT and SIGTERM set a flag, which long work looks at between its steps.
 
 use crate::{Code, Error, Result};
 use std::sync::{

@@ -1,6 +1,7 @@
 //! LD-Align: latent-distance guided alignment of language models.
 //!
-//! Data flows one way: [`data`] rows -> [`generate`] -> latents and distances ([`plugin`]) -> weights -> [`train`] -> next round.
+//! Data flows one way: [`data`] rows -> [`generate`] -> latents and distances ([`plugin`]) -> weights -> [`train`] ->
+//! next round.
 
 pub mod bench;
 pub mod checker;

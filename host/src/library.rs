@@ -5,7 +5,7 @@
 mod inspect;
 mod metadata;
 
-pub use inspect::{Inspected, Step, inspect, inspect_bytes, section, steps};
+pub use inspect::{Finding, Inspected, findings, inspect, inspect_bytes, section};
 pub use ldalign_abi::VERSION as ABI_VERSION;
 pub use metadata::{Metadata, Provides};
 

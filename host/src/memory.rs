@@ -1,10 +1,11 @@
-//! Where tensors lie: blocks of 64 KiB and more have a region of addresses of their own, first fit by address, and stay with the process
-//! when they are free.
+//! The allocator: allocations of 64 KiB and more, which tensors are, come from a reserved range of addresses, first
+//! fit, and their memory stays with the process when they are freed.
 //!
-//! Every result of an operation is a fresh block, and a training step asks for the same few sizes over and over. An allocator that gives
-//! them back to the system has each mapped anew, page by page, which doubled the time of a step. One that keeps them among small blocks
-//! leaves gaps that no tensor fits, as many as the threads' order makes: equal runs held 1.1 to 1.4 times what they used. Here they hold
-//! about 1.02 times that. Small blocks are the system allocator's, and all of them where there is no such region.
+//! Every result of an operation is a fresh block, and a training step asks for the same few sizes over and over. An
+//! allocator that returns them to the system has each mapped anew, page by page, which doubled the time of a step. One
+//! that keeps them among small blocks is fragmented in ways that depend on the order of threads: equal runs held 1.1 to
+//! 1.4 times what they used. Here they hold about 1.02 times that. Small blocks are the system allocator's, and all of
+//! them where there is no such region.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -19,8 +20,8 @@ mod tests;
 /// Bytes from which on a block lies in the region.
 const LARGE: usize = 64 << 10;
 
-/// Blocks are whole cache lines, and one line more than they need: tensors of whole pages would otherwise all begin at the same place of a
-/// page, where they compete for the same cache lines.
+/// Blocks are whole cache lines, and one line more than they need: tensors of whole pages would otherwise all begin at
+/// the same place of a page, where they compete for the same cache lines.
 const LINE: usize = 64;
 
 /// The allocator, for a binary to install: whoever links the library keeps their own.
@@ -86,7 +87,8 @@ fn give(block: *mut u8, layout: Layout) -> bool {
     ours
 }
 
-// SAFETY: a block is System's, or taken from the region and given back to it once; which of them, its size and address tell.
+// SAFETY: a block is System's, or taken from the region and given back to it once; which of them, its size and address
+// tell.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
@@ -143,7 +145,8 @@ struct Region {
 unsafe impl Send for Region {}
 
 impl Region {
-    /// That many addresses or, where the system limits them, fewer; None where it has none. They cost nothing until they are written to.
+    /// That many addresses or, where the system limits them, fewer; None where it has none. They cost nothing until
+    /// they are written to.
     #[cfg(target_os = "linux")]
     fn reserve(mut size: usize) -> Option<Self> {
         let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
@@ -169,7 +172,8 @@ impl Region {
         None
     }
 
-    /// The place of a block, the lowest that is large enough, and how many of its first bytes may have been used before.
+    /// The place of a block, the lowest that is large enough, and how many of its first bytes may have been used
+    /// before.
     fn take(&mut self, size: usize) -> Option<(usize, usize)> {
         let fits = self.free.iter().find(|(_, room)| **room >= size);
         if let Some((at, room)) = fits.map(|(at, room)| (*at, *room)) {

@@ -1,9 +1,11 @@
-//! What a transformer computes, each operation a pair of functions: forward, and backward from the gradient of its result.
+//! What a transformer computes, each operation a pair of functions: forward, and backward from the gradient of its
+//! result.
 //!
-//! [`Compute`] is the seam: a value, made once where a model is loaded, that says the device, the type of activations, the
-//! type of products' operands and the [`Backend`](backend::Backend) that serves. There are two backends: `kernels`, our own
-//! for the CPU, and `plain`, compositions of candle's operations, which serve other devices and are the tests' reference.
-//! They know nothing of each other. [`Weight`] is the seam for frozen weights: a matrix in the form that products read.
+//! [`Compute`] is the seam: a value, made once where a model is loaded, that says the device, the type of activations,
+//! the type of products' operands and the [`Backend`](backend::Backend) that serves. There are two backends: `kernels`,
+//! our own for the CPU, and `plain`, compositions of candle's operations, which serve other devices and are the tests'
+//! reference. They know nothing of each other. [`Weight`] is the seam for frozen weights: a matrix in the form that
+//! products read.
 
 mod adamw;
 mod attention;

@@ -1,4 +1,5 @@
-//! Pages for people: one self-contained HTML file with inline SVG, nothing fetched, everything readable without a script.
+//! Pages for people: one self-contained HTML file with inline SVG, nothing fetched, everything readable without a
+//! script.
 
 mod escape;
 mod html;

@@ -1,14 +1,18 @@
 //! Which of a prompt's responses become pairs: rules over the distances between them.
 //!
-//! A prompt has its golden response y and candidates y_1..y_n, different responses of the model itself, each with the number
-//! of times it was sampled. d(a, b) is the distance plugin's, with a in the golden response's place.
+//! A prompt has its golden response y and candidates y_1..y_n, different responses of the model itself, each with the
+//! number of times it was sampled. d(a, b) is the distance plugin's, with a in the golden response's place.
+//!
+//! *Golden* and *own* tell where a response comes from, the data or the model; *chosen* and *rejected* are the sides of
+//! a pair, which a rule makes of them. Where pairs are measured that no rule has made yet, the golden response is on
+//! the chosen side.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// How pairs are made of a prompt's responses. The formula gives chosen, rejected and the pair's distance, which is what the
-/// schedule weighs.
+/// How pairs are made of a prompt's responses. The formula gives chosen, rejected and the pair's distance, which is
+/// what the schedule weighs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
@@ -17,11 +21,11 @@ pub enum Rule {
     /// y over the y_k of the largest d(y, y_k), which is the pair's distance.
     #[default]
     GoldenOverFarthest,
-    /// The y_i of the smallest d(y, y_i) over the y_k of the largest; their distance is d(y, y_k) - d(y, y_i). The golden
-    /// response is a measure and is not trained on.
+    /// The y_i of the smallest d(y, y_i) over the y_k of the largest; their distance is d(y, y_k) - d(y, y_i). The
+    /// golden response is a measure and is not trained on.
     NearestOverFarthest,
-    /// With r_k the mean of d(y_j, y_k) over the other samples (minimum Bayes risk): the y_i of the smallest r_i over the y_k of
-    /// the largest, r_k - r_i. Looks at no golden response.
+    /// With r_k the mean of d(y_j, y_k) over the other samples (minimum Bayes risk): the y_i of the smallest r_i over
+    /// the y_k of the largest, r_k - r_i. Looks at no golden response.
     MedoidOverOutlier,
     /// y over every sample, d(y, y_k), a sample drawn twice twice.
     All,
@@ -189,8 +193,8 @@ impl Rule {
 }
 
 impl Pairing {
-    /// The pairs of a prompt. `own` has d(y_j, y_k) at [j * n + k] where the rule [asks](Rule::asks) for it. Ties go to the
-    /// candidate that comes first.
+    /// The pairs of a prompt. `own` has d(y_j, y_k) at [j * n + k] where the rule [asks](Rule::asks) for it. Ties go to
+    /// the candidate that comes first.
     pub fn pairs(&self, candidates: &[Candidate], own: &[f32]) -> Made {
         let kept: Vec<usize> = (0..candidates.len()).filter(|&k| self.keeps(&candidates[k])).collect();
         if kept.is_empty() {

@@ -1,7 +1,7 @@
 //! A run: rounds of stages, each done once, in an order a reader can follow in [`run`].
 //!
-//! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes on:
-//! generation by prompt, training by checkpoint, the other stages from their beginning.
+//! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes
+//! on: generation by prompt, training by checkpoint, the other stages from their beginning.
 
 mod candidates;
 mod evaluate;
@@ -55,8 +55,8 @@ pub struct Run {
     policy: Option<(u64, SharedPolicy)>,
 }
 
-/// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run directory, which `after_round`
-/// is given after every round in which something was done, and after the last.
+/// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run
+/// directory, which `after_round` is given after every round in which something was done, and after the last.
 pub fn run(config: RunConfig, until: Option<Stage>, after_round: &dyn Fn(&Path) -> Result<()>) -> Result<PathBuf> {
     let mut run = Run::open(config)?;
     if let Some(stage) = until

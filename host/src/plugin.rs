@@ -131,7 +131,7 @@ impl Plugin {
             self.module.options_schema()(self.record.kind.name().into(), self.record.id.as_str().into())
         })?;
         serde_json::from_str(&schema).map_err(|e| {
-            Error::new(Code::PluginOutput, format!("{}: its options' schema is no JSON", self.who)).caused_by(e)
+            Error::new(Code::PluginOutput, format!("{}: its options' schema is not JSON", self.who)).caused_by(e)
         })
     }
     /// Makes an encoder.

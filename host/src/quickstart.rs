@@ -1,8 +1,9 @@
 //! `ldalign quickstart`: a tiny model whose likeliest answer is boilerplate, and four ways to go on from it compared on
 //! held-out rows.
 //!
-//! Everything it needs is built in (`examples/quickstart/`) and unpacked into the directory it works in, so that the comparison, and each
-//! of its runs, can be made again, or changed, with the ordinary commands. Started again, it goes on.
+//! Everything it needs is built in (`examples/quickstart/`) and unpacked into the directory it works in, so that the
+//! comparison, and each of its runs, can be made again, or changed, with the ordinary commands. Started again, it goes
+//! on.
 
 use crate::{
     Result,
@@ -44,7 +45,8 @@ pub fn run(dir: &Path) -> Result<(String, PathBuf)> {
     Ok((comparison.text(), compare::page_path(&plan)))
 }
 
-/// Writes the built-in files that are not there yet; a file that was changed is left alone, which the run's hashes tell.
+/// Writes the built-in files that are not there yet; a file that was changed is left alone, which the run's hashes
+/// tell.
 fn unpack(dir: &Path) -> Result<()> {
     files::make_dir(&dir.join("model"))?;
     FILES

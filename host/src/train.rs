@@ -183,7 +183,7 @@ fn gradients(
         let completions = store.columns() - 1;
         let loss_gradient = |logps: &[f32]| {
             let sums = pass.sums(logps);
-            let mut slopes = Vec::with_capacity(sums.len());
+            let mut derivatives = Vec::with_capacity(sums.len());
             let sequences = sums.chunks(completions).zip(pass.lengths().chunks(completions));
             for (&(row, weight), (logps, tokens)) in rows.iter().zip(sequences) {
                 let (loss, d) = objective.value(row, weight, logps, tokens, of, &mut state.means);
@@ -192,9 +192,9 @@ fn gradients(
                     return Err(diverged(Error::new(Code::TrainNonFinite, what)));
                 }
                 sum.loss += loss;
-                slopes.extend_from_slice(&d[..completions]);
+                derivatives.extend_from_slice(&d[..completions]);
             }
-            Ok(pass.spread(&slopes))
+            Ok(pass.spread(&derivatives))
         };
         policy.backward(&pass.pack, &pass.targets, loss_gradient, &mut sum.gradients)?;
         state.tokens += pass.pack.len() as u64;

@@ -34,7 +34,7 @@ fn record_panics() {
             if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0") {
                 before(info);
             }
-            let text = info.payload_as_str().unwrap_or("a panic whose payload is no text");
+            let text = info.payload_as_str().unwrap_or("a panic whose payload is not text");
             let place = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
             PANIC.set(Some(format!("{text}{place}")));
         }));
@@ -238,7 +238,7 @@ mod tests {
 
     impl Drop for Moody {
         fn drop(&mut self) {
-            // A payload that is no text.
+            // A payload that is not text.
             std::panic::panic_any(7);
         }
     }
@@ -258,7 +258,7 @@ mod tests {
         assert_eq!(e.code(), ErrorCode::PANIC);
         assert!(e.message().starts_with("negative (sdk/src/boundary.rs:"), "{e}");
         let e = from_abi(DistanceObject::close(&mut moody)).unwrap_err();
-        assert!(e.message().starts_with("a panic whose payload is no text (sdk/src/boundary.rs:"), "{e}");
+        assert!(e.message().starts_with("a panic whose payload is not text (sdk/src/boundary.rs:"), "{e}");
         assert_eq!(distance(&moody, 2.0), Err(Error::failed("the instance is closed")));
     }
 

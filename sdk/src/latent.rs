@@ -63,7 +63,7 @@ impl<'a> Latents<'a> {
     pub fn new(values: &'a [f32], shape: LatentShape) -> Self {
         assert!(
             !shape.is_empty() && values.len().is_multiple_of(shape.len()),
-            "{} values are no batch of {shape:?}",
+            "{} values are not a batch of {shape:?}",
             values.len()
         );
         Self { values, shape }

@@ -1,7 +1,8 @@
-//! What the boundary costs: the same distance through it and called directly, in one run; and what loading a plugin takes.
+//! What the boundary costs: the same distance through it and called directly, in one run; and what loading a plugin
+//! takes.
 //!
-//! `cargo bench -p ldalign-tests --bench boundary`. The two ways take turns, so that what else the machine does meets both; the ratio is that
-//! of their medians. Not a test: figures depend on the machine.
+//! `cargo bench -p ldalign-tests --bench boundary`. The two ways take turns, so that what else the machine does meets
+//! both; the ratio is that of their medians. Not a test: figures depend on the machine.
 
 use ldalign::{
     config::PluginChoice,

@@ -11,8 +11,8 @@ pub fn dir(version: &str) -> PathBuf {
     workspace_root().join("tests/frozen").join(format!("abi-{version}"))
 }
 
-/// A copy of those of 1.0 under another name, for libraries of one name in one target directory would replace each other. Each edit replaces a text that must
-/// be in the file once.
+/// A copy of those of 1.0 under another name, for libraries of one name in one target directory would replace each
+/// other. Each edit replaces a text that must be in the file once.
 pub fn changed(name: &str, edits: &[(&str, &str, &str)]) -> PathBuf {
     let (from, to) = (dir("1.0"), outside::target().join("changed").join(format!("frozen-{name}")));
     let rename = [

@@ -16,7 +16,8 @@ pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a member of the workspace")
 }
 
-/// The directory of this profile's binaries and libraries, `target/debug` or `target/release`, with everything in it built.
+/// The directory of this profile's binaries and libraries, `target/debug` or `target/release`, with everything in it
+/// built.
 pub fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {

@@ -18,7 +18,8 @@ pub fn build(crate_dir: &Path, profile: &str) -> PathBuf {
         let files = artifact["filenames"].as_array()?;
         files.iter().find_map(|f| f.as_str().filter(|f| f.ends_with(".so"))).map(PathBuf::from)
     };
-    built(crate_dir, profile, library).unwrap_or_else(|| panic!("{} makes no shared library", crate_dir.display()))
+    built(crate_dir, profile, library)
+        .unwrap_or_else(|| panic!("{} does not make a shared library", crate_dir.display()))
 }
 
 /// Builds the crate in a directory as [`build`] does and returns its library and its only program.

@@ -1,4 +1,5 @@
-//! The boundary's past and future: what was built for 1.0 and 1.1 works with today's, today's works with 1.0, and growth is announced.
+//! The boundary's past and future: what was built for 1.0 and 1.1 works with today's, today's works with 1.0, and
+//! growth is announced.
 #![allow(clippy::unwrap_used)]
 
 use ldalign::{
@@ -114,8 +115,8 @@ fn plugins_of_1_0_work_in_today_s_host() {
     schedule.close().unwrap();
 }
 
-/// The services that 1.1 brought: asked for by its plugins in its own host and in today's, unsupported in a host of 1.0; and plugins of 1.0
-/// do not notice them.
+/// The services that 1.1 brought: asked for by its plugins in its own host and in today's, unsupported in a host of
+/// 1.0; and plugins of 1.0 do not notice them.
 #[test]
 fn services_of_1_1_are_there_from_1_1_on() {
     let (library, host) = second();
@@ -170,7 +171,8 @@ fn growth_is_seen_by_who_knows_it_and_by_nobody_else() {
     let field = "host: HostBox) -> AbiResult<ScheduleBox>,";
     let field_grown = format!("{field}\n    pub self_test: extern \"C\" fn() -> u32,");
     let edits = [
-        // A version that is nobody else's: in one target directory cargo takes packages of one name, version and relative path for the same.
+        // A version that is nobody else's: in one target directory cargo takes packages of one name, version and
+        // relative path for the same.
         ("sdk/abi/Cargo.toml", "version = \"1.0.0\"", "version = \"1.99.0\""),
         (abi, service, service_grown.as_str()),
         (abi, close, close_grown.as_str()),
@@ -255,7 +257,7 @@ fn every_change_of_the_boundary_s_source_raises_its_version() {
     assert!(recorded.is_sorted_by(|a, b| parts(a.0) < parts(b.0)), "versions rise");
 
     for (version, hash) in &recorded {
-        let [major, minor, patch] = parts(version)[..] else { panic!("{version} is no version") };
+        let [major, minor, patch] = parts(version)[..] else { panic!("{version} is not a version") };
         assert_eq!(major, 1, "a major version refuses every plugin built before: see docs/plugin-abi.md");
         if patch == 0 {
             let frozen = root.join(format!("tests/frozen/abi-{major}.{minor}/sdk/abi/src"));

@@ -1,4 +1,5 @@
-//! What an author meets: `plugin new`, the ten-minute guide, `plugin info` and `plugin why-not`, and plugins made outside in real runs.
+//! What an author meets: `plugin new`, the ten-minute guide, `plugin info` and `plugin why-not`, and plugins made
+//! outside in real runs.
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{built, host_binary, outside, runs, workspace_root};
@@ -173,7 +174,7 @@ fn why_not_tells_every_reason_at_once() {
     assert!(out.contains("did you mean `sinkhorn`?"), "{out}");
     fs::write(dir.path().join("text.so"), "hello").unwrap();
     let out = said(&ldalign(dir.path(), &["plugin", "why-not", "./text.so"]));
-    assert!(out.contains("no  file        no shared library: the file begins with \"hello\""), "{out}");
+    assert!(out.contains("no  file        not a shared library: the file begins with \"hello\""), "{out}");
     assert!(said(&ldalign(dir.path(), &["plugin", "why-not", "sinkhorn"])).contains("nothing here would refuse it"));
 }
 

@@ -1,4 +1,5 @@
-//! `ldalign compare` through the real program: arms and seeds, figures and their files, resume, failures, and input that cannot be used.
+//! `ldalign compare` through the real program: arms and seeds, figures and their files, resume, failures, and input
+//! that cannot be used.
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{runs, workspace_root};
@@ -179,21 +180,21 @@ fn permuted_distances_are_the_same_ones_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
     let config = runs::config(dir.path(), "generate: { max_new_tokens: 16 }\ntrain: { max_steps: 1 }\n");
     runs::succeed(runs::command("score", &config, &["output_dir=plain"]));
-    runs::succeed(runs::command("score", &config, &["output_dir=dealt", "permute_distances=true"]));
+    runs::succeed(runs::command("score", &config, &["output_dir=permuted", "permute_distances=true"]));
     let scores = |run: &str| lines(&dir.path().join(run).join("round-1/scores.jsonl"));
-    let (plain, dealt) = (scores("plain"), scores("dealt"));
+    let (plain, permuted) = (scores("plain"), scores("permuted"));
     let distances = |scores: &[Value]| -> Vec<f64> { scores.iter().map(|s| s["distance"].as_f64().unwrap()).collect() };
     let sorted = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values
     };
-    assert_ne!(distances(&plain), distances(&dealt));
-    assert_eq!(sorted(distances(&plain)), sorted(distances(&dealt)));
-    for (plain, dealt) in plain.iter().zip(&dealt).filter(|(plain, _)| plain["chosen"] == plain["rejected"]) {
-        assert_eq!((&plain["distance"], &plain["weight"]), (&dealt["distance"], &dealt["weight"]));
+    assert_ne!(distances(&plain), distances(&permuted));
+    assert_eq!(sorted(distances(&plain)), sorted(distances(&permuted)));
+    for (plain, permuted) in plain.iter().zip(&permuted).filter(|(plain, _)| plain["chosen"] == plain["rejected"]) {
+        assert_eq!((&plain["distance"], &plain["weight"]), (&permuted["distance"], &permuted["weight"]));
     }
     let manifest = |run: &str| fs::read_to_string(dir.path().join(run).join("manifest.json")).unwrap();
-    assert!(manifest("dealt").contains("\"permute_distances\": true") && !manifest("plain").contains("permute"));
+    assert!(manifest("permuted").contains("\"permute_distances\": true") && !manifest("plain").contains("permute"));
 }
 
 #[test]
@@ -210,6 +211,6 @@ fn what_cannot_be_compared_is_refused_before_anything_is_trained() {
     refuse(&["nearness.encoder=nothing"], "error[plugin/find]: nearness: no encoder called `nothing`");
     refuse(
         &["set.eval.checker={regex: '('}"],
-        "set.eval.checker.regex (--set): `(` is no regular expression: unclosed group",
+        "set.eval.checker.regex (--set): `(` is not a regular expression: unclosed group",
     );
 }

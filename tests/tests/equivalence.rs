@@ -1,4 +1,5 @@
-//! All weights 1 is plain DPO, which on self-generated losers is SPIN: to the bit, through the whole program.
+//! All weights 1 is plain DPO, which with the model's own responses rejected is SPIN: to the bit, through the whole
+//! program.
 
 use ldalign_tests::runs;
 use serde_json::{Value, json};

@@ -1,4 +1,5 @@
-//! `ldalign eval` on files of its own through the real program: what it prints and writes, and input that cannot be used.
+//! `ldalign eval` on files of its own through the real program: what it prints and writes, and input that cannot be
+//! used.
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{host_binary, workspace_root};
@@ -72,7 +73,8 @@ fn what_cannot_be_measured_is_said() {
     assert!(text.contains("none.jsonl"), "{text}");
     let text = refused(&eval(dir.path(), &[]));
     assert!(text.contains("--choices or --mt-bench FILE"), "{text}");
-    // Without the feature nobody can be asked, and with it this is no address: either way before the questions are answered.
+    // Without the feature nobody can be asked, and with it this is not an address: either way before the questions are
+    // answered.
     let row = r#"{"question_id": 1, "category": "math", "turns": ["q"]}"#;
     fs::write(dir.path().join("mt.jsonl"), row).unwrap();
     let text = refused(&eval(dir.path(), &["--mt-bench", "mt.jsonl", "--judge", "localhost:1", "--judge-model", "m"]));

@@ -1,4 +1,5 @@
-//! The guiding auto-encoder whose decoder is the policy, through the real program on the model of `examples/clean-golden`.
+//! The guiding auto-encoder whose decoder is the policy, through the real program on the model of
+//! `examples/clean-golden`.
 #![allow(clippy::unwrap_used)]
 
 use ldalign::files;

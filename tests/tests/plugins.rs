@@ -232,9 +232,9 @@ fn damaged_and_foreign_files_are_refused_before_they_are_loaded() {
     let start = "error[plugin/file]: FILE: ";
     assert_eq!(
         refused(b"#!/bin/sh\necho hello, world\n"),
-        format!("{start}no shared library: the file begins with \"#!/bin/sh\\necho hello\"")
+        format!("{start}not a shared library: the file begins with \"#!/bin/sh\\necho hello\"")
     );
-    assert_eq!(refused(b""), format!("{start}no shared library: the file begins with \"\""));
+    assert_eq!(refused(b""), format!("{start}not a shared library: the file begins with \"\""));
     let len = good.len();
     assert_eq!(refused(&good[..40]), format!("{start}cut short: the file has 40 bytes, its headers end at 64"));
     for cut in [64, 1000, len - 1].into_iter().chain((1..20).map(|i| i * len / 20)) {
@@ -248,7 +248,7 @@ fn damaged_and_foreign_files_are_refused_before_they_are_loaded() {
     assert_eq!(refused(&foreign), format!("{start}built for Aarch64, this program runs on x86_64"));
     assert_eq!(
         refused(&patched(b"_1as_0lib_1header", b"_1as_0lib_1hidden")),
-        format!("{start}a shared library, but no plugin: it has no entry symbol")
+        format!("{start}a shared library, but not a plugin: it has no entry symbol")
     );
     assert_eq!(
         refused(&patched(b".ldalign\0", b".another\0")),
@@ -263,7 +263,7 @@ fn damaged_and_foreign_files_are_refused_before_they_are_loaded() {
         format!("{start}its metadata cannot be read: expected value at line 1 column 11")
     );
     let e = refused(&std::fs::read(env!("CARGO_BIN_EXE_plugin-driver")).unwrap());
-    assert_eq!(e, format!("{start}a shared library, but no plugin: it has no entry symbol"));
+    assert_eq!(e, format!("{start}a shared library, but not a plugin: it has no entry symbol"));
 }
 
 /// A library whose metadata section is this text, put at the end of the file.
@@ -448,7 +448,10 @@ fn an_encoder_uses_every_service_of_the_host() {
     other.load(&state).unwrap();
     assert_eq!(other.encode(&[a.as_sample()]).unwrap(), latents[..3]);
     let e = text(&other.load(&[1, 2]).unwrap_err());
-    assert_eq!(e, "error[plugin/failed]: encoder `asks-the-host` of ZOO failed in load: 2 bytes are no state of mine");
+    assert_eq!(
+        e,
+        "error[plugin/failed]: encoder `asks-the-host` of ZOO failed in load: 2 bytes are not a state of mine"
+    );
 
     // The host's own faults reach the plugin as errors, and the run through it.
     let start = "error[plugin/failed]: encoder `asks-the-host` of ZOO failed in encode: ";
@@ -478,7 +481,7 @@ fn an_encoder_is_not_believed() {
     let e = text(&encoder("no-slots").err().unwrap());
     assert_eq!(
         e,
-        "error[plugin/output]: encoder `no-slots` of ZOO: a latent of 0 slots x 3 numbers is no usable shape"
+        "error[plugin/output]: encoder `no-slots` of ZOO: a latent of 0 slots x 3 numbers is not a usable shape"
     );
     let sample = OwnedSample::default();
     let e = encoder("gives-infinity").unwrap().encode(&[sample.as_sample(), sample.as_sample()]).unwrap_err();

@@ -302,7 +302,7 @@ fn packages_have_the_same_bytes_wherever_and_whenever_they_are_made() {
     fs::copy(library(), &other).unwrap();
     fs::File::open(&other).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     assert!(first == pack("elsewhere.so", "two"), "another place, name and time make another package");
-    teams.say("a", "plugin pack LICENSE").refused("plugin/file", "LICENSE: no shared library");
+    teams.say("a", "plugin pack LICENSE").refused("plugin/file", "LICENSE: not a shared library");
 }
 
 #[test]
@@ -378,8 +378,8 @@ fn what_a_publisher_itself_made_wrong_is_not_installed() {
             archive(&[(EntryType::Regular, "/tmp/ldalign-evil.so", b"x")]),
             "is none of the files a package may hold",
         ),
-        ("a link", archive(&[(EntryType::Symlink, "plugin.so", b"")]), "is no plain file but Symlink"),
-        ("a hard link", archive(&[(EntryType::Link, "plugin.so", b"")]), "is no plain file but Link"),
+        ("a link", archive(&[(EntryType::Symlink, "plugin.so", b"")]), "is not a plain file but Symlink"),
+        ("a hard link", archive(&[(EntryType::Link, "plugin.so", b"")]), "is not a plain file but Link"),
         (
             "a file twice",
             archive(&[(EntryType::Regular, "plugin.so", b"x"), (EntryType::Regular, "plugin.so", b"y")]),
@@ -404,7 +404,8 @@ fn what_a_publisher_itself_made_wrong_is_not_installed() {
         teams.refuses(&format!("plugin install {}", file.display()), "share/package", why);
     }
     assert!(!Path::new("/tmp/ldalign-evil.so").exists());
-    // The package of one version, with its own signature, where another belongs; and with a signature of the right bytes.
+    // The package of one version, with its own signature, where another belongs; and with a signature of the right
+    // bytes.
     teams.plant(("0.2.0", ours), &good, |comment| comment.replace("version:0.2.0", "version:0.1.0"));
     teams.refuses("plugin install minkowski@0.2", "share/signature", "its signature is one for another package");
     teams.plant(("0.2.0", ours), &good, same);
@@ -575,7 +576,7 @@ fn a_registry_has_one_key_and_a_name_one_registry() {
     teams.say("a", "plugin keygen home/keys/other --no-password").done();
     fs::copy(teams.at("a/home/keys/other.pub"), teams.at("b/other.pub")).unwrap();
     teams.refuses("plugin trust ../registry --key other.pub", "share/trust", "is trusted with key ");
-    teams.refuses("plugin trust ../a --key team.pub", "share/registry", "is no plugin registry");
+    teams.refuses("plugin trust ../a --key team.pub", "share/registry", "is not a plugin registry");
     teams.refuses("plugin trust ../registry", "share/trust", "no key given");
     // A registry taken over: its head and its signatures are another key's.
     let path = teams.at("a").join(package("0.1.0"));

@@ -1,7 +1,9 @@
-//! Hidden states of the policy model at several layers, one slot each, every number scaled by how much it varies over the round.
+//! Hidden states of the policy model at several layers, one slot each, every number scaled by how much it varies over
+//! the round.
 //!
-//! An example of an encoder that holds no model: the host computes hidden states and lends the round's samples; what is learned are means and
-//! deviations. A few numbers of a model's hidden states are often a hundred times as large as the others, and would decide every distance.
+//! An example of an encoder that holds no model: the host computes hidden states and lends the round's samples; what is
+//! learned are means and deviations. A few numbers of a model's hidden states are often a hundred times as large as the
+//! others, and would decide every distance.
 
 use ldalign_sdk::{
     Corpus, Encoder, Error, FitReport, Host, LatentShape, OwnedSample, PluginOptions, Pooling, Sample, export_plugin,
@@ -14,7 +16,8 @@ const BATCH: usize = 64;
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Options {
-    /// Layers whose states are taken, one slot each, as shares of the model's depth in 0..=1: 0 is the embedding, 1 the last layer.
+    /// Layers whose states are taken, one slot each, as shares of the model's depth in 0..=1: 0 is the embedding, 1 the
+    /// last layer.
     depths: Vec<f64>,
     /// Samples to learn from, at least 2.
     #[schemars(range(min = 2))]
@@ -117,7 +120,7 @@ impl Encoder for WhitenedStates {
     fn load(&mut self, state: &[u8]) -> Result<(), Error> {
         let (numbers, rest) = state.as_chunks::<8>();
         if numbers.len() != self.shape.len() || !rest.is_empty() {
-            return Err(Error::state(format!("{} bytes are no state for latents of {:?}", state.len(), self.shape)));
+            return Err(Error::state(format!("{} bytes are not a state for latents of {:?}", state.len(), self.shape)));
         }
         let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         self.scale = numbers.iter().map(|b| (number(&b[..4]), number(&b[4..]))).collect();

@@ -14,10 +14,11 @@ use std::path::Path;
 /// Prompts that the stages without training need at least.
 pub const PROMPTS: usize = 32;
 
-/// Rows of [prompt, chosen, rejected], written to `path`: as many as the steps take, and at least [`PROMPTS`] if there are.
+/// Rows of [prompt, chosen, rejected], written to `path`: as many as the steps take, and at least [`PROMPTS`] if there
+/// are.
 ///
-/// The file's first rows are taken, fitted into `max_length` as for training. Made-up rows fill `max_length`, a prompt and its
-/// responses half each.
+/// The file's first rows are taken, fitted into `max_length` as for training. Made-up rows fill `max_length`, a prompt
+/// and its responses half each.
 pub fn pairs(options: &Options, model: &ModelConfig, path: &Path) -> Result<TokenStore> {
     if options.max_length < 2 || options.max_length > model.max_positions {
         let what = format!("max_length is {}; the model takes 2 to {} tokens", options.max_length, model.max_positions);

@@ -1,7 +1,8 @@
-//! How cost and memory grow: by the length of a sequence at equal tokens a step, and by sequences a step at equal length.
+//! How cost and memory grow: by the length of a sequence at equal tokens a step, and by sequences a step at equal
+//! length.
 //!
-//! Supervised steps on made-up rows, half prompt, half response. Per token, products cost the same at any length and attention
-//! grows in line with it; its share of the operations is given beside the cost.
+//! Supervised steps on made-up rows, half prompt, half response. Per token, products cost the same at any length and
+//! attention grows in line with it; its share of the operations is given beside the cost.
 
 use super::{
     Bench, Memory, Rate, SEED, Watch, data,

@@ -122,7 +122,8 @@ fn multiply(out: &mut [f32], a: &[f32], b: &[f32], [m, n, k]: [usize; 3]) {
     let threads = gemm::Parallelism::Rayon(rayon::current_num_threads());
     let s = |stride: usize| stride as isize;
     let (out, a, b) = (out.as_mut_ptr(), a.as_ptr(), b.as_ptr());
-    // SAFETY: all three matrices lie inside their slices by the assertion, and `out` is borrowed mutably, so it overlaps neither.
+    // SAFETY: all three matrices lie inside their slices by the assertion, and `out` is borrowed mutably, so it
+    // overlaps neither.
     unsafe { gemm::gemm(m, n, k, out, 1, s(n), false, a, 1, s(k), b, 1, s(n), 0.0, 1.0, false, false, false, threads) }
 }
 

@@ -225,14 +225,14 @@ fn head(measured: &mut Measured<'_>, tokens: &[u32]) -> Result<()> {
     let (bench, c) = (measured.bench, &measured.bench.config);
     let full = bench.options.lora.is_none();
     let (hidden, w) = (numbers(tokens.len(), c.hidden_size)?, weight(measured, c.vocab_size, c.hidden_size)?);
-    let slopes = vec![0.01; tokens.len()];
+    let loss_gradient = vec![0.01; tokens.len()];
     let work = 2.0 * (tokens.len() * c.hidden_size * c.vocab_size) as f64;
     let mut sum = None;
     let name = format!("head {} -> {} all of it", c.hidden_size, c.vocab_size);
     measured.add(name, 1, Bound::Product, if full { 3.0 } else { 2.0 } * work, || {
         let wanted = if full { Wanted::Both } else { Wanted::Hidden };
         let scores = ops::score(&hidden, &w, tokens, wanted)?;
-        sum = ops::score_backward(&hidden, &w, tokens, scores, &slopes, sum.take())?.1;
+        sum = ops::score_backward(&hidden, &w, tokens, scores, &loss_gradient, sum.take())?.1;
         Ok(())
     })
 }

@@ -1,9 +1,10 @@
 //! Useful floating-point operations of a pass, counted from the model's shape.
 //!
-//! A product of [m, k] and [k, n] is 2 m k n operations. Counted are the products of all linear modules and adapters, the head on the
-//! positions that predict a response token, and attention's two products (backward: four) over the keys that each query may
-//! see. Backward has one product for an input's gradient, where anything below is trained, and one for a weight's, where it is
-//! trained. Not counted: whatever works element by element, and everything computed again, as recomputed layers are.
+//! A product of [m, k] and [k, n] is 2 m k n operations. Counted are the products of all linear modules and adapters,
+//! the head on the positions that predict a response token, and attention's two products (backward: four) over the keys
+//! that each query may see. Backward has one product for an input's gradient, where anything below is trained, and one
+//! for a weight's, where it is trained. Not counted: whatever works element by element, and everything computed again,
+//! as layers are by activation checkpointing.
 
 use crate::model::{ModelConfig, Pack};
 
@@ -65,7 +66,8 @@ impl<'a> Work<'a> {
         let (layers, full) = (self.config.num_layers, self.rank.is_none());
         let mut numbers = 0;
         for (name, i, o) in self.config.linears() {
-            // The inputs of the lowest projections are embeddings: they need no gradient where nothing below is trained.
+            // The inputs of the lowest projections are embeddings: they need no gradient where nothing below is
+            // trained.
             let lowest = ["q_proj", "k_proj", "v_proj"].contains(&name);
             let with_input = if lowest && !full { layers - 1 } else { layers };
             numbers += with_input * i * o;
@@ -134,7 +136,8 @@ mod tests {
         assert_eq!(lora.forward(load), linears + adapters + head + attention);
         // Backward of the frozen weights, without that of q, k and v of the lowest layer: 24 x 40 numbers.
         let frozen = linears - 2. * 6. * 24. * 40.;
-        // Weights twice what forward costs; between them and input as much again, without 3 x 24 x 3 inputs of the lowest layer.
+        // Weights twice what forward costs; between them and input as much again, without 3 x 24 x 3 inputs of the
+        // lowest layer.
         let adapted = 2. * adapters - 2. * 6. * 3. * 3. * 24.;
         assert_eq!(lora.step(load), lora.forward(load) + frozen + adapted + head + 2. * attention);
     }

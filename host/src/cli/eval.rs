@@ -1,4 +1,5 @@
-//! `eval`: the figures of the config's `eval` section for any model; multiple choice, and MT-Bench with or without a judge.
+//! `eval`: the figures of the config's `eval` section for any model; multiple choice, and MT-Bench with or without a
+//! judge.
 
 mod files;
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Error, Result,
-    config::{EvalConfig, Fault, PluginChoice, RunConfig, Source, check, long_key, report, suggest},
+    config::{ConfigText, EvalConfig, Fault, PluginChoice, RunConfig, check, long_key, report, suggest},
     files,
 };
 use schemars::JsonSchema;
@@ -20,12 +20,13 @@ pub struct CompareConfig {
     /// Directory of the runs (`ARM/seed-N`), of `compare.json` and of `report.html`.
     #[schemars(extend("format" = "path"))]
     pub output_dir: PathBuf,
-    /// The run that the arms vary: the path of its config, or the config itself. Its `eval` section has the rows that all are measured on.
-    /// It is checked as `set` changes it. Relative paths in it, and in the arms, start where it is written.
+    /// The run that the arms vary: the path of its config, or the config itself. Its `eval` section has the rows that
+    /// all are measured on. It is checked as `set` changes it. Relative paths in it, and in the arms, start where it is
+    /// written.
     #[schemars(extend("anyOf" = [{"type": "string", "format": "file"}, {"type": "object"}]))]
     pub base: Value,
-    /// Changes to the base for all arms. Maps are merged into the base's maps, but for a plugin's, which replaces the one there; all else
-    /// replaces.
+    /// Changes to the base for all arms. Maps are merged into the base's maps, but for a plugin's, which replaces the
+    /// one there; all else replaces.
     #[serde(default)]
     pub set: Map<String, Value>,
     /// Each arm is run once for each seed.
@@ -118,10 +119,10 @@ impl Plan {
     /// Reads a file, applies `overrides` (`key.key=value`) and checks the config of every arm.
     ///
     /// # Errors
-    /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has wrong
-    /// and `set` does not mend, then of `set` (and a base in this file), then of the arms.
+    /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has
+    /// wrong and `set` does not mend, then of `set` (and a base in this file), then of the arms.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut source = Source::parse(path, &files::read_text(path)?)?;
+        let mut source = ConfigText::parse(path, &files::read_text(path)?)?;
         for assignment in overrides {
             source.set(assignment)?;
         }
@@ -241,7 +242,7 @@ impl CompareConfig {
         let Some(file) = self.base.as_str().map(Path::new) else {
             return Ok(Base { value: self.base.clone(), directory: here, file: None });
         };
-        let mut source = Source::parse(file, &files::read_text(file)?)?;
+        let mut source = ConfigText::parse(file, &files::read_text(file)?)?;
         Ok(Base { value: source.value.take(), directory: files::parent(file), file: Some((file, source)) })
     }
 }
@@ -252,15 +253,16 @@ struct Base<'a> {
     /// Where its paths start.
     directory: &'a Path,
     /// Its file, if it has one of its own.
-    file: Option<(&'a Path, Source)>,
+    file: Option<(&'a Path, ConfigText)>,
 }
 
 fn fault(key: &str, message: &str, hint: Option<&str>) -> Fault {
     Fault { key: key.into(), message: message.into(), hint: hint.map(str::to_owned) }
 }
 
-/// The error for faults of the comparison's file or of its base, as `set` changes it, which `ldalign check` knows nothing of.
-fn refuse(path: &Path, source: &Source, mut faults: Vec<Fault>) -> Error {
+/// The error for faults of the comparison's file or of its base, as `set` changes it, which `ldalign check` knows
+/// nothing of.
+fn refuse(path: &Path, source: &ConfigText, mut faults: Vec<Fault>) -> Error {
     if faults.iter().all(|f| f.hint.is_none())
         && let Some(first) = faults.first_mut()
     {

@@ -1,6 +1,6 @@
 //! From a file and overrides to a checked config, with every fault reported at once.
 
-use super::{ANNOTATED_FIELDS, DataConfig, Fault, ROW_FIELDS, RunConfig, rules, schema, source::Source};
+use super::{ANNOTATED_FIELDS, DataConfig, Fault, ROW_FIELDS, RunConfig, rules, schema, source::ConfigText};
 use crate::{Code, Error, Result, files, hub};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
@@ -10,7 +10,7 @@ impl RunConfig {
     ///
     /// Fails with every fault at once: unknown keys, wrong types, values out of range, missing files, contradictions.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut source = Source::parse(path, &files::read_text(path)?)?;
+        let mut source = ConfigText::parse(path, &files::read_text(path)?)?;
         for assignment in overrides {
             source.set(assignment)?;
         }
@@ -69,7 +69,7 @@ impl RunConfig {
 }
 
 /// One error for all faults, each with its key and place.
-pub(crate) fn report(path: &Path, source: &Source, faults: Vec<Fault>) -> Error {
+pub(crate) fn report(path: &Path, source: &ConfigText, faults: Vec<Fault>) -> Error {
     let lines: Vec<String> = faults
         .iter()
         .map(|f| match source.place(&f.key) {

@@ -10,14 +10,14 @@ use serde_saphyr::{MessageFormatter, Spanned, UserMessageFormatter};
 use std::{collections::BTreeMap, fmt, path::Path};
 
 /// A parsed config before it is checked.
-pub struct Source {
+pub struct ConfigText {
     /// The tree of values.
     pub value: Value,
     /// Dotted key -> `line 7` or `--set`.
     places: BTreeMap<String, String>,
 }
 
-impl Source {
+impl ConfigText {
     /// Parses one YAML document, which must be a map.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let fail = |message: String| {

@@ -147,6 +147,6 @@ fn a_checker_is_a_name_or_an_expression() {
     );
     assert!(
         fails(&eval("{regex: '['}"), &[])
-            .contains("eval.checker.regex (line 4): `[` is no regular expression: unclosed")
+            .contains("eval.checker.regex (line 4): `[` is not a regular expression: unclosed")
     );
 }

@@ -1,5 +1,5 @@
-//! Parquet files as JSON lines in an unnamed temporary file, row group by row group: what holds for JSONL holds for
-//! them.
+//! Parquet files as JSON lines in an unnamed temporary file, row group by row group, which is then read as any
+//! JSONL file.
 
 use crate::{Code, Error, Result};
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};

@@ -28,7 +28,7 @@ enum Shape {
     Messages,
     PromptCompletion,
     Instruction,
-    /// Golden and rejected, with a `prompt` or with the prompt as what both begin with.
+    /// Chosen and rejected, with a `prompt` or with the prompt as what both begin with.
     Pair(&'static str, &'static str),
 }
 
@@ -113,11 +113,11 @@ impl Format {
                 }
                 (vec![message("user", prompt), message("assistant", self.plain(row, "output")?)], 1, None)
             }
-            Shape::Pair(chosen, other) => {
-                let (mut messages, golden, loser) = self.pair(row, chosen, other)?;
-                messages.push(message("assistant", golden));
+            Shape::Pair(chosen_field, rejected_field) => {
+                let (mut messages, chosen, rejected) = self.pair(row, chosen_field, rejected_field)?;
+                messages.push(message("assistant", chosen));
                 let earliest = messages.len() - 1;
-                (messages, earliest, Some(loser))
+                (messages, earliest, Some(rejected))
             }
         };
         if let Some(system) = self.system.as_ref().filter(|_| messages.first().is_none_or(|m| m.role != "system")) {
@@ -149,33 +149,38 @@ impl Format {
         Ok(turns)
     }
 
-    /// History, golden and rejected response.
-    fn pair(&self, row: &Json, chosen: &'static str, other: &'static str) -> Result<(Vec<Message>, String, String)> {
+    /// History, chosen and rejected response, from the fields of these names.
+    fn pair(
+        &self,
+        row: &Json,
+        chosen_field: &'static str,
+        rejected_field: &'static str,
+    ) -> Result<(Vec<Message>, String, String)> {
         let prompt = self.get(row, "prompt").map(|_| self.text(row, "prompt")).transpose()?;
         let name = |f| self.name(f);
-        match (prompt, self.text(row, chosen)?, self.text(row, other)?) {
-            (Some(prompt), Text::Plain(golden), Text::Plain(loser)) => Ok((chat("user", prompt), golden, loser)),
-            (None, Text::Plain(golden), Text::Plain(loser)) => {
-                let at = shared_text(&golden, &loser);
-                if at == 0 || golden[at..].is_empty() || loser[at..].is_empty() {
+        match (prompt, self.text(row, chosen_field)?, self.text(row, rejected_field)?) {
+            (Some(prompt), Text::Plain(chosen), Text::Plain(rejected)) => Ok((chat("user", prompt), chosen, rejected)),
+            (None, Text::Plain(chosen), Text::Plain(rejected)) => {
+                let at = shared_text(&chosen, &rejected);
+                if at == 0 || chosen[at..].is_empty() || rejected[at..].is_empty() {
                     return Err(error(format!(
                         "`{}` and `{}` are not one prompt with two responses",
-                        name(chosen),
-                        name(other)
+                        name(chosen_field),
+                        name(rejected_field)
                     ))
                     .hint("without `prompt`, both begin with the same prompt and then differ"));
                 }
-                Ok((vec![message("user", golden[..at].into())], golden[at..].into(), loser[at..].into()))
+                Ok((vec![message("user", chosen[..at].into())], chosen[at..].into(), rejected[at..].into()))
             }
             // Some data sets repeat the prompt of whole conversations as a string: the conversations say more.
-            (prompt, Text::Chat(golden), Text::Chat(loser)) => {
-                let bare = golden.first().is_some_and(|m| m.role == "assistant");
+            (prompt, Text::Chat(chosen), Text::Chat(rejected)) => {
+                let bare = chosen.first().is_some_and(|m| m.role == "assistant");
                 let (mut history, at) = match prompt {
                     Some(prompt) if bare => (chat("user", prompt), 0),
-                    _ => (Vec::new(), golden.iter().zip(&loser).take_while(|(a, b)| a == b).count()),
+                    _ => (Vec::new(), chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count()),
                 };
                 // Equal responses are still responses.
-                let at = at.min(golden.len() - 1).min(loser.len() - 1);
+                let at = at.min(chosen.len() - 1).min(rejected.len() - 1);
                 let response = |list: &[Message], field| match &list[at..] {
                     [one] if one.role == "assistant" => Ok(one.content.clone()),
                     _ => Err(error(format!(
@@ -184,14 +189,14 @@ impl Format {
                     ))
                     .hint("cut both conversations after the first response that differs")),
                 };
-                let texts = (response(&golden, chosen)?, response(&loser, other)?);
-                history.extend_from_slice(&golden[..at]);
+                let texts = (response(&chosen, chosen_field)?, response(&rejected, rejected_field)?);
+                history.extend_from_slice(&chosen[..at]);
                 Ok((history, texts.0, texts.1))
             }
             _ => Err(error(format!(
                 "`{}` and `{}` are not both strings or both lists of messages",
-                name(chosen),
-                name(other)
+                name(chosen_field),
+                name(rejected_field)
             ))
             .hint("write both in the same form")),
         }

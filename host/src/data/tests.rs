@@ -15,7 +15,7 @@ fn open(bytes: &[u8], change: impl FnOnce(&mut DataConfig)) -> Result<Dataset> {
     let mut config = config(file.path());
     change(&mut config);
     Dataset::open(&config).map_err(|e| {
-        // The random name of the file is no part of the message.
+        // The random name of the file is not a part of the message.
         let text = e.message().replace(file.path().to_str().unwrap(), "FILE");
         Error::new(e.code(), text).hint(e.hint_text().unwrap_or("NONE"))
     })

@@ -1,9 +1,10 @@
-//! Multiple choice by likelihood, as lm-evaluation-harness has it: a choice is scored by the log-probability of its text after the
-//! question, nothing is generated.
+//! Multiple choice by likelihood, as lm-evaluation-harness has it: a choice is scored by the log-probability of its
+//! text after the question, nothing is generated.
 //!
-//! `acc` takes the choice whose summed log-probability is highest, `acc_norm` the highest per character; of equal ones the first. Without
-//! the chat template the model reads the question as it stands, then a space and the choice, after the tokens that the tokenizer puts
-//! before a text; with it, the choice is the reply to the question, without a space and without an end token.
+//! `acc` takes the choice whose summed log-probability is highest, `acc_norm` the highest per character; of equal ones
+//! the first. Without the chat template the model reads the question as it stands, then a space and the choice, after
+//! the tokens that the tokenizer puts before a text; with it, the choice is the reply to the question, without a space
+//! and without an end token.
 
 mod question;
 
@@ -53,7 +54,8 @@ pub struct AnswerLine {
 /// Answers every question and writes choices.jsonl, a line for each in their order, and choices.json into `out`.
 ///
 /// # Errors
-/// Where `out` was begun with another model, file or `chat`; where a choice has no tokens; what loading the model fails with.
+/// Where `out` was begun with another model, file or `chat`; where a choice has no tokens; what loading the model fails
+/// with.
 pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &Path) -> Result<Figures> {
     let model = subject.source()?;
     let what = json!({"model": model.sha256, "questions": questions.sha256, "chat": chat, "precision": format!("{:?}", subject.precision)});

@@ -1,7 +1,8 @@
 //! Grades of MT-Bench answers by another model, behind an OpenAI-compatible endpoint: each reply alone, from 1 to 10.
 //!
-//! Grades are what FastChat's `show_result.py` reads: `model_judgment/JUDGE_single.jsonl`, with its `[[rating]]` convention; the prompt is
-//! ours. A reply of the judge without a rating is kept with score -1, as FastChat has it, and left out of the means.
+//! Grades are what FastChat's `show_result.py` reads: `model_judgment/JUDGE_single.jsonl`, with its `[[rating]]`
+//! convention; the prompt is ours. A reply of the judge without a rating is kept with score -1, as FastChat has it, and
+//! left out of the means.
 
 #[cfg(feature = "judge")]
 mod client;
@@ -91,12 +92,12 @@ impl Judge {
         Ok(Self { client: Client::new(endpoint)?, model: endpoint.model.to_owned() })
     }
 
-    /// Has every reply of `answers`, a file of FastChat's, graded and writes the grades and judge.json into `out`. What is graded
-    /// already stays.
+    /// Has every reply of `answers`, a file of FastChat's, graded and writes the grades and judge.json into `out`. What
+    /// is graded already stays.
     ///
     /// # Errors
-    /// Where `out` holds grades of other answers, where the answers are not those of the questions; where the judge cannot be reached or
-    /// refuses.
+    /// Where `out` holds grades of other answers, where the answers are not those of the questions; where the judge
+    /// cannot be reached or refuses.
     pub fn grade(&self, questions: &Questions, answers: &Path, model_id: &str, out: &Path) -> Result<Grades> {
         let judge = [self.model.clone(), prompt::NAME.to_owned()];
         claim(out, "judge", &json!({"answers": files::sha256_file(answers)?, "judge": judge, "model_id": model_id}))?;

@@ -1,9 +1,9 @@
 //! Conversations answered turn by turn, MT-Bench's questions in and FastChat's answers out.
 //!
-//! Questions are `{"question_id", "category", "turns": [...]}`, perhaps with `required_temperature` and `reference`; answers
-//! are what FastChat's `gen_judgment.py` reads: `model_answer/MODEL_ID.jsonl`, lines `{"question_id", "answer_id", "model_id",
-//! "choices": [{"index": 0, "turns": [...]}], "tstamp"}`. They depend on model, questions, seed and sampling alone, so `answer_id` is a hash of
-//! what is answered and `tstamp` is 0.
+//! Questions are `{"question_id", "category", "turns": [...]}`, perhaps with `required_temperature` and `reference`;
+//! answers are what FastChat's `gen_judgment.py` reads: `model_answer/MODEL_ID.jsonl`, lines
+//! `{"question_id", "answer_id", "model_id", "choices": [{"index": 0, "turns": [...]}], "tstamp"}`. They depend on
+//! model, questions, seed and sampling alone, so `answer_id` is a hash of what is answered and `tstamp` is 0.
 
 mod question;
 
@@ -65,11 +65,12 @@ pub fn answers_path(out: &Path, model_id: &str) -> PathBuf {
 
 /// Answers every question and writes the answers into `out`; returns their path. What is answered already stays.
 ///
-/// Sampling is `sampling`'s but for the temperature, which is FastChat's for the question's category. A conversation too long for the
-/// model loses its beginning.
+/// Sampling is `sampling`'s but for the temperature, which is FastChat's for the question's category. A conversation
+/// too long for the model loses its beginning.
 ///
 /// # Errors
-/// Where `out` was begun with another model, file, seed or sampling; what loading the model and generating can fail with.
+/// Where `out` was begun with another model, file, seed or sampling; what loading the model and generating can fail
+/// with.
 pub fn answer(
     subject: &Subject<'_>,
     questions: &Questions,

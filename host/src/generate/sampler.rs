@@ -15,8 +15,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler whose draws are a pure function of `seed`, `key`, `sample` and the number of the token. Samples of a key draw from
-    /// streams of one generator that do not meet (ChaCha's).
+    /// A sampler whose draws are a pure function of `seed`, `key`, `sample` and the number of the token. Samples of a
+    /// key draw from streams of one generator that do not meet (ChaCha's).
     pub fn new(config: &GenerateConfig, seed: u64, key: u64, sample: u32) -> Self {
         let mut rng_seed = *b"................ldalign:generate";
         rng_seed[..8].copy_from_slice(&seed.to_le_bytes());

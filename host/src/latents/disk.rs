@@ -11,7 +11,8 @@ use memmap2::Mmap;
 use safetensors::Dtype;
 use std::{io::Write, ops::Deref, path::Path, sync::Arc};
 
-/// Names of a round's two sets in its latents.safetensors: the chosen responses' and the rejected ones'.
+/// Names of a round's two sets in its latents.safetensors, as the published format has them: the golden responses' and
+/// the candidates'.
 pub const OF_ROUND: [&str; 2] = ["golden", "losing"];
 
 /// A set of latents in a file.

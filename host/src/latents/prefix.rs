@@ -23,7 +23,7 @@ pub fn nll(
     check_len("likelihoods", nll.len(), samples.len())?;
     if prefixes.len() != samples.len() * rows * width {
         let what =
-            format!("{} numbers are no prefixes of {} samples, {width} numbers a row", prefixes.len(), samples.len());
+            format!("{} numbers are not prefixes of {} samples, {width} numbers a row", prefixes.len(), samples.len());
         return Err(Error::new(FAULT, what));
     }
     if !gradients.is_empty() {
@@ -35,8 +35,8 @@ pub fn nll(
         return Err(Error::new(FAULT, what));
     }
 
-    let slopes = !gradients.is_empty();
-    let most = if slopes { policy.pass_tokens() } else { PASS_TOKENS };
+    let wants_gradients = !gradients.is_empty();
+    let most = if wants_gradients { policy.pass_tokens() } else { PASS_TOKENS };
     let (mut nll, mut gradients, mut start) = (nll, gradients, 0);
     for samples in cut(samples, most, |s| tokens(s) + rows) {
         interrupt::check()?;
@@ -46,7 +46,7 @@ pub fn nll(
         }
         let inputs_embeds = &prefixes[start..][..samples.len() * rows * width];
         start += inputs_embeds.len();
-        let logps = if slopes {
+        let logps = if wants_gradients {
             let mut seen = vec![];
             let gradient = policy.soft_gradient(&pack, inputs_embeds, &targets, |logps| {
                 seen = logps.to_vec();

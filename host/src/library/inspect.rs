@@ -26,7 +26,7 @@ pub struct Inspected {
 /// Reads a library file and refuses what cannot be loaded, without running any of it.
 ///
 /// # Errors
-/// The file cannot be read, is damaged, is no plugin, or was built for another machine or boundary.
+/// The file cannot be read, is damaged, is not a plugin, or was built for another machine or boundary.
 pub fn inspect(path: &Path) -> Result<Inspected> {
     let bytes = files::read(path)?;
     let metadata = inspect_bytes(&bytes).map_err(|e| e.at(path.display()))?;
@@ -35,46 +35,47 @@ pub fn inspect(path: &Path) -> Result<Inspected> {
 
 /// As [`inspect`], for a library in memory; the errors do not name it.
 pub fn inspect_bytes(bytes: &[u8]) -> Result<Metadata> {
-    let (steps, metadata) = steps(bytes);
-    steps.into_iter().try_for_each(|step| step.outcome.map(drop))?;
-    Ok(metadata.expect("metadata was read, as no step failed"))
+    let (findings, metadata) = findings(bytes);
+    findings.into_iter().try_for_each(|finding| finding.outcome.map(drop))?;
+    Ok(metadata.expect("metadata was read, as nothing was refused"))
 }
 
-/// One thing that is looked at before a library is loaded.
+/// What one step of the inspection found: a thing that is looked at before a library is loaded.
 #[derive(Debug)]
-pub struct Step {
+pub struct Finding {
     /// A word for it.
     pub name: &'static str,
     /// What was found, or why a library is refused.
     pub outcome: Result<String>,
 }
 
-/// Every step of the inspection, also those after one that failed where they can be taken, and the metadata if there is any.
-pub fn steps(bytes: &[u8]) -> (Vec<Step>, Option<Metadata>) {
-    let mut steps = Vec::new();
-    let mut step = |name, outcome| steps.push(Step { name, outcome });
+/// Every step of the inspection, also those after one that failed where they can be taken, and the metadata if there is
+/// any.
+pub fn findings(bytes: &[u8]) -> (Vec<Finding>, Option<Metadata>) {
+    let mut findings = Vec::new();
+    let mut found = |name, outcome| findings.push(Finding { name, outcome });
     let file = match library(bytes) {
         Ok(file) => file,
         Err(e) => {
-            step("file", Err(e));
-            return (steps, None);
+            found("file", Err(e));
+            return (findings, None);
         }
     };
-    step("file", Ok(format!("whole, {} bytes", bytes.len())));
-    step("machine", machine(&file));
-    step("entry", entry(&file));
+    found("file", Ok(format!("whole, {} bytes", bytes.len())));
+    found("machine", machine(&file));
+    found("entry", entry(&file));
     let metadata = match metadata(&file) {
         Ok(metadata) => metadata,
         Err(e) => {
-            step("metadata", Err(e));
-            return (steps, None);
+            found("metadata", Err(e));
+            return (findings, None);
         }
     };
-    step("metadata", Ok(format!("{} {} ({})", metadata.name, metadata.version, metadata.license)));
-    step("abi", abi(&metadata));
-    step("target", fits_target(&metadata));
-    step("processor", processor(&metadata));
-    (steps, Some(metadata))
+    found("metadata", Ok(format!("{} {} ({})", metadata.name, metadata.version, metadata.license)));
+    found("abi", abi(&metadata));
+    found("target", fits_target(&metadata));
+    found("processor", processor(&metadata));
+    (findings, Some(metadata))
 }
 
 type Elf<'a> = object::read::elf::ElfFile64<'a, Endianness>;
@@ -86,7 +87,7 @@ fn refuse(what: impl Into<String>) -> Error {
 fn library(bytes: &[u8]) -> Result<Elf<'_>> {
     if !bytes.starts_with(b"\x7fELF") {
         let start = String::from_utf8_lossy(&bytes[..bytes.len().min(20)]).into_owned();
-        return Err(refuse(format!("no shared library: the file begins with {start:?}")));
+        return Err(refuse(format!("not a shared library: the file begins with {start:?}")));
     }
     whole(bytes)?;
     Elf::parse(bytes).map_err(|e| refuse("damaged").caused_by(e))
@@ -102,10 +103,10 @@ fn machine(file: &Elf<'_>) -> Result<String> {
 
 fn entry(file: &Elf<'_>) -> Result<String> {
     if file.kind() != object::ObjectKind::Dynamic {
-        return Err(refuse(format!("no shared library but an ELF file of kind {:?}", file.kind())));
+        return Err(refuse(format!("not a shared library but an ELF file of kind {:?}", file.kind())));
     }
     if !file.dynamic_symbols().any(|s| s.is_definition() && s.name() == Ok(ROOT_MODULE_LOADER_NAME)) {
-        return Err(refuse("a shared library, but no plugin: it has no entry symbol")
+        return Err(refuse("a shared library, but not a plugin: it has no entry symbol")
             .hint("does the crate call `ldalign_sdk::export_plugin!`?"));
     }
     Ok("a plugin's entry symbol".into())

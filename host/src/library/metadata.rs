@@ -58,7 +58,8 @@ impl Metadata {
         let one = self.provides.iter().find(|p| p.kind == kind.name() && p.id == id);
         one.map(|p| p.properties.clone()).unwrap_or_default()
     }
-    /// The id of a choice: the one given, else the plugin's name where the library has it, else the only one of the kind.
+    /// The id of a choice: the one given, else the plugin's name where the library has it, else the only one of the
+    /// kind.
     pub fn choose(&self, kind: Kind, choice: &PluginChoice) -> Result<String> {
         let ids: Vec<&str> = self.provides.iter().filter(|p| p.kind == kind.name()).map(|p| p.id.as_str()).collect();
         let wanted = choice.id.as_deref();

@@ -110,8 +110,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Feeds one token to each given slot and calls `f` with their next logits, `vocab` numbers each in the same order: a
-    /// large vocabulary's are not worth a copy. A slot's logits do not depend, to the bit, on the other slots.
+    /// Feeds one token to each given slot and calls `f` with their next logits, `vocab` numbers each in the same order:
+    /// a large vocabulary's are not worth a copy. A slot's logits do not depend, to the bit, on the other slots.
     pub fn decode<R>(&self, cache: &mut KvCache, tokens: &[(usize, u32)], f: impl FnOnce(&[f32]) -> R) -> Result<R> {
         let pieces: Vec<_> = tokens.iter().map(|(slot, id)| (*slot, std::slice::from_ref(id))).collect();
         cache.check(&pieces)?;

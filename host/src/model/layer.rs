@@ -127,8 +127,8 @@ impl Layer {
         Ok((y, kept))
     }
 
-    /// What [`backward`](Self::backward) needs, computed again from the input (activation checkpointing), without the last
-    /// product: nothing reads its result.
+    /// What [`backward`](Self::backward) needs, computed again from the input (activation checkpointing), without the
+    /// last product: nothing reads its result.
     pub fn forward_again(&self, x: Tensor, angles: &Angles, attend: Attend) -> Result<Kept> {
         let mut kept = self.up_to_gates(x, angles, attend)?;
         self.down.forward_inner(|| self.activated(&kept.gate, &kept.up), &mut kept.inner)?;
@@ -165,8 +165,8 @@ impl Layer {
         Ok(self.compute.rows(x)?)
     }
 
-    /// Gradients of what is trained, and with respect to the layer's input if `want_dx`, from the gradient of its result.
-    /// `attend` is the attention's backward: gradients with respect to q, k and v.
+    /// Gradients of what is trained, and with respect to the layer's input if `want_dx`, from the gradient of its
+    /// result. `attend` is the attention's backward: gradients with respect to q, k and v.
     pub fn backward(
         &self,
         kept: Kept,

@@ -79,8 +79,8 @@ impl Linear {
         Ok(())
     }
 
-    /// Gradients of what is trained; and with respect to x, added to `onto`, if `want_dx`. Takes the last of `inner` if it
-    /// has an adapter.
+    /// Gradients of what is trained; and with respect to x, added to `onto`, if `want_dx`. Takes the last of `inner` if
+    /// it has an adapter.
     pub fn backward(
         &self,
         x: &Tensor,

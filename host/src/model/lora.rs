@@ -156,7 +156,7 @@ impl AdapterFile {
         [beside, PathBuf::from(base)]
             .into_iter()
             .find(|dir| dir.join("config.json").is_file())
-            .ok_or_else(|| fail(format!("base_model_name_or_path is {base:?}, which is no model directory")))
+            .ok_or_else(|| fail(format!("base_model_name_or_path is {base:?}, which is not a model directory")))
     }
 }
 

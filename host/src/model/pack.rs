@@ -31,7 +31,8 @@ pub struct Pack {
     pub positions: Vec<u32>,
     /// The segments, in order of `start`, covering `ids`.
     pub segments: Vec<Segment>,
-    /// Rows, ascending, of soft prompts: their embeddings (`inputs_embeds`) come beside the pack, their ids say nothing.
+    /// Rows, ascending, of soft prompts: their embeddings (`inputs_embeds`) come beside the pack, their ids say
+    /// nothing.
     pub soft: Vec<usize>,
 }
 
@@ -55,8 +56,9 @@ impl Pack {
         targets
     }
 
-    /// Adds one sequence, a prompt, a soft prompt of `soft` rows and a response, and returns the targets that score each
-    /// token of the response in order. As in [`push_completion`](Self::push_completion) the last is not in the pack.
+    /// Adds one sequence, a prompt, a soft prompt of `soft` rows and a response, and returns the targets that score
+    /// each token of the response in order. As in [`push_completion`](Self::push_completion) the last is not in the
+    /// pack.
     ///
     /// Something must come before the response, which must not be empty.
     pub fn push_soft(&mut self, prompt: &[u32], soft: usize, response: &[u32]) -> Vec<Target> {

@@ -49,8 +49,8 @@ impl Policy {
         move |q, k, v| self.compute().attention(&context.attention, [q, k, v], window)
     }
 
-    /// What goes into the first layer: embeddings of the pack's tokens, and `inputs_embeds` [soft rows, hidden] in place
-    /// of those of its soft prompts.
+    /// What goes into the first layer: embeddings of the pack's tokens, and `inputs_embeds` [soft rows, hidden] in
+    /// place of those of its soft prompts.
     fn input(&self, pack: &Pack, inputs_embeds: &[f32]) -> Result<Tensor> {
         let (rows, width) = (pack.soft.len(), self.hidden_size());
         let (needed, got) = (rows * width, inputs_embeds.len());
@@ -78,8 +78,8 @@ impl Policy {
         self.logps_soft(pack, &[], targets)
     }
 
-    /// [`logps`](Self::logps) of a pack with soft prompts, `inputs_embeds` being `hidden_size` numbers for each of their
-    /// rows.
+    /// [`logps`](Self::logps) of a pack with soft prompts, `inputs_embeds` being `hidden_size` numbers for each of
+    /// their rows.
     pub fn logps_soft(&self, pack: &Pack, inputs_embeds: &[f32], targets: &[Target]) -> Result<Vec<f32>> {
         let x = self.run(pack, inputs_embeds, self.num_layers())?;
         let (rows, tokens) = split(pack, targets)?;
@@ -103,8 +103,8 @@ impl Policy {
         self.activation_budget() / (self.model().config.kept_bytes() * self.num_layers())
     }
 
-    /// Forward, then `loss_gradient` turns the targets' log-probabilities into dLoss/dlogp (same length), then backward:
-    /// adds the gradients of all trainable tensors to `grads`.
+    /// Forward, then `loss_gradient` turns the targets' log-probabilities into dLoss/dlogp (same length), then
+    /// backward: adds the gradients of all trainable tensors to `grads`.
     pub fn backward(
         &self,
         pack: &Pack,
@@ -112,8 +112,8 @@ impl Policy {
         loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
         grads: &mut Gradients,
     ) -> Result<()> {
-        // Either every tensor of the base model is trained, or none; nothing below the lowest layer is where the embedding is
-        // frozen.
+        // Either every tensor of the base model is trained, or none; nothing below the lowest layer is where the
+        // embedding is frozen.
         let full = self.lora().is_none();
         let dx = self.gradient(pack, self.input(pack, &[])?, targets, loss_gradient, &mut Sums::to(grads), full)?;
         dx.map_or(Ok(()), |dx| {
@@ -124,8 +124,8 @@ impl Policy {
         })
     }
 
-    /// The gradient of a loss with respect to `inputs_embeds`, the rows of soft prompts, as many numbers: every tensor of
-    /// the model is taken as frozen.
+    /// The gradient of a loss with respect to `inputs_embeds`, the rows of soft prompts, as many numbers: every tensor
+    /// of the model is taken as frozen.
     pub fn soft_gradient(
         &self,
         pack: &Pack,
@@ -139,8 +139,8 @@ impl Policy {
         Ok(dx.index_select(&Tensor::new(rows, dx.device())?, 0)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Forward and backward from the first layer's input: adds the gradients of what is trained (the embedding aside) to
-    /// `grads`, and returns the one with respect to the input if `want_dx`.
+    /// Forward and backward from the first layer's input: adds the gradients of what is trained (the embedding aside)
+    /// to `grads`, and returns the one with respect to the input if `want_dx`.
     fn gradient(
         &self,
         pack: &Pack,

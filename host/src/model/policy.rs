@@ -68,8 +68,8 @@ impl Policy {
         Self::load_as(dir, device, Precision::F32)
     }
 
-    /// [`load`](Self::load), with the operands of all products rounded to `precision`. Weights that are trained stay f32;
-    /// with bf16, frozen ones are rounded for good.
+    /// [`load`](Self::load), with the operands of all products rounded to `precision`. Weights that are trained stay
+    /// f32; with bf16, frozen ones are rounded for good.
     pub fn load_as(dir: &Path, device: &Device, precision: Precision) -> Result<Self> {
         Self::load_on(dir, &Compute::new(device, precision))
     }
@@ -144,8 +144,8 @@ impl Policy {
         self.set(tensors, Some(LoraConfig { target_modules, ..config.clone() }))
     }
 
-    /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything else
-    /// is frozen.
+    /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything
+    /// else is frozen.
     pub fn load_adapter(&mut self, dir: &Path) -> Result<()> {
         let file = AdapterFile::load(dir)?;
         let mut weights = Weights::open_files(vec![dir.join(lora::WEIGHTS)])?;
@@ -182,8 +182,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Writes what was trained: the whole model in f32, or the adapter where there is one (PEFT layout). The tokenizer's
-    /// files go with it.
+    /// Writes what was trained: the whole model in f32, or the adapter where there is one (PEFT layout). The
+    /// tokenizer's files go with it.
     pub fn save(&self, dir: &Path) -> Result<()> {
         files::make_dir(dir)?;
         if let Some(config) = &self.lora {

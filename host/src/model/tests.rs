@@ -26,10 +26,10 @@ fn results(model: &str, compute: &Compute) -> Vec<(String, Vec<f32>)> {
     for (budget, what) in [(1 << 30, "kept"), (0, "computed again")] {
         policy.set_activation_budget(budget);
         let mut grads = Gradients::new();
-        let slopes = |logps: &[f32]| Ok((0..logps.len()).map(|i| if i % 3 == 0 { -0.5 } else { 1.0 }).collect());
-        policy.backward(&pack, &targets, slopes, &mut grads).unwrap();
+        let loss_gradient = |logps: &[f32]| Ok((0..logps.len()).map(|i| if i % 3 == 0 { -0.5 } else { 1.0 }).collect());
+        policy.backward(&pack, &targets, loss_gradient, &mut grads).unwrap();
         // Once more, to add to what is there.
-        policy.backward(&pack, &targets, slopes, &mut grads).unwrap();
+        policy.backward(&pack, &targets, loss_gradient, &mut grads).unwrap();
         out.extend(grads.iter().map(|(name, g)| (format!("gradient of {name}, {what}"), numbers(g))));
     }
 

@@ -49,8 +49,8 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Spans in the order of their queries, which leave no row out; each has keys of its own (`keys[1]`), and its prefix,
-    /// if it has one, is the keys of a span that has none. Heads have `head_dim` numbers.
+    /// Spans in the order of their queries, which leave no row out; each has keys of its own (`keys[1]`), and its
+    /// prefix, if it has one, is the keys of a span that has none. Heads have `head_dim` numbers.
     pub fn new(spans: Vec<Span>, head_dim: usize) -> Result<Self> {
         // The threads' disjoint writes rest on these rules.
         let mut next = 0;

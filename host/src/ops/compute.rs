@@ -66,8 +66,8 @@ impl Compute {
         self.backend.rms_norm(x, w, eps)
     }
 
-    /// The gradient with respect to x for the gradient g of [`rms_norm`](Self::rms_norm)'s result, added to `onto` in its
-    /// memory; the one with respect to w, `[width]`, if `want_dw`.
+    /// The gradient with respect to x for the gradient g of [`rms_norm`](Self::rms_norm)'s result, added to `onto` in
+    /// its memory; the one with respect to w, `[width]`, if `want_dw`.
     pub fn rms_norm_backward(
         &self,
         x: &Tensor,
@@ -86,8 +86,8 @@ impl Compute {
         self.rotate(x, angles, 1.0)
     }
 
-    /// The gradient with respect to the argument of [`rope`](Self::rope) for the gradient g of its result, in the memory
-    /// of g: the inverse of a rotation is its transpose.
+    /// The gradient with respect to the argument of [`rope`](Self::rope) for the gradient g of its result, in the
+    /// memory of g: the inverse of a rotation is its transpose.
     pub fn rope_backward(&self, g: Tensor, angles: &Angles) -> Result<Tensor> {
         self.rotate(g, angles, -1.0)
     }
@@ -115,8 +115,8 @@ impl Compute {
         self.backend.swiglu_backward(gate, up, d)
     }
 
-    /// Causal attention of each span's queries to the keys of its sequence up to themselves: [queries, heads * dim] of q
-    /// of the same shape, k and v [keys, kv_heads * dim]; and what the backward pass needs besides.
+    /// Causal attention of each span's queries to the keys of its sequence up to themselves: [queries, heads * dim] of
+    /// q of the same shape, k and v [keys, kv_heads * dim]; and what the backward pass needs besides.
     ///
     /// With a (sliding) window, a query sees that many tokens at most, itself included.
     pub fn attention(&self, spec: &Attention, qkv: [&Tensor; 3], window: Option<usize>) -> Result<(Tensor, LogSums)> {

@@ -32,7 +32,7 @@ pub enum Wanted {
 enum Kept {
     Nothing,
     /// Gradient of each log-probability with respect to its hidden state: with frozen weights nothing else is needed.
-    Slopes(Tensor),
+    Gradients(Tensor),
     /// The logits, where they are few enough.
     Logits(Tensor),
 }
@@ -59,14 +59,14 @@ pub fn score(hidden: &Tensor, w: &Weight, tokens: &[u32], wanted: Wanted) -> Res
     let rows = logit_rows(check(hidden, w, tokens)?, wanted);
     let (compute, backend) = (w.compute(), w.compute().backend());
     let (mut logps, mut lse) = (Vec::with_capacity(tokens.len()), Vec::with_capacity(tokens.len()));
-    let mut kept = if wanted == Wanted::Hidden { Kept::Slopes(hidden.zeros_like()?) } else { Kept::Nothing };
+    let mut kept = if wanted == Wanted::Hidden { Kept::Gradients(hidden.zeros_like()?) } else { Kept::Nothing };
     for (i, here) in tokens.chunks(rows).enumerate() {
         let h = hidden.narrow(0, i * rows, here.len())?;
         let logits = w.forward(&compute.rows(&h)?, None)?;
         let (new, new_lse) = backend.log_softmax(&logits, here)?;
-        if let Kept::Slopes(slopes) = &kept {
+        if let Kept::Gradients(gradients) = &kept {
             let d = backend.log_softmax_backward(logits, here, &new_lse, &vec![1.0; here.len()])?;
-            slopes.slice_set(&w.backward(&compute.rows(&d)?, None)?, 0, i * rows)?;
+            gradients.slice_set(&w.backward(&compute.rows(&d)?, None)?, 0, i * rows)?;
         } else if wanted == Wanted::Both && here.len() == tokens.len() {
             kept = Kept::Logits(logits);
         }
@@ -94,9 +94,9 @@ pub fn score_backward(
         bail!("head: {} gradients for {} tokens", dlogps.len(), tokens.len())
     }
     let mut kept = match scores.kept {
-        Kept::Slopes(slopes) => {
-            let d = Tensor::new(dlogps, slopes.device())?.unsqueeze(1)?;
-            return Ok((slopes.broadcast_mul(&d)?, None));
+        Kept::Gradients(gradients) => {
+            let d = Tensor::new(dlogps, gradients.device())?.unsqueeze(1)?;
+            return Ok((gradients.broadcast_mul(&d)?, None));
         }
         Kept::Logits(logits) => Some(logits),
         Kept::Nothing => None,

@@ -7,12 +7,12 @@
 //! | frozen bf16 | a tensor in bf16 | the tensor | its transpose, made once |
 //!
 //! **A new form**, such as a frozen matrix in blocks of 4 bits, is a variant of `Form`. It must provide
-//! - how it is made of an f32 tensor of the base that nobody trains any more: [`Weight::frozen`]. What that returns is what
-//!   a policy keeps by name and hands to [`Weight::new`], a tensor today: blocks need their scales beside it;
-//! - what products read, as a [`Factor`], of which it adds a variant: in [`Weight::forward`], and in [`Weight::backward`],
-//!   where it either keeps a transpose or is read as it is. Each backend reads it in its `product`: the kernels as a
-//!   variant of `Weights` in `kernels/product.rs`, widened in passing, a block of rows or a strip at a time, as `Narrow` is
-//!   in `multiply.rs` and `few_rows.rs`; `plain` as a tensor widened whole;
+//! - how it is made of an f32 tensor of the base that nobody trains any more: [`Weight::frozen`]. What that returns is
+//!   what a policy keeps by name and hands to [`Weight::new`], a tensor today: blocks need their scales beside it;
+//! - what products read, as a [`Factor`], of which it adds a variant: in [`Weight::forward`], and in
+//!   [`Weight::backward`], where it either keeps a transpose or is read as it is. Each backend reads it in its
+//!   `product`: the kernels as a variant of `Weights` in `kernels/product.rs`, widened in passing, a block of rows or a
+//!   strip at a time, as `Narrow` is in `multiply.rs` and `few_rows.rs`; `plain` as a tensor widened whole;
 //! - no gradient: [`Weight::gradient`] refuses it;
 //! - no master: [`Weight::master`] has nothing for it, so `merge` refuses to add an adapter to it.
 
@@ -34,8 +34,8 @@ pub struct Weight {
 enum Form {
     /// Products read the tensor itself.
     Master(Tensor),
-    /// Products read a copy rounded to bf16. It is made when first needed, and dropped when the gradient is taken, since
-    /// the tensor is about to change.
+    /// Products read a copy rounded to bf16. It is made when first needed, and dropped when the gradient is taken,
+    /// since the tensor is about to change.
     Rounded { master: Tensor, copy: Mutex<Option<Tensor>> },
     /// Frozen, rounded for good; the backward pass reads the transpose.
     Frozen { weight: Tensor, transposed: OnceLock<Tensor> },

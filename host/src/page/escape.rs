@@ -1,4 +1,4 @@
-//! Text of others in HTML and SVG.
+//! Escapes text for HTML and SVG.
 
 /// Text for HTML and SVG: markup escaped, characters that XML forbids replaced.
 pub fn esc(text: &str) -> String {

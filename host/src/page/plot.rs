@@ -1,4 +1,5 @@
-//! Charts as inline SVG: axes with round ticks, lines, points, bars and a legend. Colours come from the page's style sheet.
+//! Charts as inline SVG: axes with round ticks, lines, points, bars and a legend. Colours come from the page's style
+//! sheet.
 //!
 //! Values that are not finite are left out (a line is broken there) and their number is said under the chart's title.
 

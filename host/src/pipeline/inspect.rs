@@ -11,7 +11,8 @@ use crate::{
     text::TextCodec,
 };
 
-/// Tokenises all rows; `each` sees them as they will be trained on (prompt, responses). Returns what was cut and the longest.
+/// Tokenises all rows; `each` sees them as they will be trained on (prompt, responses). Returns what was cut and the
+/// longest.
 ///
 /// Fails where the template, the length limits or the vocabulary do not fit the rows or the model.
 pub fn inspect(
@@ -71,7 +72,8 @@ pub fn check_vocabulary(codec: &TextCodec, model: &ModelConfig) -> Result<()> {
 /// Ids of a prompt and of its responses.
 type Fitted = (Vec<u32>, Vec<Vec<u32>>);
 
-/// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do not fit.
+/// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do
+/// not fit.
 fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
     let golden = codec.encode_turn(&row.history, &row.chosen)?;
     Ok(match &row.rejected {

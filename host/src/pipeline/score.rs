@@ -1,5 +1,5 @@
-//! Stage `score`: latents of chosen responses and candidates, and the distances between them that weights or the pairs' rule
-//! depend on.
+//! Stage `score`: latents of chosen responses and candidates, and the distances between them that weights or the pairs'
+//! rule depend on.
 
 use super::Run;
 use crate::{

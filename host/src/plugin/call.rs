@@ -1,5 +1,5 @@
-//! What stands around every call of plugin code: its error becomes ours, the processor's floating-point mode is put
-//! back, and if the plugin ends the process, the last words say who did it.
+//! What stands around every call of plugin code: its error becomes ours, the processor's floating-point mode is
+//! restored, and if the plugin ends the process, a message on the way out names the plugin.
 
 use super::PluginRecord;
 use crate::{Code, Error, Result, interrupt};

@@ -1,4 +1,4 @@
-//! The child's side of every question: hears it, and hands it to whom it belongs.
+//! The child process's side: reads the question and calls the module that answers it.
 
 use super::{
     conformance, probe,

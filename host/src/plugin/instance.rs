@@ -100,7 +100,7 @@ impl Encoder {
         let instance = Instance::new(who, object);
         let Shape { slots, dim } = instance.call(Call::Shape, |o| o.shape())?;
         if !slots.checked_mul(dim).is_some_and(|n| (1..=LARGEST_LATENT as u64).contains(&n)) {
-            return Err(instance.bad(format!("a latent of {slots} slots x {dim} numbers is no usable shape")));
+            return Err(instance.bad(format!("a latent of {slots} slots x {dim} numbers is not a usable shape")));
         }
         Ok(Self { instance, shape: LatentShape { slots: slots as usize, dim: dim as usize } })
     }
@@ -190,7 +190,7 @@ fn pairs(golden: &[f32], generated: &[f32], shape: LatentShape) -> Result<usize>
         let (a, b) = (golden.len(), generated.len());
         return Err(Error::new(
             Code::PluginLatents,
-            format!("{a} and {b} numbers are no pairs of latents of {slots} x {dim}"),
+            format!("{a} and {b} numbers are not pairs of latents of {slots} x {dim}"),
         ));
     }
     Ok(golden.len() / shape.len())

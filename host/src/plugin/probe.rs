@@ -102,7 +102,9 @@ pub(super) fn schema(path: &Path, kind: &str, id: &str, say: &dyn Fn(Told)) -> R
     say(Told::Begins(Call::Options));
     let failed = |why: String| Error::new(Code::PluginFailed, format!("{}: {kind} `{id}`: {why}", path.display()));
     let text = module.options_schema()(kind.into(), id.into()).into_result().map_err(|e| failed(e.message.into()))?;
-    say(Told::Schema(serde_json::from_str(&text).map_err(|e| failed(format!("its options' schema is no JSON: {e}")))?));
+    say(Told::Schema(
+        serde_json::from_str(&text).map_err(|e| failed(format!("its options' schema is not JSON: {e}")))?,
+    ));
     Ok(())
 }
 

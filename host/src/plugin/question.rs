@@ -1,5 +1,5 @@
-//! What a child process is asked to do with a library, and the program that is asked: this one, by a first argument of
-//! its own.
+//! What a child process is asked to do with a library. The child is this same program, started with [`COMMAND`] as its
+//! first argument.
 
 use super::{Finder, PluginRecord};
 use ldalign_conformance::Job;

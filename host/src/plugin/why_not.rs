@@ -5,7 +5,7 @@ use crate::{
     Code, Error, Result,
     config::PluginChoice,
     files,
-    library::{self, Kind, Metadata, Provides, Step},
+    library::{self, Finding, Kind, Metadata, Provides},
 };
 use std::{
     collections::BTreeSet,
@@ -14,10 +14,10 @@ use std::{
 
 /// Takes a name or path through all steps; those after one that failed too, where they can be taken. A name without a
 /// kind may stand for several libraries, whose steps come one after the other.
-pub fn why_not(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
+pub fn why_not(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Vec<Finding> {
     let paths = match find(finder, plugin, kind) {
         Ok(paths) => paths,
-        Err(e) => return vec![Step { name: "found", outcome: Err(e) }],
+        Err(e) => return vec![Finding { name: "found", outcome: Err(e) }],
     };
     paths.iter().flat_map(|path| library(path, plugin, kind)).collect()
 }
@@ -41,23 +41,23 @@ fn find(finder: &Finder, plugin: &str, kind: Option<Kind>) -> Result<BTreeSet<Pa
     Ok(found)
 }
 
-fn library(path: &Path, plugin: &str, kind: Option<Kind>) -> Vec<Step> {
-    let mut steps = vec![Step { name: "found", outcome: Ok(path.display().to_string()) }];
+fn library(path: &Path, plugin: &str, kind: Option<Kind>) -> Vec<Finding> {
+    let mut findings = vec![Finding { name: "found", outcome: Ok(path.display().to_string()) }];
     let bytes = match files::read(path) {
         Ok(bytes) => bytes,
         Err(e) => {
-            steps.push(Step { name: "file", outcome: Err(e) });
-            return steps;
+            findings.push(Finding { name: "file", outcome: Err(e) });
+            return findings;
         }
     };
-    let (inspected, metadata) = library::steps(&bytes);
-    steps.extend(inspected);
+    let (inspected, metadata) = library::findings(&bytes);
+    findings.extend(inspected);
     if let Some(metadata) = metadata {
-        steps.push(Step { name: "kind", outcome: kinds(&metadata, plugin, kind) });
-        let of = |p: &Provides| Step { name: "properties", outcome: Ok(properties(p)) };
-        steps.extend(metadata.provides.iter().filter(|p| known(p)).map(of));
+        findings.push(Finding { name: "kind", outcome: kinds(&metadata, plugin, kind) });
+        let of = |p: &Provides| Finding { name: "properties", outcome: Ok(properties(p)) };
+        findings.extend(metadata.provides.iter().filter(|p| known(p)).map(of));
     }
-    steps
+    findings
 }
 
 fn known(provides: &Provides) -> bool {

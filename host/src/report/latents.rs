@@ -20,8 +20,8 @@ pub struct LatentMap {
 }
 
 impl LatentMap {
-    /// Reads latents.safetensors, of which evenly spaced pairs where there are many. `prompts` says which candidates are
-    /// whose: each prompt's first is shown. What the file holds is said where it is not that.
+    /// Reads latents.safetensors, of which evenly spaced pairs where there are many. `prompts` says which candidates
+    /// are whose: each prompt's first is shown. What the file holds is said where it is not that.
     pub fn read(path: &Path, prompts: &Prompts) -> Result<Self> {
         let unknown = |_: &Path, what| Error::new(Code::ReportLatents, what);
         let [chosen, rejected] = Latents::open(path, OF_ROUND, unknown)?;

@@ -1,5 +1,5 @@
-//! What a prompt's responses came to: candidates.jsonl, which of them differ, distances.safetensors, as stage `score` measured them, and choices.jsonl, as stage
-//! `pairs` chose among them.
+//! What a prompt's responses came to: candidates.jsonl, which of them differ, distances.safetensors, as stage `score`
+//! measured them, and choices.jsonl, as stage `pairs` chose among them.
 
 use crate::{
     Code, Error, Result,
@@ -14,8 +14,8 @@ use std::path::Path;
 pub struct Distances {
     /// Of every candidate from the chosen response of its prompt.
     pub chosen: Vec<f32>,
-    /// Between the candidates of each prompt, prompt after prompt: of candidate k from candidate j at [j * n + k]. Empty where
-    /// the rule does not ask for them.
+    /// Between the candidates of each prompt, prompt after prompt: of candidate k from candidate j at [j * n + k].
+    /// Empty where the rule does not ask for them.
     pub between: Vec<f32>,
     /// Effective rank of the latents.
     pub rank: f64,

@@ -1,4 +1,5 @@
-//! JSON files of a run as paths that know what is in them: the one writer and the one strict reader of each.
+//! Typed paths: a JSON file of a run by its path and the type of what it holds, with its one writer and its one strict
+//! reader.
 
 use crate::{Result, files};
 use serde::{Serialize, de::DeserializeOwned};

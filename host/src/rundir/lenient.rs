@@ -1,5 +1,5 @@
-//! Reading for show: of a run that may be unfinished, damaged or of another version, what can be read, and in words
-//! what cannot.
+//! The lenient reader, for reports: a run may be unfinished, damaged or of another version, so what can be read is
+//! read, and what cannot is listed in words.
 
 use super::{JsonFile, LinesFile};
 use crate::{Result, files};

@@ -72,12 +72,12 @@ impl Package {
     /// `LICENSE`.
     ///
     /// # Errors
-    /// The library is no plugin for this machine, or a file cannot be read or is too large.
+    /// The library is not a plugin for this machine, or a file cannot be read or is too large.
     pub fn pack(library: &Path, texts: &[(&str, &Path)]) -> Result<Self> {
         let library::Inspected { metadata, .. } = library::inspect(library)?;
         let mut contents = BTreeMap::new();
         for (name, path) in texts.iter().copied().chain([(LIBRARY, library)]) {
-            let limit = limit(name).unwrap_or_else(|| panic!("{name} is no part of a package"));
+            let limit = limit(name).unwrap_or_else(|| panic!("{name} is not a part of a package"));
             contents.insert(name.to_owned(), foreign::read_up_to(path, limit)?);
         }
         let files = contents.iter().map(|(name, bytes)| (name.clone(), Content::of(bytes))).collect();
@@ -182,7 +182,7 @@ fn unpack(packed: &[u8]) -> io::Result<BTreeMap<String, Vec<u8>>> {
         let entry = entry?;
         let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if entry.header().entry_type() != tar::EntryType::Regular {
-            return Err(wrong(format!("{shown:?} is no plain file but {:?}", entry.header().entry_type())));
+            return Err(wrong(format!("{shown:?} is not a plain file but {:?}", entry.header().entry_type())));
         }
         let Some(limit) = limit(&shown) else {
             let known: Vec<&str> = [MANIFEST].into_iter().chain(CONTENTS.map(|(name, _)| name)).collect();

@@ -33,7 +33,7 @@ impl FromStr for Wanted {
             None => (text, None),
             Some((name, version)) => {
                 let parsed = VersionReq::parse(version).map_err(|e| {
-                    Error::new(Code::ShareResolve, format!("{text}: {version:?} is no version requirement"))
+                    Error::new(Code::ShareResolve, format!("{text}: {version:?} is not a version requirement"))
                         .hint("write NAME, NAME@1.2, NAME@=1.2.3 or NAME@>=1,<3")
                         .caused_by(e)
                 });

@@ -99,7 +99,7 @@ impl Registry {
     pub fn open(path: &Path) -> Result<Self> {
         let head = path.join(HEAD);
         if !head.is_file() {
-            return Err(error(format!("{} is no plugin registry: it has no {HEAD}", path.display())).hint(
+            return Err(error(format!("{} is not a plugin registry: it has no {HEAD}", path.display())).hint(
                 "check the path; the first `ldalign plugin publish` into a directory, with --key, makes it one",
             ));
         }
@@ -211,7 +211,7 @@ impl Registry {
     /// The package of a release, checked against the key that is trusted for this registry, then against the index.
     ///
     /// # Errors
-    /// It is missing, not signed with this key as what the index says it is, or no package that can be used.
+    /// It is missing, not signed with this key as what the index says it is, or not a package that can be used.
     pub fn fetch(&self, name: &str, release: &Release, key: &PublicKey) -> Result<Signed> {
         let id = release.id(name);
         let path = self.package_path(&id);

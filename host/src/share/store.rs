@@ -6,7 +6,7 @@
 //!                plugin.so                            the library, unpacked
 //! ```
 //!
-//! What an installed plugin is, is not written down: every use hashes the package, checks the signature against the
+//! The state of an installed plugin is not written down: every use hashes the package, checks the signature against the
 //! keys trusted by then, and compares the library with the one in the package.
 
 use super::{

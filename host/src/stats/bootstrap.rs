@@ -29,8 +29,8 @@ impl Figure {
     }
 }
 
-/// How often each of `n` things is drawn in a resample of `n` with replacement: a pure function of `seed` and `stream`, so that what thread
-/// computes which draw does not matter.
+/// How often each of `n` things is drawn in a resample of `n` with replacement: a pure function of `seed` and `stream`,
+/// so that what thread computes which draw does not matter.
 pub fn resample(n: usize, seed: u64, stream: u64) -> Vec<u32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);

@@ -1,8 +1,9 @@
-//! Points of many numbers seen in the plane in which they spread most: the first two principal components.
+//! Points projected onto the plane of their first two principal components.
 
 use rayon::prelude::*;
 
-/// Power iterations at most. Where two components spread alike, any mixture of them serves as well, so none is waited for.
+/// Power iterations at most. Where two components spread alike, any mixture of them serves as well, so none is waited
+/// for.
 const ITERATIONS: usize = 1000;
 /// An iteration that turns the direction by less than this ends them.
 const SETTLED: f64 = 1e-13;
@@ -16,8 +17,8 @@ pub struct Plane {
     pub shares: [f64; 2],
 }
 
-/// Projects points, `dim` numbers each, onto their first two principal components. The sign of a component, which is free, is
-/// such that its farthest point is on the positive side. Costs n^2 dim products: for hundreds of points.
+/// Projects points, `dim` numbers each, onto their first two principal components. The sign of a component, which is
+/// free, is such that its farthest point is on the positive side. Costs n^2 dim products: for hundreds of points.
 pub fn principal_plane(points: &[f32], dim: usize) -> Plane {
     let n = points.len() / dim.max(1);
     let mut mean = vec![0.0; dim];
@@ -26,8 +27,8 @@ pub fn principal_plane(points: &[f32], dim: usize) -> Plane {
         .chunks_exact(dim.max(1))
         .flat_map(|p| p.iter().zip(&mean).map(|(v, m)| f64::from(*v) - m / n as f64))
         .collect();
-    // The points' products have the covariance's eigenvalues, n of them however long a point is, and their eigenvectors are the
-    // coordinates themselves.
+    // The points' products have the covariance's eigenvalues, n of them however long a point is, and their eigenvectors
+    // are the coordinates themselves.
     let row = |i: usize| &centred[i * dim..][..dim];
     let mut products: Vec<f64> =
         (0..n * n).into_par_iter().map(|k| if k / n <= k % n { dot(row(k / n), row(k % n)) } else { 0.0 }).collect();
@@ -47,8 +48,8 @@ pub fn principal_plane(points: &[f32], dim: usize) -> Plane {
     plane
 }
 
-/// The largest eigenvalue of a symmetric matrix without negative ones, and its eigenvector; None where nothing but rounding is left
-/// of `total`.
+/// The largest eigenvalue of a symmetric matrix without negative ones, and its eigenvector; None where nothing but
+/// rounding is left of `total`.
 fn leading(matrix: &[f64], n: usize, total: f64) -> Option<(f64, Vec<f64>)> {
     let start = (0..n).max_by(|i, j| matrix[i * n + i].total_cmp(&matrix[j * n + j]))?;
     if matrix[start * n + start] <= 1e-12 * total {

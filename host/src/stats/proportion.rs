@@ -1,4 +1,4 @@
-//! A proportion of trials and how sure it is.
+//! A proportion of trials with its confidence interval.
 
 use serde::Serialize;
 

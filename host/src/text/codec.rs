@@ -87,7 +87,8 @@ impl TextCodec {
         self.prompt_ids(&self.render_prompt(history)?)
     }
 
-    /// Ids of prompt and golden response; fails where the template's rendering of the prompt is no prefix of the whole.
+    /// Ids of prompt and golden response; fails where the template's rendering of the prompt is not a prefix of the
+    /// whole.
     ///
     /// The prompt's ids are those of [`encode_prompt`](Self::encode_prompt), from which a model will generate. Where
     /// tokenizing both as one text begins with these ids, the response is the rest; where a token would span the

@@ -8,7 +8,7 @@
 //! | sigmoid | `-log s(x)` | DPO, arXiv 2305.18290, eq. 7; SPIN, arXiv 2401.01335, eq. 4.7 |
 //! | with label smoothing e | `-(1 - e) log s(x) - e log s(-x)` | cDPO, Mitchell 2023, eq. 3 |
 //! | hinge | `max(0, 1 - x)` | SLiC-HF, arXiv 2305.10425, normalised as RSO, arXiv 2309.06657 |
-//! | ipo | `(c / abs(y) - r / abs(y') - 1 / (2 beta))^2` | IPO, arXiv 2310.12036, eq. 17, averaged over tokens as TRL does |
+//! | ipo | `(c / abs(y) - r / abs(y') - 1 / (2 beta))^2` | IPO, arXiv 2310.12036, eq. 17, with means over tokens as TRL |
 //! | sft | 0: the second term of a step alone | |
 //!
 //! A step over the pairs i = 1..n with weights w minimises
@@ -64,8 +64,8 @@ impl PairLoss {
     /// Loss of one pair from its log-ratios and token counts, [chosen, rejected] each.
     pub fn of(&self, [chosen, rejected]: [f64; 2], tokens: [usize; 2]) -> Valued {
         let x = self.beta * (chosen - rejected);
-        // Loss and slope in x, for the losses of x alone.
-        let (loss, slope) = match self.kind {
+        // Loss and derivative with respect to x, for the losses of x alone.
+        let (loss, derivative) = match self.kind {
             LossType::Sigmoid => {
                 let e = self.label_smoothing;
                 ((1.0 - e) * softplus(-x) + e * softplus(x), e * sigmoid(x) - (1.0 - e) * sigmoid(-x))
@@ -78,7 +78,7 @@ impl PairLoss {
                 return (miss * miss, [2.0 * miss / y, -2.0 * miss / z]);
             }
         };
-        (loss, [self.beta * slope, -self.beta * slope])
+        (loss, [self.beta * derivative, -self.beta * derivative])
     }
 
     /// The implicit reward of a log-ratio.

@@ -102,9 +102,9 @@ impl Objective for Dpo<'_> {
     ) -> Valued {
         let logps = [0, 1].map(|i| f64::from(logps[i]));
         let ratios = [0, 1].map(|i| logps[i] - f64::from(self.data.reference[row][i]));
-        let (loss, slopes) = self.loss.of(ratios, [tokens[0], tokens[1]]);
+        let (loss, derivatives) = self.loss.of(ratios, [tokens[0], tokens[1]]);
         let share = f64::from(weight) / of.rows;
-        let (mut loss, mut slopes) = (share * loss, slopes.map(|d| share * d));
+        let (mut loss, mut derivatives) = (share * loss, derivatives.map(|d| share * d));
 
         let [chosen, rejected] = ratios.map(|r| self.loss.reward(r));
         means.add(column::CHOSEN_REWARD, chosen);
@@ -116,10 +116,10 @@ impl Objective for Dpo<'_> {
         if self.sft_weight > 0.0 {
             let share = self.sft_weight / of.tokens;
             loss -= share * logps[0];
-            slopes[0] -= share;
+            derivatives[0] -= share;
             means.add_many(column::NLL, -logps[0], tokens[0] as f64);
         }
-        (loss, slopes)
+        (loss, derivatives)
     }
 }
 

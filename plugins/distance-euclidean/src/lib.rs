@@ -1,11 +1,13 @@
-//! Euclidean distance between latents, plain or squared: the norm ||phi(x, y) - phi(x, y')|| of the paper (arXiv 2404.06390).
+//! Euclidean distance between latents, plain or squared: the norm ||phi(x, y) - phi(x, y')|| of the paper (arXiv
+//! 2404.06390).
 //!
-//! Also the model to copy when writing a distance. A plugin is four things: options, a type, the trait, and one line that exports it.
+//! Also the model to copy when writing a distance. A plugin is four things: options, a type, the trait, and one line
+//! that exports it.
 
 use ldalign_sdk::{DistanceMetric, Error, Host, Latent, MetricProperties, PluginOptions};
 
-/// What a config may say under `options`. Doc comments become the option's description in `plugin info`; unknown keys are refused;
-/// `default` makes every key optional.
+/// What a config may say under `options`. Doc comments become the option's description in `plugin info`; unknown keys
+/// are refused; `default` makes every key optional.
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
@@ -32,7 +34,8 @@ impl DistanceMetric for Euclidean {
         Ok(Self { squared: options.squared })
     }
 
-    /// Summed in f64: with hundreds of dimensions an f32 sum loses digits, and a square of an f32 cannot overflow an f64.
+    /// Summed in f64: with hundreds of dimensions an f32 sum loses digits, and a square of an f32 cannot overflow an
+    /// f64.
     fn distance(&self, a: Latent<'_>, b: Latent<'_>) -> Result<f32, Error> {
         let sum: f64 = a.values().iter().zip(b.values()).map(|(a, b)| (*a as f64 - *b as f64).powi(2)).sum();
         Ok(if self.squared { sum } else { sum.sqrt() } as f32)

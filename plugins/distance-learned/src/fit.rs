@@ -6,10 +6,11 @@ use ldalign_sdk::Error;
 const STEPS: usize = 20_000;
 const TOLERANCE: f64 = 1e-10;
 
-/// The w >= 0 that make `mean_i log(1 + exp(-x_i . w)) + ridge / (2 dim) |w - 1|^2` least, a convex function with one minimum.
+/// The w >= 0 that make `mean_i log(1 + exp(-x_i . w)) + ridge / (2 dim) |w - 1|^2` least, a convex function with one
+/// minimum.
 ///
-/// `x` holds one row per triplet. Projected gradient steps with momentum, which starts anew where it points uphill (Beck and Teboulle 2009;
-/// O'Donoghue and Candes 2015): deterministic, O(triplets * dim) a step.
+/// `x` holds one row per triplet. Projected gradient steps with momentum, which starts anew where it points uphill
+/// (Beck and Teboulle 2009; O'Donoghue and Candes 2015): deterministic, O(triplets * dim) a step.
 ///
 /// # Errors
 /// The steps run out first, as with a ridge far too small.

@@ -1,7 +1,8 @@
-//! A metric learned from annotated triplets (golden, better, worse): the weights of dimensions under which better responses lie nearer to
-//! the golden one than worse ones do.
+//! A metric learned from annotated triplets (golden, better, worse): the weights of dimensions under which better
+//! responses lie nearer to the golden one than worse ones do.
 //!
-//! What the triplets' latents are is read from files as `ldalign score` writes them, so that the run's own encoder has made them.
+//! What the triplets' latents are is read from files as `ldalign score` writes them, so that the run's own encoder has
+//! made them.
 
 mod fit;
 mod triplets;
@@ -14,7 +15,8 @@ use triplets::Triplets;
 #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// latents.safetensors of a `score` whose losing responses were the better ones; a relative path starts where the program was started.
+    /// latents.safetensors of a `score` whose losing responses were the better ones; a relative path starts where the
+    /// program was started.
     pub better: PathBuf,
     /// latents.safetensors of a `score` on the same rows, whose losing responses were the worse ones.
     pub worse: PathBuf,
@@ -104,7 +106,7 @@ impl DistanceMetric for Learned {
         let (numbers, rest) = state.as_chunks::<8>();
         let weights: Vec<f64> = numbers.iter().map(|b| f64::from_le_bytes(*b)).collect();
         if !rest.is_empty() || !weights.iter().all(|w| w.is_finite() && *w >= 0.0) {
-            return Err(Error::state(format!("{} bytes that are no weights of at least 0", state.len())));
+            return Err(Error::state(format!("{} bytes that are not weights of at least 0", state.len())));
         }
         self.weights = (!weights.is_empty()).then_some(weights);
         Ok(())

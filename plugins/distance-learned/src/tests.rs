@@ -108,12 +108,12 @@ fn files_that_do_not_fit_are_refused_before_anything_runs() {
     let missing = Options { worse: dir.path().join("nowhere"), ..options.clone() };
     assert!(refused(&missing).ends_with("nowhere: No such file or directory (os error 2)"));
     let one = [1, 2, 3];
-    assert!(spoil(&[("golden", &[1.0; 6], one)]).ends_with("no latents.safetensors of a run: no tensor `losing`"));
+    assert!(spoil(&[("golden", &[1.0; 6], one)]).ends_with("not a latents.safetensors of a run: no tensor `losing`"));
     assert!(spoil(&[("golden", &[1.0; 6], one), ("losing", &[1.0; 6], [1, 3, 2])]).contains("they must be alike"));
     assert!(spoil(&[("golden", &[f32::NAN; 6], one), ("losing", &[1.0; 6], one)]).contains("holds a NaN"));
     assert!(spoil(&[("golden", &[1.0; 6], one), ("losing", &[1.0; 6], one)]).contains("must come from the same rows"));
     std::fs::write(&missing.worse, "text").unwrap();
-    assert!(refused(&missing).contains("no latents.safetensors of a run"));
+    assert!(refused(&missing).contains("not a latents.safetensors of a run"));
 
     let mut metric = Learned::new(options, Host::stand_in()).unwrap();
     let other = LatentShape { slots: 1, dim: 6 };

@@ -13,8 +13,8 @@ pub struct Triplets {
 }
 
 impl Triplets {
-    /// Reads two files of tensors `golden` and `losing`, each [pairs, slots, dim] in f32, whose golden latents must be equal: that is how rows are
-    /// known to be the same.
+    /// Reads two files of tensors `golden` and `losing`, each [pairs, slots, dim] in f32, whose golden latents must be
+    /// equal: that is how rows are known to be the same.
     pub fn read(better: &Path, worse: &Path) -> Result<Self, Error> {
         let (near, far) = (Scored::read(better)?, Scored::read(worse)?);
         if near.shape != far.shape || near.golden != far.golden {
@@ -89,10 +89,11 @@ impl Scored {
         let bad = |why: String| Error::options(format!("{}: {why}", path.display()));
         let bytes = fs::read(path).map_err(|e| bad(e.to_string()))?;
         let file =
-            SafeTensors::deserialize(&bytes).map_err(|e| bad(format!("no latents.safetensors of a run: {e}")))?;
+            SafeTensors::deserialize(&bytes).map_err(|e| bad(format!("not a latents.safetensors of a run: {e}")))?;
         let tensor = |name: &str| {
-            let tensor =
-                file.tensor(name).map_err(|_| bad(format!("no latents.safetensors of a run: no tensor `{name}`")))?;
+            let tensor = file
+                .tensor(name)
+                .map_err(|_| bad(format!("not a latents.safetensors of a run: no tensor `{name}`")))?;
             let shape: Option<[usize; 3]> = tensor.shape().try_into().ok().filter(|s: &[usize; 3]| !s.contains(&0));
             let shape = shape.filter(|_| tensor.dtype() == Dtype::F32).ok_or_else(|| {
                 let (dtype, shape) = (tensor.dtype(), tensor.shape());

@@ -17,8 +17,8 @@ pub struct Fit {
     pub shrinkage: f64,
 }
 
-/// Covariance `C = (1 - s) S + s m I`, S the sample covariance (divided by n), m the mean of its diagonal, s as given or
-/// as Ledoit and Wolf estimate it. O(n d^2 + d^3).
+/// Covariance `C = (1 - s) S + s m I`, S the sample covariance (divided by n), m the mean of its diagonal, s as given
+/// or as Ledoit and Wolf estimate it. O(n d^2 + d^3).
 pub fn fit(rows: &[&[f32]], shrinkage: Option<f64>) -> Result<Fit, Error> {
     if rows.len() < 2 {
         return Err(Error::input(format!("a covariance needs at least 2 latents, got {}", rows.len())));
@@ -199,14 +199,14 @@ impl Cholesky {
 
     /// Reads what [`to_bytes`](Self::to_bytes) wrote.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let broken = |what: &str| Error::state(format!("this is no saved state of mahalanobis: {what}"));
+        let broken = |what: &str| Error::state(format!("this is not a saved state of mahalanobis: {what}"));
         let numbers = bytes.strip_prefix(MAGIC).ok_or_else(|| broken("it does not begin with its mark"))?;
         let (words, []) = numbers.as_chunks::<8>() else { return Err(broken("it is cut short")) };
         let (dim, columns) = words.split_first().ok_or_else(|| broken("it has no dimension"))?;
         let dim = u64::from_le_bytes(*dim);
         let expected = dim.checked_add(1).and_then(|d| d.checked_mul(dim)).map(|d| d / 2);
         if dim == 0 || expected != Some(columns.len() as u64) {
-            return Err(broken(&format!("{} numbers are no factor of dimension {dim}", columns.len())));
+            return Err(broken(&format!("{} numbers are not a factor of dimension {dim}", columns.len())));
         }
         let columns: Vec<f64> = columns.iter().map(|word| f64::from_le_bytes(*word)).collect();
         if !columns.iter().all(|v| v.is_finite()) {

@@ -110,8 +110,8 @@ fn damaged_states_are_refused() {
         (&b"garbage"[..], "does not begin with its mark"),
         (&bytes[..8], "has no dimension"),
         (&bytes[..bytes.len() - 3], "cut short"),
-        (&bytes[..bytes.len() - 8], "2 numbers are no factor of dimension 2"),
-        (&huge, "no factor of dimension"),
+        (&bytes[..bytes.len() - 8], "2 numbers are not a factor of dimension 2"),
+        (&huge, "not a factor of dimension"),
         (&nan, "not finite"),
     ] {
         let error = Cholesky::from_bytes(state).unwrap_err();

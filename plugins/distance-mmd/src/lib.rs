@@ -1,5 +1,5 @@
-//! Maximum mean discrepancy between the slots of two latents under a Gaussian kernel: how far apart two sets of vectors lie as distributions
-//! (Gretton et al. 2012).
+//! Maximum mean discrepancy between the slots of two latents under a Gaussian kernel: how far apart two sets of vectors
+//! lie as distributions (Gretton et al. 2012).
 
 use ldalign_sdk::{DistanceMetric, Error, Host, Latent, Latents, Level, MetricProperties, PluginOptions};
 
@@ -10,7 +10,8 @@ const SAMPLE: usize = 512;
 #[derive(Debug, Clone, Copy, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Standard deviation of the Gaussian kernel, above 0, in the units of the latents. By default the median distance between the round's slots.
+    /// Standard deviation of the Gaussian kernel, above 0, in the units of the latents. By default the median distance
+    /// between the round's slots.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub bandwidth: Option<f64>,
 }
@@ -78,10 +79,10 @@ impl DistanceMetric for Mmd {
             (None, []) => None,
             (None, state) => {
                 let bytes =
-                    state.try_into().map_err(|_| Error::state(format!("{} bytes are no bandwidth", state.len())))?;
+                    state.try_into().map_err(|_| Error::state(format!("{} bytes are not a bandwidth", state.len())))?;
                 let bandwidth = f64::from_le_bytes(bytes);
                 if !(bandwidth > 0.0 && bandwidth.is_finite()) {
-                    return Err(Error::state(format!("{bandwidth} is no bandwidth")));
+                    return Err(Error::state(format!("{bandwidth} is not a bandwidth")));
                 }
                 Some(bandwidth)
             }
@@ -95,10 +96,11 @@ fn squared_distance(x: &[f32], y: &[f32]) -> f64 {
     x.iter().zip(y).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum()
 }
 
-/// The biased estimate (Gretton et al. 2012, equation 5): the mean over i and j of `k(a_i, a_j) + k(b_i, b_j) - k(a_i, b_j) - k(a_j, b_i)`.
+/// The biased estimate (Gretton et al. 2012, equation 5): the mean over i and j of
+/// `k(a_i, a_j) + k(b_i, b_j) - k(a_i, b_j) - k(a_j, b_i)`.
 ///
-/// Summed pair by pair, it is the same to the bit when a and b change places and exactly 0 when they are equal; of each kernel 1 is taken
-/// off, which cancels and would hide what is small.
+/// Summed pair by pair, it is the same to the bit when a and b change places and exactly 0 when they are equal; of each
+/// kernel 1 is taken off, which cancels and would hide what is small.
 fn squared_mmd(a: &[&[f32]], b: &[&[f32]], bandwidth: f64) -> f64 {
     let k = |x: &[f32], y: &[f32]| (-squared_distance(x, y) / (2.0 * bandwidth * bandwidth)).exp_m1();
     let mut sum = 0.0;
@@ -111,8 +113,8 @@ fn squared_mmd(a: &[&[f32]], b: &[&[f32]], bandwidth: f64) -> f64 {
     sum / (a.len() * a.len()) as f64
 }
 
-/// Median of the distances above 0 between the slots of latents, evenly chosen where there are many: whole latents, as slots of different
-/// places may lie far apart.
+/// Median of the distances above 0 between the slots of latents, evenly chosen where there are many: whole latents, as
+/// slots of different places may lie far apart.
 fn median_distance(latents: &[Latent<'_>]) -> Result<f64, Error> {
     let most = latents.first().map_or(1, |one| (SAMPLE / one.slots().len()).max(2));
     let chosen = latents.iter().step_by(latents.len().div_ceil(most).max(1));

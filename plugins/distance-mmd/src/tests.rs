@@ -92,7 +92,8 @@ fn many_slots_are_sampled_evenly() {
 
 #[test]
 fn slots_of_all_places_are_sampled() {
-    // Slot 0 never changes; of the others two of a place lie 0 apart, which does not count, and two of different places 1 to 3.
+    // Slot 0 never changes; of the others two of a place lie 0 apart, which does not count, and two of different places
+    // 1 to 3.
     let values = [0.0, 1.0, 2.0, 3.0].repeat(2000);
     let latents: Vec<Latent<'_>> = values.chunks(4).map(|slots| Latent::new(slots, 1)).collect();
     assert_eq!(median_distance(&latents), Ok(2.0));

@@ -1,7 +1,8 @@
-//! Entropic optimal transport between the slots of two latents: what it costs to move one set of vectors onto the other.
+//! Entropic optimal transport between the slots of two latents: what it costs to move one set of vectors onto the
+//! other.
 //!
-//! Two metrics: `sinkhorn`, the debiased divergence (Feydy et al. 2019), and `sinkhorn-cost`, the regularised cost itself (Cuturi 2013),
-//! which is cheaper and above 0 also between equal latents.
+//! Two metrics: `sinkhorn`, the debiased divergence (Feydy et al. 2019), and `sinkhorn-cost`, the regularised cost
+//! itself (Cuturi 2013), which is cheaper and above 0 also between equal latents.
 
 mod transport;
 
@@ -11,8 +12,9 @@ use ldalign_sdk::{DistanceMetric, Error, Host, Latent, MetricProperties, PluginO
 #[derive(Debug, Clone, Copy, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
-    /// Regularisation as a share of the mean distance between the slots of both latents; 0.001..=1000. Small values come near the unregularised
-    /// transport and take more iterations; large ones compare the sets more and more by mean distances alone.
+    /// Regularisation as a share of the mean distance between the slots of both latents; 0.001..=1000. Small values
+    /// come near the unregularised transport and take more iterations; large ones compare the sets more and more by
+    /// mean distances alone.
     #[schemars(range(min = 0.001, max = 1000.0))]
     pub epsilon: f64,
     /// Iterations at most, at least 1.
@@ -38,7 +40,8 @@ impl PluginOptions for Options {
     }
 }
 
-/// `OT(a, b)`, or where debiased `OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2`, with Euclidean distances between slots as costs.
+/// `OT(a, b)`, or where debiased `OT(a, b) - OT(a, a) / 2 - OT(b, b) / 2`, with Euclidean distances between slots as
+/// costs.
 pub struct Sinkhorn<const DEBIASED: bool>(Options);
 
 impl<const DEBIASED: bool> DistanceMetric for Sinkhorn<DEBIASED> {

@@ -39,7 +39,8 @@ fn agrees_with_numpy() {
 
 #[test]
 fn two_points_have_a_closed_form() {
-    // On a line: 0 and 1 against 0 and 3. The plan is (p, 1/2 - p; 1/2 - p, p) with p / (1/2 - p) = exp((1 + 3 - 0 - 2) / (2 epsilon)).
+    // On a line: 0 and 1 against 0 and 3. The plan is (p, 1/2 - p; 1/2 - p, p) with p / (1/2 - p) = exp((1 + 3 - 0 - 2)
+    // / (2 epsilon)).
     let epsilon = 0.4 * 1.5;
     let odds = f64::exp((1.0 + 3.0 - 2.0) / (2.0 * epsilon));
     let p = 0.5 * odds / (1.0 + odds);

@@ -1,13 +1,14 @@
 //! Encoder phi and decoder psi: two small pre-norm transformers over one embedding table.
 //!
 //! - phi reads `[slot queries; prompt, start, response]`, each position seeing all; the final states of the queries,
-//!   scaled to root mean square 1, are the latent. The fixed scale keeps distances comparable between samples and rounds.
-//! - psi reads `[projected latent; prompt, start, response]` causally and predicts each response token from those before.
-//!   All of the latent, mapped to one vector, is also added at every position: attention alone finds its way to the
-//!   latent only after hundreds of steps. A latent of zeros adds nothing and means "no latent".
+//!   scaled to root mean square 1, are the latent. The fixed scale keeps distances comparable between samples and
+//!   rounds.
+//! - psi reads `[projected latent; prompt, start, response]` causally and predicts each response token from those
+//!   before. All of the latent, mapped to one vector, is also added at every position: attention alone finds its way to
+//!   the latent only after hundreds of steps. A latent of zeros adds nothing and means "no latent".
 //!
-//! Positions count from the start mark, so a response's n-th token has the same position in every sample. Embeddings are
-//! tied: table, phi's input, psi's input and psi's output (times sqrt(dim) at the input; Vaswani et al. 2017, 3.4).
+//! Positions count from the start mark, so a response's n-th token has the same position in every sample. Embeddings
+//! are tied: table, phi's input, psi's input and psi's output (times sqrt(dim) at the input; Vaswani et al. 2017, 3.4).
 //!
 //! Only operations with a backward pass are used: candle's fused norms and softmax would cut the graph silently.
 

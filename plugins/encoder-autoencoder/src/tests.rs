@@ -191,7 +191,7 @@ fn faults_are_named() {
     let mut cut = STATE.to_vec();
     cut.pop();
     let error = encoder.load(&cut).unwrap_err();
-    assert!(error.message().contains("no saved state of the autoencoder"), "{error}");
+    assert!(error.message().contains("not a saved state of the autoencoder"), "{error}");
     let mut wider = Autoencoder::new(Options { dim: 8, ..tiny() }, Host::stand_in()).unwrap();
     assert_eq!(
         wider.load(STATE).unwrap_err().message(),

@@ -1,7 +1,7 @@
 //! From token ids of the policy to rows of a bounded embedding table.
 //!
-//! A policy's vocabulary may have 150,000 entries, of which a round's texts use a few thousand. The most frequent ids of
-//! the first fit get a row each, all others share one, so the guiding model stays small whatever the policy.
+//! A policy's vocabulary may have 150,000 entries, of which a round's texts use a few thousand. The most frequent ids
+//! of the first fit get a row each, all others share one, so the guiding model stays small whatever the policy.
 
 use ldalign_sdk::Sample;
 use std::collections::BTreeMap;

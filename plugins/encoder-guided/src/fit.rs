@@ -1,4 +1,5 @@
-//! Trains phi and the projection by the policy's likelihood of golden and generated responses, and measures what the latent tells it.
+//! Trains phi and the projection by the policy's likelihood of golden and generated responses, and measures what the
+//! latent tells it.
 
 use crate::{
     Options,
@@ -23,8 +24,8 @@ const SCALED_BY: usize = 16;
 /// Stream of the seed's random numbers.
 const ORDER_STREAM: u64 = 1;
 
-/// What fitting works with. The host is asked on the thread that called the plugin, which may be the only one the host has; `threads` are for
-/// the rest.
+/// What fitting works with. The host is asked on the thread that called the plugin, which may be the only one the host
+/// has; `threads` are for the rest.
 pub struct Fit<'a> {
     pub options: &'a Options,
     pub host: &'a Host,
@@ -150,7 +151,7 @@ impl Fit<'_> {
         self.threads.install(work).map_err(tensor_fault)
     }
 
-    /// The mean over the batch's response tokens, in nats, and its gradients by the network's variables.
+    /// The mean over the batch's response tokens, in nats, and its gradients with respect to the network's variables.
     pub fn gradients(&self, network: &Network, samples: &[Sample<'_>]) -> Result<(f64, GradStore), Error> {
         let latents = self.latents(network, samples)?;
         let prefixes = self.on_threads(|| network.prefixes(&latents))?;
@@ -158,7 +159,7 @@ impl Fit<'_> {
         let (mut nll, mut gradients) = (vec![0.0; samples.len()], vec![0.0; given.len()]);
         self.host.prefix_nll(samples, &given, &mut nll, &mut gradients)?;
         let tokens = samples.iter().map(|s| s.response_ids.len()).sum::<usize>() as f64;
-        // The host's part of the chain rule: a sum whose gradient by the prefixes is the one it gave.
+        // The host's part of the chain rule: a sum whose gradient with respect to the prefixes is the one it gave.
         let chain = || {
             let gradients = Tensor::from_vec(gradients, prefixes.shape(), &Device::Cpu)?;
             ((prefixes * gradients)?.sum_all()? / tokens)?.backward()

@@ -1,10 +1,11 @@
-//! The guiding auto-encoder of the paper (arXiv 2404.06390) with the policy as its decoder: an encoder phi reads the policy's states of prompt
-//! and response and writes a latent, a projection makes soft-prefix embeddings of it, and the decoder psi is the frozen policy, which reads
-//! prompt and prefix and must find the response likely. phi and the projection learn on golden and generated responses alike by
+//! The guiding auto-encoder of the paper (arXiv 2404.06390) with the policy as its decoder: an encoder phi reads the
+//! policy's states of prompt and response and writes a latent, a projection makes soft-prefix embeddings of it, and the
+//! decoder psi is the frozen policy, which reads prompt and prefix and must find the response likely. phi and the
+//! projection learn on golden and generated responses alike by
 //! `-E[log p_psi(y | x, phi(x, y)) + log p_psi(y' | x, phi(x, y'))]`.
 //!
-//! The host has the policy: it gives the states, and the likelihoods with their gradients by the prefix. `states` asks for the first,
-//! `network` is phi and the projection, `fit` trains and measures them.
+//! The host has the policy: it gives the states, and the likelihoods with their gradients with respect to the prefix.
+//! `states` asks for the first, `network` is phi and the projection, `fit` trains and measures them.
 
 mod fit;
 mod network;

@@ -1,11 +1,14 @@
-//! phi, from the policy's states of a response to a latent, and the projection of the latent to the prefix that psi, the policy, reads.
+//! phi, from the policy's states of a response to a latent, and the projection of the latent to the prefix that psi,
+//! the policy, reads.
 //!
-//! - phi reads the states of the response's tokens alone: each has seen the prompt and all of the response before it. They are standardised
-//!   number by number, since a few numbers of a policy's states are a thousand times as large as the rest, and scaled to root mean square 1,
-//!   mapped to width `dim`, and go through `layers` transformer layers that see the whole response.
-//! - Each slot has a query, by which it takes a weighted mean of the tokens, and a map of its own. Slots are scaled to root mean square 1, which
-//!   keeps distances comparable between samples and rounds.
-//! - The prefix starts as embeddings of the policy's own, the same for all samples; all of the latent, mapped by one matrix, moves it.
+//! - phi reads the states of the response's tokens alone: each has seen the prompt and all of the response before it.
+//!   They are standardised number by number, since a few numbers of a policy's states are a thousand times as large as
+//!   the rest, and scaled to root mean square 1, mapped to width `dim`, and go through `layers` transformer layers that
+//!   see the whole response.
+//! - Each slot has a query, by which it takes a weighted mean of the tokens, and a map of its own. Slots are scaled to
+//!   root mean square 1, which keeps distances comparable between samples and rounds.
+//! - The prefix starts as embeddings of the policy's own, the same for all samples; all of the latent, mapped by one
+//!   matrix, moves it.
 //!
 //! Only operations with a backward pass are used: candle's fused norms would cut the graph silently.
 
@@ -50,7 +53,8 @@ pub struct Scales {
     pub embedding: f32,
 }
 
-/// How far a fresh network moves the prefix, in units of embeddings: little, so that training starts near the policy by itself.
+/// How far a fresh network moves the prefix, in units of embeddings: little, so that training starts near the policy by
+/// itself.
 const FIRST_MOVE: f64 = 0.05;
 
 /// phi and the projection.

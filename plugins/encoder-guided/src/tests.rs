@@ -1,4 +1,5 @@
-//! What fitting learns, on a host whose model draws a response's tokens by the mean of the prefix; gradients, state, limits and faults.
+//! What fitting learns, on a host whose model draws a response's tokens by the mean of the prefix; gradients, state,
+//! limits and faults.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -233,7 +234,7 @@ fn faults_are_named() {
     assert!(encoder.load(&renamed).is_err());
     state.pop();
     let error = encoder.load(&state).unwrap_err();
-    assert!(error.message().contains("no saved state of the guided encoder"), "{error}");
+    assert!(error.message().contains("not a saved state of the guided encoder"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! The latent of a sample is the number of its response's tokens, so that the distance of two responses is their difference in length.
+//! The latent of a sample is the number of its response's tokens, so that the distance of two responses is their
+//! difference in length.
 //!
 //! No way to find good latents: an ablation, against which those that should carry more than length are held.
 

@@ -19,11 +19,12 @@ pub enum Init {
 
 /// Hands out weights by name and keeps each as a variable.
 pub struct Weights {
-    source: Source,
+    origin: Origin,
     variables: BTreeMap<String, Var>,
 }
 
-enum Source {
+/// Where weights come from: drawn anew, or saved ones.
+enum Origin {
     Fresh(Box<ChaCha8Rng>),
     Restored(BTreeMap<String, Tensor>),
 }
@@ -31,18 +32,18 @@ enum Source {
 impl Weights {
     /// Weights drawn from a seed, in the order they are taken.
     pub fn fresh(seed: u64) -> Self {
-        Self { source: Source::Fresh(Box::new(ChaCha8Rng::seed_from_u64(seed))), variables: BTreeMap::new() }
+        Self { origin: Origin::Fresh(Box::new(ChaCha8Rng::seed_from_u64(seed))), variables: BTreeMap::new() }
     }
 
     /// Weights given by name.
     pub fn restored(tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { source: Source::Restored(tensors), variables: BTreeMap::new() }
+        Self { origin: Origin::Restored(tensors), variables: BTreeMap::new() }
     }
 
     /// The weight of this name, as a variable.
     pub fn take(&mut self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
-        let var = match &mut self.source {
-            Source::Fresh(rng) => {
+        let var = match &mut self.origin {
+            Origin::Fresh(rng) => {
                 let count = shape.iter().product();
                 let values = match init {
                     Init::Ones => vec![1.0; count],
@@ -50,7 +51,7 @@ impl Weights {
                 };
                 Var::from_vec(values, shape, &Device::Cpu)?
             }
-            Source::Restored(tensors) => match tensors.remove(name) {
+            Origin::Restored(tensors) => match tensors.remove(name) {
                 Some(tensor) if tensor.dims() == shape && tensor.dtype() == DType::F32 => Var::from_tensor(&tensor)?,
                 Some(tensor) => candle_core::bail!("`{name}` is {:?}, not {shape:?} of f32", tensor.dims()),
                 None => candle_core::bail!("`{name}` is missing"),
@@ -63,8 +64,8 @@ impl Weights {
 
     /// The variables taken; an error where restored tensors are left over.
     pub fn finish(self) -> Result<BTreeMap<String, Var>> {
-        match self.source {
-            Source::Restored(tensors) if !tensors.is_empty() => {
+        match self.origin {
+            Origin::Restored(tensors) if !tensors.is_empty() => {
                 candle_core::bail!("there is no place for {:?}", tensors.keys().collect::<Vec<_>>())
             }
             _ => Ok(self.variables),

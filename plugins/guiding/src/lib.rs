@@ -1,6 +1,8 @@
-//! What the encoders `autoencoder` and `guided` share: both train a small network to let a decoder reconstruct responses.
+//! What the encoders `autoencoder` and `guided` share: both train a small network to let a decoder reconstruct
+//! responses.
 //!
-//! `layers` are the network's parts, `training` the order, the learning rate and the held-out rows, `report` the figures, `state` the saved form.
+//! `layers` are the network's parts, `training` the order, the learning rate and the held-out rows, `report` the
+//! figures, `state` the saved form.
 
 pub mod layers;
 pub mod report;

@@ -15,8 +15,8 @@ pub struct Likelihoods {
 }
 
 impl Likelihoods {
-    /// What the right latent is better than, of no latent and of another row's: a latent may also help, or harm, by what it has in common
-    /// with all others, which says nothing of the response.
+    /// What the right latent is better than, of no latent and of another row's: a latent may also help, or harm, by
+    /// what it has in common with all others, which says nothing of the response.
     pub fn gain(self) -> f64 {
         self.without.min(self.shuffled) - self.with
     }
@@ -36,7 +36,8 @@ impl Likelihoods {
     }
 }
 
-/// How many directions latents [n, dim] use: (sum of the covariance's eigenvalues)^2 / sum of their squares; 0 where all are the same point.
+/// How many directions latents [n, dim] use: (sum of the covariance's eigenvalues)^2 / sum of their squares; 0 where
+/// all are the same point.
 pub fn effective_rank(latents: &Tensor) -> Result<f64> {
     let x = latents.broadcast_sub(&latents.mean_keepdim(0)?)?;
     // Its eigenvalues are the covariance's, and their trace and norm need no decomposition.

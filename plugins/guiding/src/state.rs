@@ -1,5 +1,5 @@
-//! A fitted network as bytes: safetensors of its tensors with the architecture in the header. Names are sorted, so equal networks give
-//! equal bytes.
+//! A fitted network as bytes: safetensors of its tensors with the architecture in the header. Names are sorted, so
+//! equal networks give equal bytes.
 
 use crate::tensor_fault;
 use candle_core::{Device, Tensor, safetensors::Load};
@@ -23,7 +23,7 @@ pub fn to_bytes(tensors: BTreeMap<&str, &Tensor>, architecture: &impl Serialize)
 
 /// A state that is not one of the encoder `of`.
 pub fn broken(of: &str, why: &dyn Display) -> Error {
-    Error::state(format!("this is no saved state of the {of}: {why}"))
+    Error::state(format!("this is not a saved state of the {of}: {why}"))
 }
 
 /// The tensors that [`to_bytes`] saved for the encoder `of`; they must have the architecture that the options ask for.

@@ -1,5 +1,5 @@
-//! Focal weights: near pairs fade out by a power, far pairs saturate. After the focal loss of Lin et al. 2017 (arXiv 1708.02002), whose
-//! modulating factor `(1 - p)^gamma` takes weight from examples that are already solved.
+//! Focal weights: near pairs fade out by a power, far pairs saturate. After the focal loss of Lin et al. 2017 (arXiv
+//! 1708.02002), whose modulating factor `(1 - p)^gamma` takes weight from examples that are already solved.
 
 use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 

@@ -1,5 +1,5 @@
-//! Weights proportional to distances that were clipped at two quantiles of the round (winsorised): outliers on either side count as
-//! much as the quantile does, wherever the distances' scale lies.
+//! Weights proportional to distances that were clipped at two quantiles of the round (winsorised): outliers on either
+//! side count as much as the quantile does, wherever the distances' scale lies.
 
 use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 
@@ -55,7 +55,8 @@ impl RoundSchedule for QuantileClip {
     }
 }
 
-/// Quantile by linear interpolation between order statistics (type 7 of Hyndman and Fan 1996, NumPy's default); 0 of nothing.
+/// Quantile by linear interpolation between order statistics (type 7 of Hyndman and Fan 1996, NumPy's default); 0 of
+/// nothing.
 fn quantile(ascending: &[f32], share: f64) -> f64 {
     let Some(last) = ascending.len().checked_sub(1) else { return 0.0 };
     let at = share * last as f64;
@@ -98,7 +99,8 @@ mod tests {
 
     #[test]
     fn distances_beyond_the_quantiles_count_as_the_quantiles() {
-        // Quartiles of 1, 2, 4, 8, 1000 are 2 and 8: clipped 2, 2, 4, 8, 8; the 0 takes no part, but counts in the mean of 4.
+        // Quartiles of 1, 2, 4, 8, 1000 are 2 and 8: clipped 2, 2, 4, 8, 8; the 0 takes no part, but counts in the mean
+        // of 4.
         let w = weights(Options { low: 0.25, high: 0.75 }, &[4.0, 1000.0, 0.0, 1.0, 2.0, 8.0]);
         assert_eq!(w, [1.0, 2.0, 0.0, 0.5, 0.5, 2.0]);
     }

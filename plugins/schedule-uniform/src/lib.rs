@@ -1,4 +1,4 @@
-//! Weight 1 for every pair, whatever its distance: plain DPO on self-generated losers, which is SPIN.
+//! Weight 1 for every pair, whatever its distance: plain DPO with the model's own responses rejected, which is SPIN.
 
 use ldalign_sdk::{Error, Host, NoOptions, StepContext, WeightSchedule};
 

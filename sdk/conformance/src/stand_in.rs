@@ -121,7 +121,7 @@ impl StandIn {
     }
 }
 
-/// The negative log-likelihood of a response, and its gradient by the mean of the prefix.
+/// The negative log-likelihood of a response, and its gradient with respect to the mean of the prefix.
 fn bag_of_words(response: &[u32], prefix: &[f32]) -> (f32, [f32; WIDTH]) {
     let rows = (prefix.len() / WIDTH).max(1) as f32;
     let mean: [f32; WIDTH] = std::array::from_fn(|j| prefix.iter().skip(j).step_by(WIDTH).sum::<f32>() / rows);

@@ -175,7 +175,7 @@ impl<'a> Context<'a> {
         let (module, case) = (self.module()?, self.case());
         let schema = || module.options_schema()(case.kind.as_str().into(), case.id.as_str().into());
         let text = self.calls.make("options_schema", schema)?;
-        serde_json::from_str(&text).map_err(|e| Stop::Fail(format!("the schema of its options is no JSON: {e}")))
+        serde_json::from_str(&text).map_err(|e| Stop::Fail(format!("the schema of its options is not JSON: {e}")))
     }
     /// Whether the plugin takes options, given as any text.
     pub fn validate(&self, options: &str) -> Result<Result<(), Refusal>, Stop> {

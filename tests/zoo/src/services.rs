@@ -51,7 +51,7 @@ impl Encoder for AsksTheHost {
         Ok(vec![self.seen])
     }
     fn load(&mut self, state: &[u8]) -> Result<(), Error> {
-        let [seen] = state else { return Err(Error::state(format!("{} bytes are no state of mine", state.len()))) };
+        let [seen] = state else { return Err(Error::state(format!("{} bytes are not a state of mine", state.len()))) };
         self.seen = *seen;
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! An encoder that knows what counts in the toy tasks: which letter stands where in an answer's content, with as much noise as one asks for.
+//! An encoder that knows what counts in the toy tasks: which letter stands where in an answer's content, with as much
+//! noise as one asks for.
 //!
-//! It is no way to find latents but a bound and a dial: without noise no encoder could do better, noise alone is chance, and in between
-//! validity can be chosen. The Euclidean distance of two latents is sqrt(places that differ + noise² x²), x the difference of two standard
-//! normal numbers, which belong to the prompt and response and are the same each time. Equal responses are so always at distance 0.
+//! It is no way to find latents but a bound and a dial: without noise no encoder could do better, noise alone is
+//! chance, and in between validity can be chosen. The Euclidean distance of two latents is sqrt(places that differ +
+//! noise² x²), x the difference of two standard normal numbers, which belong to the prompt and response and are the
+//! same each time. Equal responses are so always at distance 0.
 
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample, export_plugin};
 use std::f64::consts::{FRAC_1_SQRT_2, TAU};

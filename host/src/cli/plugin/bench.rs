@@ -47,7 +47,8 @@ struct Row {
     baseline: f64,
 }
 
-/// Time for each figure. The two plugins take turns, and the best turn of each counts: the machine's other work is nobody's speed.
+/// Time for each figure. The two plugins take turns, and the best turn of each counts: the machine's other work is
+/// nobody's speed.
 const TIME: Duration = Duration::from_millis(200);
 
 /// One thing varies at a time: rows, then numbers per latent, then threads.

@@ -26,7 +26,8 @@ pub struct Check {
     /// Options of the plugin, a JSON object
     #[arg(long, value_name = "JSON", default_value = "{}", value_parser = super::options)]
     options: Map<String, Value>,
-    /// Latents that distances are tried with, for those that take one shape only: slots x numbers per slot, such as 1x384
+    /// Latents that distances are tried with, for those that take one shape only: slots x numbers per slot, such as
+    /// 1x384
     #[arg(long, value_name = "SHAPE", value_parser = shape)]
     shape: Option<[u64; 2]>,
     /// Only checks whose ids match, as in 'distance/*'

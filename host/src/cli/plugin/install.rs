@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 /// Arguments of `plugin install`.
 #[derive(clap::Args)]
 pub struct Install {
-    /// NAME, NAME@REQUIREMENT as in chord@^1.2, or a package file, which stays unsigned; without any, all of the lock file
+    /// NAME, NAME@REQUIREMENT as in chord@^1.2, or a package file, which stays unsigned; without any, all of the lock
+    /// file
     plugins: Vec<String>,
     /// Directory of the run config, where ldalign.lock lies
     #[arg(long, value_name = "DIR", default_value = ".")]

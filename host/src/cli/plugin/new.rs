@@ -121,7 +121,8 @@ impl New {
     }
 }
 
-/// Names that a crate cannot bear: Rust's keywords, crates that a plugin depends on or that come with the compiler, and directories of `target`.
+/// Names that a crate cannot bear: Rust's keywords, crates that a plugin depends on or that come with the compiler, and
+/// directories of `target`.
 const TAKEN: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else enum examples extern false \
     final fn for gen if impl in incremental ldalign-abi ldalign-conformance ldalign-sdk let loop macro match mod move mut override priv \
     proc-macro pub ref return schemars self serde static std struct super test trait true try type typeof unsafe unsized use virtual where while \

@@ -16,7 +16,8 @@ use std::path::Path;
 /// Arguments of `plugin verify`.
 #[derive(clap::Args)]
 pub struct Verify {
-    /// Names of installed plugins, or package files with their signatures beside them; without any, all that is installed
+    /// Names of installed plugins, or package files with their signatures beside them; without any, all that is
+    /// installed
     plugins: Vec<String>,
     /// The public key, or its file, that must have signed package files
     #[arg(long, value_name = "KEY")]

@@ -39,7 +39,8 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Reads rows such as `{"question", "choices": [...], "answer"}`: the right choice by its index from 0, its letter, or its text.
+    /// Reads rows such as `{"question", "choices": [...], "answer"}`: the right choice by its index from 0, its letter,
+    /// or its text.
     ///
     /// # Errors
     /// At the first row that is not that, with its line.

@@ -1,4 +1,4 @@
-//! A build without the client: nothing can be asked.
+//! Stands in for the client where feature `judge` is not built in: making one is refused.
 
 use super::Endpoint;
 use crate::{Code, Error, Result};

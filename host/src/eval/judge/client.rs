@@ -1,4 +1,5 @@
-//! The client of an OpenAI-compatible endpoint: one question, one reply, patience where the server asks for it.
+//! The client of an OpenAI-compatible endpoint: one question, one reply, and further tries where the
+//! server is busy.
 
 use super::Endpoint;
 use crate::{Code, Error, Result, interrupt};
@@ -35,7 +36,7 @@ impl Client {
     pub fn new(endpoint: &Endpoint<'_>) -> Result<Self> {
         let url = endpoint.url.trim_end_matches('/');
         if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Error::new(Code::EvalJudge, format!("`{}` is no address of a judge", endpoint.url))
+            return Err(Error::new(Code::EvalJudge, format!("`{}` is not an address of a judge", endpoint.url))
                 .hint("give the API's address, as in --judge https://api.openai.com/v1"));
         }
         let agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();

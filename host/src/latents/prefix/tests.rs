@@ -1,4 +1,5 @@
-//! Likelihoods after soft prefixes against PyTorch (tests/fixtures/make_prefix.py), finite differences and the engine itself.
+//! Likelihoods after soft prefixes against PyTorch (tests/fixtures/make_prefix.py), finite differences and the engine
+//! itself.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -215,7 +216,7 @@ fn what_cannot_be_is_refused() {
     };
     let good = sample(&[3], &[4, 5]);
     refused(&[good, good], [48, 1, 0], "the likelihoods of these samples are 2 numbers, there is room for 1");
-    refused(&[good, good], [72, 2, 0], "72 numbers are no prefixes of 2 samples, 24 numbers a row");
+    refused(&[good, good], [72, 2, 0], "72 numbers are not prefixes of 2 samples, 24 numbers a row");
     refused(&[good, good], [48, 2, 47], "the gradients of these samples are 48 numbers, there is room for 47");
     refused(&[good, sample(&[3], &[])], [48, 2, 0], "a response has no token");
     refused(&[sample(&[], &[3])], [0, 1, 0], "nothing comes before a response");

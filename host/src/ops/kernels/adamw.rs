@@ -1,4 +1,4 @@
-//! AdamW in one pass over memory, and the squares of a gradient.
+//! AdamW in one pass over memory, and the sum of a gradient's squares.
 
 use super::buffer::{update, with};
 use crate::ops::adamw::AdamStep;

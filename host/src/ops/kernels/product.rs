@@ -1,10 +1,10 @@
 //! Matrix products on the CPU: of activations with weights, forwards and backwards, in f32 and bf16.
 //!
 //! A product multiplies *lanes* with *rows*. Lanes are packed into panels, a vector of them at each step of the sum;
-//! rows are read where they are, one word at a time, and broadcast to the vector. For activations times weights the lanes
-//! are tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for very few
-//! tokens the parts change places and weights are transposed in passing. For gradients of weights the lanes are inputs.
-//! Where the processor multiplies no pairs of bf16, they are widened: a block of rows once for all panels.
+//! rows are read where they are, one word at a time, and broadcast to the vector. For activations times weights the
+//! lanes are tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for
+//! very few tokens the parts change places and weights are transposed in passing. For gradients of weights the lanes
+//! are inputs. Where the processor multiplies no pairs of bf16, they are widened: a block of rows once for all panels.
 //!
 //! **Every result is the same to the bit whatever else is computed with it**: it is one chain of fused products in the
 //! order of the summation index (of up to 1024 words; longer sums add up equal chains), and depends neither on the
@@ -34,7 +34,7 @@ use few_rows::FewRows;
 use half::bf16;
 use multiply::{Operand, multiply};
 pub use narrow::{to_bf16, to_bf16_transposed};
-use pack::{Lanes, Packed, Source};
+use pack::{Lanes, Matrix, Packed};
 use std::borrow::Cow;
 use tile::Output;
 use vector::Shape;
@@ -78,7 +78,7 @@ impl Panels {
         let form = if m <= Shape::of(level).lanes / 2 {
             Form::Rows(level, precision, narrow::words(level, x, k, precision))
         } else {
-            Form::Packed(Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Rows))
+            Form::Packed(Packed::new(level, precision, Matrix { numbers: x, rows: m, cols: k }, Lanes::Rows))
         };
         Self { k, m, form }
     }
@@ -186,7 +186,7 @@ fn weight_gradient_at(
             out.fill(0.0)
         };
     }
-    let x = Packed::new(level, precision, Source { numbers: x, rows: m, cols: k }, Lanes::Columns);
+    let x = Packed::new(level, precision, Matrix { numbers: x, rows: m, cols: k }, Lanes::Columns);
     let out = Output { to: Shared::new(out), width: k, lanes_are_rows: false };
     multiply(&x, Operand::Columns(dy, m), n, out, add);
 }

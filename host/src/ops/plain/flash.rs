@@ -1,8 +1,9 @@
 //! Attention's forward pass by FlashAttention-2 (Dao 2023, arXiv 2307.08691) through candle-flash-attn.
 //!
 //! Its kernels need an NVIDIA GPU of compute capability 8.0 or higher. They read q, k and v rounded to bf16, sum in f32
-//! and round the result to bf16: exact to about 3 digits, where [`attention`](super::attention) is exact f32. Heads that
-//! they cannot do ([`supports`]) are left to that. There is no backward kernel: gradients are those of exact attention.
+//! and round the result to bf16: exact to about 3 digits, where [`attention`](super::attention) is exact f32. Heads
+//! that they cannot do ([`supports`]) are left to that. There is no backward kernel: gradients are those of exact
+//! attention.
 
 use crate::ops::attention::{Attention, visible};
 use candle_core::{DType, Device, Result, Tensor};

@@ -17,7 +17,8 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// A scale over finite values and at least over `range`, widened to whole steps unless it is an axis of whole numbers.
+    /// A scale over finite values and at least over `range`, widened to whole steps unless it is an axis of whole
+    /// numbers.
     pub fn over(
         values: impl Iterator<Item = f64>,
         start: f64,

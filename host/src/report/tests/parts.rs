@@ -36,8 +36,8 @@ fn latents_that_are_none_are_said_and_not_drawn() {
     assert!(html.contains("round-1/latents.safetensors cannot be read") && !html.contains("Latent map"));
 }
 
-/// The same run gives the same files; steps go on from round to round. `python tests/fixtures/make_tfevents.py RUN` shows
-/// what TensorBoard reads.
+/// The same run gives the same files; steps go on from round to round. `python tests/fixtures/make_tfevents.py RUN`
+/// shows what TensorBoard reads.
 #[test]
 fn scalars_are_written_for_tensorboard() {
     let dir = tempfile::tempdir().unwrap();

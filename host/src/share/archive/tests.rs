@@ -90,7 +90,7 @@ fn only_plain_files_of_known_names_each_once() {
         T::Continuous,
     ] {
         let said = says(&[(kind, LIBRARY, b"")]);
-        assert!(said.contains("\"plugin.so\" is no plain file but"), "{kind:?}: {said}");
+        assert!(said.contains("\"plugin.so\" is not a plain file but"), "{kind:?}: {said}");
     }
     assert!(says(&[(T::Regular, LIBRARY, b"x"), (T::Regular, LIBRARY, b"x")]).contains("is in it twice"));
     assert!(says(&[(T::Regular, LIBRARY, b"x")]).contains("it has no manifest.json"));

@@ -29,8 +29,8 @@ fn truth(labels: &[f64], each: usize, lengths: &[f64]) -> Truth {
 #[test]
 fn auc_and_rank_correlation_are_scipys_with_ties_and_with_repeats() {
     let once = [1.0; 10];
-    // scipy 1.x: mannwhitneyu(d[y == 0], d[y == 1]) / (n0 n1), with grades (somersd(grade, -d) + 1) / 2; with weights the same of
-    // np.repeat(..., WEIGHTS).
+    // scipy 1.x: mannwhitneyu(d[y == 0], d[y == 1]) / (n0 n1), with grades (somersd(grade, -d) + 1) / 2; with weights
+    // the same of np.repeat(..., WEIGHTS).
     close(auc(&BINARY, &DISTANCES, &once), 0.854_166_666_666_666_6);
     close(auc(&GRADES, &DISTANCES, &once), 0.608_108_108_108_108_1);
     close(auc(&BINARY, &DISTANCES, &WEIGHTS), 0.852_272_727_272_727_3);

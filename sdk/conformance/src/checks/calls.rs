@@ -60,7 +60,7 @@ pub const CHECKS: &[Check] = &[
             Some((i, (x, y))) => fail(format!("input {i} gives {y} in order and {x} in reverse")),
         }
     }),
-    check("calls/empty-batch", "An empty batch is no error", |c| {
+    check("calls/empty-batch", "An empty batch is not an error", |c| {
         let subject = c.learned(c.host())?;
         subject.run(&[], PLAIN)?;
         Ok(())

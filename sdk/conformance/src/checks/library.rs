@@ -56,7 +56,7 @@ pub const CHECKS: &[Check] = &[
     check("metadata/well-formed", "The metadata names the library and what it provides, each with a summary", |c| {
         let module = c.module()?;
         let metadata: Value = serde_json::from_str(&module.descriptor_json()())
-            .map_err(|e| Stop::Fail(format!("the descriptor is no JSON: {e}")))?;
+            .map_err(|e| Stop::Fail(format!("the descriptor is not JSON: {e}")))?;
         for key in ["name", "version", "abi", "sdk", "target"] {
             if metadata[key].as_str().is_none_or(str::is_empty) {
                 return fail(format!("`{key}` is missing or empty"));

@@ -36,7 +36,7 @@ pub const CHECKS: &[Check] = &[
             built => Ok(built?),
         }
     }),
-    check("options/unknown-key", "A key that is no option is refused with a message that names it", |c| {
+    check("options/unknown-key", "A key that is not an option is refused with a message that names it", |c| {
         let options = with(c, "no_such_option", json!(1));
         match refused(c, &options)? {
             None => fail(format!("it takes {options}")),

@@ -114,7 +114,7 @@ impl Encoder<'_> {
         let Shape { slots, dim } = shape;
         match slots.checked_mul(dim) {
             Some(1..=0x0100_0000) => Ok(shape),
-            _ => Err(Stop::Fail(format!("a latent of {slots} slots x {dim} numbers is no usable shape"))),
+            _ => Err(Stop::Fail(format!("a latent of {slots} slots x {dim} numbers is not a usable shape"))),
         }
     }
     /// Fits, and returns its report.

@@ -2,7 +2,8 @@
 
 use ldalign_sdk::{DistanceMetric, Error, Host, Latent, MetricProperties, PluginOptions};
 
-/// What a config may say under `options:`. Doc comments are what `ldalign plugin info --options` shows; unknown keys are refused.
+/// What a config may say under `options:`. Doc comments are what `ldalign plugin info --options` shows; unknown keys
+/// are refused.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Options {

@@ -1,8 +1,10 @@
-//! __NAME__: counts of the response's groups of letters, hashed into a vector of length 1; to be replaced by an encoder of your own.
+//! __NAME__: counts of the response's groups of letters, hashed into a vector of length 1; to be replaced by an encoder
+//! of your own.
 
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
 
-/// What a config may say under `options:`. Doc comments are what `ldalign plugin info --options` shows; unknown keys are refused.
+/// What a config may say under `options:`. Doc comments are what `ldalign plugin info --options` shows; unknown keys
+/// are refused.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Options {
@@ -49,7 +51,8 @@ impl Encoder for TextEncoder {
         LatentShape { slots: 1, dim: self.options.dim }
     }
 
-    /// One latent per sample, which must not depend on its neighbours. To learn from the round's samples first, add `fit`, `save` and `load`.
+    /// One latent per sample, which must not depend on its neighbours. To learn from the round's samples first, add
+    /// `fit`, `save` and `load`.
     fn encode(&self, samples: &[Sample<'_>], out: &mut [f32]) -> Result<(), Error> {
         for (sample, latent) in samples.iter().zip(out.chunks_exact_mut(self.options.dim)) {
             latent.fill(0.0);

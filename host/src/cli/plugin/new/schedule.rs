@@ -2,7 +2,8 @@
 
 use ldalign_sdk::{Error, PerRound, PluginOptions, RoundSchedule};
 
-/// What a config may say under `options:`. Doc comments are what `ldalign plugin info --options` shows; unknown keys are refused.
+/// What a config may say under `options:`. Doc comments are what `ldalign plugin info --options` shows; unknown keys
+/// are refused.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct Options {
@@ -31,8 +32,8 @@ struct Schedule {
     power: f64,
 }
 
-// `PerRound` scales the shares to mean 1 over the round and gives a distance of exactly 0 no weight. A schedule that does otherwise
-// implements `WeightSchedule` itself.
+// `PerRound` scales the shares to mean 1 over the round and gives a distance of exactly 0 no weight. A schedule that
+// does otherwise implements `WeightSchedule` itself.
 impl RoundSchedule for Schedule {
     const ID: &'static str = "__NAME__";
     const SUMMARY: &'static str = "weights by a power of the distance";

@@ -1,5 +1,5 @@
-//! Attention of one query, which is bound by reading its keys and values: each is read once, in the order of memory, for
-//! all heads.
+//! Attention of one query, which is bound by reading its keys and values: each is read once, in the order of memory,
+//! for all heads.
 
 // Loops over indices of several arrays of registers are what the compiler unrolls.
 #![allow(clippy::needless_range_loop)]
@@ -81,8 +81,8 @@ impl Job for Scores<'_> {
                 for head in i * group..(i + 1) * group {
                     let q = &self.q[head * dim..][..dim];
                     let mut lanes = [0.0; MAX_LANES];
-                    // SAFETY: the caller runs this at a level that has the instructions; offsets are below `dim`, the length
-                    // of query and keys, and the array has room for any vector.
+                    // SAFETY: the caller runs this at a level that has the instructions; offsets are below `dim`, the
+                    // length of query and keys, and the array has room for any vector.
                     unsafe {
                         let mut sums = [S::zero(); MAX_LANES];
                         for at in (0..dim).step_by(n) {

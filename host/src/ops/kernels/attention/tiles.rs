@@ -42,7 +42,7 @@ impl Panel {
     pub fn of_rows(level: Level, x: &[f32], stride: usize, lanes: usize, steps: usize) -> Self {
         // SAFETY: packing writes all of it.
         let mut panel = unsafe { Self::uninit(level, steps, lanes) };
-        level.run(Pack { x, stride, lanes, steps, transposed: true, to: &mut panel });
+        level.run(PackPanel { x, stride, lanes, steps, transposed: true, to: &mut panel });
         panel
     }
 
@@ -50,7 +50,7 @@ impl Panel {
     pub fn of_columns(level: Level, x: &[f32], stride: usize, lanes: usize, steps: usize) -> Self {
         // SAFETY: packing writes all of it.
         let mut panel = unsafe { Self::uninit(level, steps, lanes) };
-        level.run(Pack { x, stride, lanes, steps, transposed: false, to: &mut panel });
+        level.run(PackPanel { x, stride, lanes, steps, transposed: false, to: &mut panel });
         panel
     }
 
@@ -68,7 +68,7 @@ impl Panel {
     }
 }
 
-struct Pack<'a> {
+struct PackPanel<'a> {
     x: &'a [f32],
     stride: usize,
     lanes: usize,
@@ -77,7 +77,7 @@ struct Pack<'a> {
     to: &'a mut Panel,
 }
 
-impl Job for Pack<'_> {
+impl Job for PackPanel<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Vectors>(self) {
@@ -164,8 +164,8 @@ impl Block {
         Panel::of_rows(level, &x[self.rows.start * s.width + head * s.dim..], s.width, self.rows.len(), s.dim)
     }
 
-    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and first
-    /// place.
+    /// The head's part of each run of keys in `x`, keys or values (rows have `dim` numbers); with their number and
+    /// first place.
     fn keys<'a>(&self, x: &'a [f32], head: usize, s: &Sizes) -> impl Iterator<Item = (&'a [f32], usize, usize)> {
         let (offset, width) = (head / s.group * s.dim, s.kv_width);
         self.runs().map(move |(rows, first)| (&x[rows.start * width + offset..], rows.len(), first))

@@ -85,8 +85,8 @@ impl Strips<'_> {
                 let end = steps.min(start + chain(steps));
                 for strip in (start..end).step_by(STRIP) {
                     let length = STRIP.min(end - strip);
-                    // SAFETY: columns below n and words below `steps` lie inside the weights, as asserted; the panel has
-                    // room for a strip, and x has m rows.
+                    // SAFETY: columns below n and words below `steps` lie inside the weights, as asserted; the panel
+                    // has room for a strip, and x has m rows.
                     unsafe {
                         match self.b {
                             Operand::Words(words) => {

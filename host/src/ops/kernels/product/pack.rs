@@ -61,7 +61,7 @@ impl Aligned {
 
 /// A row-major matrix [rows, cols] of f32.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct Matrix<'a> {
     pub numbers: &'a [f32],
     pub rows: usize,
     pub cols: usize,
@@ -82,7 +82,7 @@ pub struct Packed {
 
 impl Packed {
     /// Packs a matrix.
-    pub fn new(level: Level, precision: Precision, x: Source, lanes_are: Lanes) -> Self {
+    pub fn new(level: Level, precision: Precision, x: Matrix, lanes_are: Lanes) -> Self {
         let (lanes, length) = match lanes_are {
             Lanes::Rows => (x.rows, x.cols),
             Lanes::Columns => (x.cols, x.rows),
@@ -96,7 +96,7 @@ impl Packed {
             words.get_mut().par_chunks_mut(width * steps).enumerate().for_each(|(panel, to)| {
                 let first = panel * width;
                 let lanes = (first, width.min(lanes - first));
-                level.run(Pack { x, lanes_are, lanes, precision, to });
+                level.run(PackPanel { x, lanes_are, lanes, precision, to });
             });
         }
         Self { level, precision, steps, lanes, shape, words }
@@ -118,8 +118,8 @@ impl Packed {
 }
 
 /// Packs one panel of a matrix.
-struct Pack<'a> {
-    x: Source<'a>,
+struct PackPanel<'a> {
+    x: Matrix<'a>,
     lanes_are: Lanes,
     /// First lane and number of lanes.
     lanes: (usize, usize),
@@ -127,11 +127,11 @@ struct Pack<'a> {
     to: &'a mut [f32],
 }
 
-impl Job for Pack<'_> {
+impl Job for PackPanel<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Vectors>(self) {
-        let Source { numbers, rows, cols } = self.x;
+        let Matrix { numbers, rows, cols } = self.x;
         let (first, lanes) = self.lanes;
         let length = if self.lanes_are == Lanes::Rows { cols } else { rows };
         let vectors = lanes.div_ceil(S::LANES);

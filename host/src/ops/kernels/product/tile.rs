@@ -119,8 +119,8 @@ struct Tile {
 }
 
 impl Tile {
-    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R` and
-    /// `V` are. Returns `R`.
+    /// Sums up `R` rows of `V` vectors. Each sum is one chain of fused products in the order of the steps, whatever `R`
+    /// and `V` are. Returns `R`.
     ///
     /// # Safety
     /// As for [`block`]; `sums` has room for `R` rows of `V` vectors.
@@ -141,7 +141,8 @@ impl<S: Vectors, F: Format<S>, const R: usize, const V: usize> Work<S> for Sum<F
         // Steps between requests for memory ahead: a line of each row.
         const LINE: usize = 16;
         let Tile { panel, rows, steps, sums, fresh } = self.0;
-        // SAFETY: the promises of [`Tile::sum`]; `panel` advances over the steps it holds, and prefetching reads nothing.
+        // SAFETY: the promises of [`Tile::sum`]; `panel` advances over the steps it holds, and prefetching reads
+        // nothing.
         unsafe {
             let row = |r: usize| rows.start.add(r * rows.stride);
             let mut acc = [[S::zero(); V]; R];
@@ -229,7 +230,8 @@ impl Output<'_> {
     #[inline(always)]
     pub unsafe fn put<S: Vectors>(self, sums: &Sums, vectors: usize, at: Place, add: bool) {
         let n = S::LANES;
-        // SAFETY: the caller's promises; a block has at most `BLOCK` rows of `vectors` vectors, which `Sums` has room for.
+        // SAFETY: the caller's promises; a block has at most `BLOCK` rows of `vectors` vectors, which `Sums` has room
+        // for.
         unsafe {
             if !self.lanes_are_rows {
                 for r in 0..at.rows {

@@ -25,7 +25,8 @@ pub trait Vectors: Copy {
     const LANES: usize;
     /// Vectors of a panel at each step; the last panel may have fewer.
     const WIDTH: usize;
-    /// Rows of a tile: with [`WIDTH`](Self::WIDTH) registers each, its sums and the operands of a step fill the registers.
+    /// Rows of a tile: with [`WIDTH`](Self::WIDTH) registers each, its sums and the operands of a step fill the
+    /// registers.
     const ROWS: usize;
     /// Rows whose sums are moved to the result at once: whole tiles, and whole squares to transpose.
     const BLOCK: usize;
