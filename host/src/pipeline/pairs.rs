@@ -20,21 +20,24 @@ impl Run {
         let mut outputs = vec![dir.pairs(), dir.rows().into_path()];
         let chosen = self.choose(round, measured.as_ref(), &mut outputs)?;
         let pairs = TokenStore::open(&dir.pairs(), 3)?;
+        let given;
         let basis = match self.data.has_weights() {
             true => {
-                chosen.rows.iter().map(|row| Ok(self.data.row(row)?.weight.unwrap_or(1.0))).collect::<Result<_>>()?
+                let weight = |row| Ok(self.data.row(row)?.weight.unwrap_or(1.0));
+                given = chosen.rows.iter().map(weight).collect::<Result<Vec<_>>>()?;
+                &given
             }
-            false => chosen.distances,
+            false => &chosen.distances,
         };
-        let weigher = self.weigher(&basis)?;
+        let weigher = self.weigher(basis)?;
         let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
         let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps };
-        let weights = weigher.weights(start, &basis)?;
+        let weights = weigher.weights(start, basis)?;
         let mut facts = diagnose::Pairs::new(dir.path(), pairs.len())?;
         let mut last = None;
         let lines = (0..pairs.len()).map(|index| {
             let row = chosen.rows.get(index);
-            let distance = measured.is_some().then(|| basis[index]);
+            let distance = measured.is_some().then(|| chosen.distances[index]);
             let line = self.score_line(&pairs, index, row, distance, weights[index])?;
             let tokens = [line.chosen_tokens, line.rejected_tokens];
             facts.add(line.chosen == line.rejected, line.distance, line.weight, tokens);
@@ -73,11 +76,11 @@ impl Run {
         let of = dir.candidate_rows().read()?;
         let prompts = Prompts::of(&of);
         let samples = if self.data.has_rejected() { 1 } else { self.config.samples() };
+        let (pairing, mut row, mut between) = (self.pairing(), 0, 0);
         let mut sampled = match samples {
-            1 if !self.config.pairs.drop_cut => None,
+            1 if !pairing.drop_cut => None,
             _ => Some(Sampled::new(dir.generations().lines()?, samples)),
         };
-        let (pairing, mut row, mut between) = (self.pairing(), 0, 0);
         let mut made = |prompt: usize| -> Result<(usize, Vec<Candidate>, crate::pairs::Made)> {
             interrupt::check()?;
             let range = prompts.candidates(prompt);

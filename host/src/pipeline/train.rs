@@ -41,7 +41,7 @@ impl Run {
             pairs: &pairs,
             reference: &reference.logps,
             distances: &basis,
-            measured: self.measures(),
+            measured: self.measures() && !self.data.has_weights(),
             schedule: &|at, d| weigher.weights(at, d),
             round: (round - 1, self.config.rounds),
         };

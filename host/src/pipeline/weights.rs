@@ -36,12 +36,10 @@ impl Weigher {
 impl Run {
     /// Whether weights or the pairs' rule depend on distances, so that something must be encoded.
     pub(super) fn measures(&self) -> bool {
-        if self.data.has_weights() {
-            return false;
-        }
         let Pairing { rule, min_distance, .. } = self.pairing();
         let chooses = self.config.samples() > 1 && rule.asks() != Asked::Nothing;
-        chooses || min_distance > 0.0 || self.schedule.property("uses_distances").unwrap_or(true)
+        let weighs = || !self.data.has_weights() && self.schedule.property("uses_distances").unwrap_or(true);
+        chooses || min_distance > 0.0 || weighs()
     }
 
     /// What the weigher makes a weight of: the pair's own weight, its distance, or 0 where nothing was measured.
