@@ -68,7 +68,7 @@ fn the_ten_minute_guide_works_as_written() {
 #[test]
 fn a_new_crate_of_each_kind_passes_its_tests_and_serves_a_run() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = String::from("generate: { max_new_tokens: 8 }\ntrain: { max_steps: 2 }\n");
+    let mut config = String::from("generate: { samples: 1, max_new_tokens: 8 }\ntrain: { max_steps: 2 }\n");
     for kind in ["encoder", "distance", "schedule"] {
         let name = format!("first-{kind}");
         let out = ldalign(dir.path(), &["plugin", "new", &name, "--kind", kind]);
@@ -195,7 +195,7 @@ fn the_example_encoder_s_slots_are_compared_by_transport_and_clipped() {
     let config = runs::config(
         dir.path(),
         &format!(
-            "generate: {{ max_new_tokens: 8 }}\ntrain: {{ max_steps: 2 }}\nencoder: {}\ndistance: sinkhorn\nschedule: quantile-clip\n",
+            "generate: {{ samples: 1, max_new_tokens: 8 }}\ntrain: {{ max_steps: 2 }}\nencoder: {}\ndistance: sinkhorn\nschedule: quantile-clip\n",
             library.display()
         ),
     );
@@ -234,7 +234,7 @@ fn a_metric_is_learned_from_two_scored_files() {
     let config = runs::config(
         dir.path(),
         &format!(
-            "generate: {{ max_new_tokens: 8 }}\ntrain: {{ max_steps: 2 }}\n\
+            "generate: {{ samples: 1, max_new_tokens: 8 }}\ntrain: {{ max_steps: 2 }}\n\
              distance: {{ plugin: learned, options: {{ better: {better}, worse: {worse} }} }}\nschedule: focal\n"
         ),
     );

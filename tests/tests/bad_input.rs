@@ -351,7 +351,7 @@ fn plugins() {
 #[test]
 fn a_run_whose_messages_nobody_reads_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let config = runs::config(dir.path(), "generate: { max_new_tokens: 8 }\ntrain: { max_steps: 1 }");
+    let config = runs::config(dir.path(), "generate: { samples: 1, max_new_tokens: 8 }\ntrain: { max_steps: 1 }");
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let status = runs::command("run", &config, &[]).stdout(Stdio::null()).stderr(writer).status().unwrap();

@@ -15,7 +15,7 @@ use std::{
 fn config(dir: &Path, arms: &str) -> PathBuf {
     let held_out = workspace_root().join("examples/clean-golden/test.jsonl");
     let more = format!(
-        "rounds: 2\ngenerate: {{ max_new_tokens: 16, batch_size: 8 }}\n\
+        "rounds: 2\ngenerate: {{ samples: 1, max_new_tokens: 16, batch_size: 8 }}\n\
          train: {{ learning_rate: 2.0e-4, beta: 1.0, max_steps: 2, per_device_train_batch_size: 12, gradient_accumulation_steps: 1 }}\n\
          eval: {{ data: {{ path: {}, max_rows: 16, max_length: 96 }} }}",
         held_out.display()
@@ -178,7 +178,7 @@ fn a_run_that_fails_is_named_and_the_others_are_made() {
 #[test]
 fn permuted_distances_are_the_same_ones_elsewhere() {
     let dir = tempfile::tempdir().unwrap();
-    let config = runs::config(dir.path(), "generate: { max_new_tokens: 16 }\ntrain: { max_steps: 1 }\n");
+    let config = runs::config(dir.path(), "generate: { samples: 1, max_new_tokens: 16 }\ntrain: { max_steps: 1 }\n");
     runs::succeed(runs::command("score", &config, &["output_dir=plain"]));
     runs::succeed(runs::command("score", &config, &["output_dir=permuted", "permute_distances=true"]));
     let scores = |run: &str| lines(&dir.path().join(run).join("round-1/scores.jsonl"));

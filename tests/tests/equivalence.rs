@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use std::{fs, path::Path};
 
 const TRAIN: &str = "
-generate: { max_new_tokens: 64 }
+generate: { samples: 1, max_new_tokens: 64 }
+pairs: golden-over-own
 train: { learning_rate: 3.0e-4, per_device_train_batch_size: 4, gradient_accumulation_steps: 2, num_train_epochs: 2 }
 ";
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::{fs, path::Path};
 
 const RUN: &str = "
-generate: { max_new_tokens: 24, temperature: 1.0 }
+generate: { samples: 1, max_new_tokens: 24, temperature: 1.0 }
 encoder: { plugin: guided, options: { steps: 40, learning_rate: 4.0e-3 } }
 ";
 

@@ -468,7 +468,7 @@ fn an_encoder_uses_every_service_of_the_host() {
 fn a_plugins_thread_is_answered_though_the_hosts_only_one_waits_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let encoder = format!("encoder: {{ plugin: {}, id: asks-the-host }}", zoo().display());
-    let config = runs::config(dir.path(), &format!("generate: {{ max_new_tokens: 4 }}\n{encoder}\n"));
+    let config = runs::config(dir.path(), &format!("generate: {{ samples: 1, max_new_tokens: 4 }}\n{encoder}\n"));
     let mut child = runs::command("score", &config, &["data.max_rows=4"]).spawn().unwrap();
     let start = Instant::now();
     assert!(!runs::kill_when(&mut child, || start.elapsed() > Duration::from_secs(60)), "it hung");

@@ -10,7 +10,7 @@ use std::{
 /// Two rounds with every stage in them; the auto-encoder makes scoring long enough to be hit.
 const RUN: &str = "
 rounds: 2
-generate: { max_new_tokens: 24, batch_size: 4, temperature: 0.7, top_p: 0.9 }
+generate: { samples: 1, max_new_tokens: 24, batch_size: 4, temperature: 0.7, top_p: 0.9 }
 encoder: { plugin: autoencoder, options: { steps: 40 } }
 train: { learning_rate: 1.0e-4, per_device_train_batch_size: 2, gradient_accumulation_steps: 2, num_train_epochs: 3, save_steps: 2 }
 ";
@@ -21,9 +21,21 @@ fn lines(path: &Path) -> usize {
 
 #[test]
 fn killed_in_every_stage_ends_in_the_same_bits() {
+    killed_in_every_stage(1, "golden-over-own");
+}
+
+#[test]
+fn killed_with_several_samples_a_prompt_ends_in_the_same_bits() {
+    for rule in ["nearest-over-farthest", "medoid-over-outlier"] {
+        killed_in_every_stage(4, rule);
+    }
+}
+
+fn killed_in_every_stage(samples: usize, rule: &str) {
+    let sets = [&*format!("generate.samples={samples}"), &*format!("pairs={rule}")];
     let whole = tempfile::tempdir().expect("a temporary directory");
     let config = runs::config(whole.path(), RUN);
-    runs::succeed(runs::command("run", &config, &[]));
+    runs::succeed(runs::command("run", &config, &sets));
     let expected = runs::bytes(&whole.path().join("run"));
 
     let killed = tempfile::tempdir().expect("a temporary directory");
@@ -31,23 +43,24 @@ fn killed_in_every_stage_ends_in_the_same_bits() {
     let run = killed.path().join("run");
     let at = |name: &str| run.join(name);
     // The state on disk that says a stage is under way; each is hit by a process of its own.
-    let moments: [(&str, &dyn Fn() -> bool); 9] = [
-        ("generating", &|| lines(&at("round-1/generations.partial.jsonl")) >= 5),
-        ("generating again", &|| lines(&at("round-1/generations.partial.jsonl")) >= 15),
-        ("making pairs", &|| at("round-1/done/generate.json").exists()),
-        ("scoring", &|| at("round-1/done/pairs.json").exists()),
-        ("computing the reference", &|| at("round-1/done/score.json").exists()),
+    let moments: [(&str, &dyn Fn() -> bool); 10] = [
+        ("generating", &|| lines(&at("round-1/generations.partial.jsonl")) >= 5 * samples),
+        ("generating again", &|| lines(&at("round-1/generations.partial.jsonl")) >= 15 * samples),
+        ("listing candidates", &|| at("round-1/done/generate.json").exists()),
+        ("scoring", &|| at("round-1/done/candidates.json").exists()),
+        ("making pairs", &|| at("round-1/done/score.json").exists()),
+        ("computing the reference", &|| at("round-1/done/pairs.json").exists()),
         ("training", &|| at("round-1/train/checkpoint-2").exists()),
         ("training again", &|| at("round-1/train/checkpoint-6").exists()),
-        ("generating in round 2", &|| lines(&at("round-2/generations.partial.jsonl")) >= 3),
+        ("generating in round 2", &|| lines(&at("round-2/generations.partial.jsonl")) >= 3 * samples),
         ("training in round 2", &|| at("round-2/train/checkpoint-4").exists()),
     ];
     for (name, moment) in moments {
-        let mut child = runs::command("run", &config, &[]).spawn().expect("the binary starts");
+        let mut child = runs::command("run", &config, &sets).spawn().expect("the binary starts");
         assert!(runs::kill_when(&mut child, moment), "the run ended before it could be killed while {name}");
         assert!(!at("round-2/done/train.json").exists(), "the run was over when it was killed while {name}");
     }
-    runs::succeed(runs::command("run", &config, &[]));
+    runs::succeed(runs::command("run", &config, &sets));
     let got = runs::bytes(&run);
     // These name the output directory.
     let same = |a: &std::collections::BTreeMap<_, _>| {
@@ -62,7 +75,7 @@ fn killed_in_every_stage_ends_in_the_same_bits() {
     // The comparison can fail: another seed gives other bits.
     let other = tempfile::tempdir().expect("a temporary directory");
     let config = runs::config(other.path(), RUN);
-    runs::succeed(runs::command("run", &config, &["seed=1"]));
+    runs::succeed(runs::command("run", &config, &[&sets[..], &["seed=1"]].concat()));
     assert_ne!(same(&runs::bytes(&other.path().join("run"))), same(&expected));
 }
 
@@ -87,7 +100,7 @@ fn a_signal_stops_cleanly_and_the_run_goes_on() {
 #[test]
 fn another_config_or_a_damaged_file_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let config = runs::config(dir.path(), "generate: { max_new_tokens: 8 }\ntrain: { max_steps: 2 }");
+    let config = runs::config(dir.path(), "generate: { samples: 1, max_new_tokens: 8 }\ntrain: { max_steps: 2 }");
     runs::succeed(runs::command("run", &config, &[]));
     let refused = |sets: &[&str]| {
         let out = runs::command("run", &config, sets).output().expect("the binary starts");

@@ -98,7 +98,7 @@ impl Teams {
         let (model, rows) = (clean_golden.join("model"), clean_golden.join("golden.jsonl"));
         let text = format!(
             "model: {}\noutput_dir: run\nthreads: 1\ndata: {{ path: {}, max_rows: 8, max_length: 96 }}\n\
-             generate: {{ max_new_tokens: 4 }}\n{more}\n",
+             generate: {{ samples: 1, max_new_tokens: 4 }}\n{more}\n",
             model.display(),
             rows.display()
         );

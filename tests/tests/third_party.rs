@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const SHORT: &str = "generate: { max_new_tokens: 8 }\ntrain: { max_steps: 2 }\n";
+const SHORT: &str = "generate: { samples: 1, max_new_tokens: 8 }\ntrain: { max_steps: 2 }\n";
 
 /// The code block of the README after the line that starts with `mark`.
 fn readme_block(mark: &str) -> String {
@@ -95,7 +95,7 @@ fn a_plugin_that_fails_in_the_middle_ends_the_run_and_loses_nothing() {
         assert!(message.contains(id) && message.contains(said), "{id}: {message}");
         // What was done stays done, and the next start meets the same plugin without doing it again.
         let done = runs::bytes(&dir.path().join("run"));
-        assert!(done.contains_key(Path::new("round-1/pairs.bin")), "{id}: {done:?}");
+        assert!(done.contains_key(Path::new("round-1/candidates.bin")), "{id}: {done:?}");
         assert!(!dir.path().join("run/round-1/done/score.json").exists(), "{id}");
         assert_eq!(run().status.code().unwrap_or(-1), code, "{id}");
         assert_eq!(runs::bytes(&dir.path().join("run")), done, "{id}");

@@ -70,10 +70,10 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Alternatives of a schema: its `anyOf` or `oneOf`, else itself.
+    /// Alternatives of a schema: those of its `anyOf` or `oneOf`, else itself.
     fn branches(&self, schema: &'a Value) -> Vec<&'a Value> {
         match schema["anyOf"].as_array().or(schema["oneOf"].as_array()) {
-            Some(list) => list.iter().map(|s| self.resolve(s)).collect(),
+            Some(list) => list.iter().flat_map(|s| self.branches(self.resolve(s))).collect(),
             None => vec![schema],
         }
     }
@@ -89,7 +89,8 @@ impl<'a> Walker<'a> {
             let expected: Vec<String> = branches.iter().filter_map(|b| self.expected(b)).collect();
             let unquote = matches!(value, Value::String(s) if s.parse::<f64>().is_ok());
             let hint = unquote.then(|| "write numbers without quotes".to_owned());
-            return self.fault(key, format!("expected {}, found {}", expected.join(" or "), show(value)), hint);
+            let near = did_you_mean(value, branches.iter().filter_map(|b| b["const"].as_str()));
+            return self.fault(key, format!("expected {}, found {}{near}", expected.join(" or "), show(value)), hint);
         };
         match value {
             Value::Number(_) => {
@@ -182,8 +183,7 @@ impl<'a> Walker<'a> {
     }
 
     fn wrong_name(&mut self, key: &str, value: &Value, names: &[&str]) -> bool {
-        let near = value.as_str().and_then(|v| suggest(v, names.iter().copied()));
-        let near = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        let near = did_you_mean(value, names.iter().copied());
         self.fault(key, format!("expected one of {}, found {}{near}", names.join(", "), show(value)), None)
     }
 
@@ -246,6 +246,12 @@ impl<'a> Walker<'a> {
             _ => "a value".into(),
         }
     }
+}
+
+/// What ends a message about a value that is like one of `names`; nothing for others.
+fn did_you_mean<'a>(value: &Value, names: impl IntoIterator<Item = &'a str>) -> String {
+    let near = value.as_str().and_then(|v| suggest(v, names));
+    near.map_or(String::new(), |n| format!("; did you mean `{n}`?"))
 }
 
 /// The names of an enum, where all branches are constants.

@@ -150,3 +150,63 @@ fn a_checker_is_a_name_or_an_expression() {
             .contains("eval.checker.regex (line 4): `[` is not a regular expression: unclosed")
     );
 }
+
+#[test]
+fn a_rule_and_its_samples_fit_or_are_one_fault_with_its_key() {
+    let dir = place();
+    let pairs = |text: &str| format!("{GOOD}{text}\n");
+    let c = load(&dir, GOOD, &[]).unwrap();
+    assert_eq!((c.pairs.rule.name(), c.generate.samples, c.samples()), ("golden-over-farthest", Some(4), 4));
+    let c = load(&dir, &pairs("pairs: golden-over-own"), &[]).unwrap();
+    assert_eq!((c.pairs.rule.name(), c.samples()), ("golden-over-own", 1));
+    let c =
+        load(&dir, &pairs("pairs: {rule: all, drop_cut: true, min_distance: 0.5}"), &["generate.samples=2"]).unwrap();
+    assert!(c.pairs.drop_cut && !c.pairs.drop_equal && c.pairs.min_distance == 0.5 && c.samples() == 2);
+    let again = load(&dir, &c.to_yaml().unwrap(), &[]).unwrap();
+    assert_eq!((again.pairs, again.samples()), (c.pairs, 2));
+
+    let rules =
+        "golden-over-own or golden-over-farthest or nearest-over-farthest or medoid-over-outlier or all or a map";
+    for (text, set, expected) in [
+        (
+            "pairs: golden-over-fartest",
+            &[][..],
+            &*format!(
+                "pairs (line 4): expected {rules}, found \"golden-over-fartest\"; did you mean `golden-over-farthest`?"
+            ),
+        ),
+        ("pairs: 3", &[], &format!("pairs (line 4): expected {rules}, found 3")),
+        ("pairs: {rul: all}", &[], "pairs.rul (line 4): unknown key; did you mean `rule`?"),
+        ("pairs: {rule: al}", &[], "pairs.rule (line 4): expected one of golden-over-own, "),
+        ("pairs: {rule: al}", &[], "found \"al\"; did you mean `all`?"),
+        ("pairs: {min_distance: -1}", &[], "pairs.min_distance (line 4): expected a number of at least 0, found -1"),
+        (
+            "pairs: golden-over-own",
+            &["generate.samples=4"],
+            "generate.samples (--set): 4 samples, of which the rule golden-over-own takes one",
+        ),
+        (
+            "pairs: nearest-over-farthest",
+            &["generate.samples=1"],
+            "generate.samples (--set): 1 sample, and the rule nearest-over-farthest compares several",
+        ),
+        (
+            "pairs: medoid-over-outlier",
+            &["generate.samples=1"],
+            "generate.samples (--set): 1 sample, and the rule medoid-over-outlier compares several",
+        ),
+        ("generate: {samples: 0}", &[], "generate.samples (line 4): expected a whole number of at least 1"),
+        ("generate: {samples: 257}", &[], "at most 256, found 257"),
+        (
+            "eval: {data: {path: data.jsonl}, generate: {samples: 2}}",
+            &[],
+            "eval.generate.samples (line 4): an evaluation samples one response a row",
+        ),
+        ("train: {loss_type: sft}", &[], "train.sft_weight: is 0, and loss_type: sft trains nothing else"),
+    ] {
+        let said = fails(&pairs(text), set);
+        assert!(said.contains(expected), "{text}: {said}");
+        assert_eq!(said.lines().count(), 3, "one fault, said once, with a hint: {said}");
+    }
+    load(&dir, &pairs("train: {loss_type: sft, sft_weight: 1}"), &[]).unwrap();
+}

@@ -104,6 +104,28 @@ fn samples_of_one_prompt_are_those_of_it_alone() {
     assert_ne!(alone[1].ids, alone[2].ids);
 }
 
+/// A sample is the same whether its siblings are sampled or not, beside it or elsewhere.
+#[test]
+fn a_sample_does_not_depend_on_its_siblings() {
+    let policy = policy();
+    // As stage `generate` asks: the samples of a prompt follow each other.
+    let of = |samples: usize, batch_size: usize| {
+        let each =
+            |(_, prompt): (usize, Request)| (0..samples as u32).map(move |sample| Request { sample, ..prompt.clone() });
+        let requests: Vec<_> = requests(8).into_iter().flat_map(each).enumerate().collect();
+        run(&policy, &requests, &config(1.0, batch_size)).0
+    };
+    let four = of(4, 16);
+    for (samples, batch_size) in [(4, 1), (4, 3), (2, 5), (2, 16), (1, 1), (1, 7)] {
+        let found = of(samples, batch_size);
+        for (i, generation) in found.iter().enumerate() {
+            let same = &four[i / samples * 4 + i % samples];
+            assert_eq!(generation, same, "sample {} of {samples}, batch size {batch_size}", i % samples);
+        }
+    }
+    assert!(four.chunks(4).all(|own| (1..4).all(|k| own[k] != own[0])), "samples of a prompt are one");
+}
+
 #[test]
 fn end_tokens_end_and_only_they() {
     for generation in run(&policy(), &requests(24), &config(1.0, 5)).0 {

@@ -22,16 +22,19 @@ impl Run {
         let mut outputs = vec![dir.pairs(), dir.rows().into_path()];
         let chosen = self.choose(round, measured.as_ref(), &mut outputs)?;
         let pairs = TokenStore::open(&dir.pairs(), 3)?;
-        let given = |row| Ok(self.data.row(row)?.weight.unwrap_or(1.0));
-        // What the weigher makes weights of.
-        let basis: Vec<f32> = match self.data.has_weights() {
-            true => chosen.rows.iter().map(given).collect::<Result<_>>()?,
-            false => chosen.distances.clone(),
+        let given;
+        let basis = match self.data.has_weights() {
+            true => {
+                let weight = |row| Ok(self.data.row(row)?.weight.unwrap_or(1.0));
+                given = chosen.rows.iter().map(weight).collect::<Result<Vec<_>>>()?;
+                &given
+            }
+            false => &chosen.distances,
         };
-        let weigher = self.weigher(&basis)?;
+        let weigher = self.weigher(basis)?;
         let total_steps = train::total_steps(pairs.len(), &self.config.train)?;
         let start = StepContext { round: round - 1, rounds: self.config.rounds, step: 0, total_steps };
-        let weights = weigher.weights(start, &basis)?;
+        let weights = weigher.weights(start, basis)?;
         let mut facts = diagnose::Pairs::new(dir.path(), pairs.len())?;
         let mut last = None;
         let lines = (0..pairs.len()).map(|index| {

@@ -67,14 +67,16 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
         fs::write(round.join("train/metrics.jsonl"), metrics).unwrap();
         let chosen: Vec<f32> = (0..rows * 6).map(|i| noise(i, 13) as f32).collect();
         let rejected: Vec<f32> = chosen.iter().enumerate().map(|(i, v)| v + 2.0 * noise(i / 6, 14) as f32).collect();
+        // One sample a prompt: the candidates are the pairs.
+        fs::write(round.join("candidates.json"), json!((0..rows).collect::<Vec<_>>()).to_string()).unwrap();
         let shape = LatentShape { slots: 2, dim: 3 };
         latents::write(&round.join("latents.safetensors"), OF_ROUND.map(|name| (name, rows)), shape, &[], |out| {
             out.f32(&chosen)?;
             Ok(out.f32(&rejected)?)
         })
         .unwrap();
-        let times =
-            [("generate", 75.25), ("pairs", 0.04), ("score", 4.0), ("train", 3700.0)].map(|(stage, seconds)| {
+        let times = [("generate", 75.25), ("candidates", 0.03), ("score", 4.0), ("pairs", 0.04), ("train", 3700.0)]
+            .map(|(stage, seconds)| {
                 let begun = json!({"stage": stage, "seconds": null, "peak_bytes": null});
                 format!("{begun}\n{}\n", json!({"stage": stage, "seconds": seconds, "peak_bytes": 300 << 20}))
             });

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Code,
-    config::LoraConfig,
+    config::{LoraConfig, LossType},
     ops::{Compute, Precision},
 };
 use candle_core::{Device, Tensor};
@@ -174,6 +174,28 @@ fn equals_trl(policy: &Policy) {
             candle_core::safetensors::load(fixtures().join(format!("{}.safetensors", case.name)), &Device::Cpu);
         let d = difference(&step.gradients, &theirs.unwrap().into_iter().collect());
         assert!(d.0 < 2e-6 && d.1 < 5e-6, "{}: gradients differ by {d:?}", case.name);
+    }
+}
+
+#[test]
+fn loss_type_sft_is_sft_on_the_chosen_whatever_the_pairs_weights() {
+    let all = Data::new(7);
+    let rows = [4, 0, 6, 2, 1, 5, 3];
+    let config = |sft_weight| TrainConfig { loss_type: LossType::Sft, sft_weight, ..config() };
+    let (expected, _) = first_step(&Sft { rows: &all.sft() }, &config(1.0), &rows);
+    let nothing = |_: StepContext, distances: &[f32]| Ok(vec![0.0; distances.len()]);
+    for weigh in [&schedule as &Weigh<'_>, &ones, &nothing] {
+        let data = all.dpo(weigh);
+        let of = |sft_weight| first_step(&Dpo::new(&data, &config(sft_weight)).unwrap(), &config(sft_weight), &rows);
+        let (whole, state) = of(1.0);
+        assert!((whole.loss - expected.loss).abs() < 1e-6 * expected.loss, "{} and {}", whole.loss, expected.loss);
+        let d = difference(&whole.gradients, &expected.gradients);
+        assert!(d.0 < 1e-6 && d.1 < 2e-6, "{d:?}");
+        assert!((state.means.mean("nll_loss").unwrap() - expected.loss).abs() < 1e-6 * expected.loss);
+        let (half, _) = of(0.5);
+        let halved = expected.gradients.iter().map(|(n, g)| (n.clone(), (g / 2.0).unwrap())).collect();
+        let d = difference(&half.gradients, &halved);
+        assert!((half.loss - expected.loss / 2.0).abs() < 1e-6 && d.0 < 1e-6 && d.1 < 2e-6, "{} {d:?}", half.loss);
     }
 }
 
