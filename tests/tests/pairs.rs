@@ -47,7 +47,8 @@ struct Row {
 fn rows(round: &RoundLayout, samples: usize) -> Vec<Row> {
     let distances = Distances::read(&round.distances()).unwrap();
     let candidates = TokenStore::open(&round.candidates(), 3).unwrap();
-    let of: Vec<usize> = round.candidate_rows().read().unwrap().iter().collect();
+    let lines = round.candidate_lines().lines().unwrap().map(Result::unwrap);
+    let of: Vec<usize> = lines.flat_map(|line| vec![line.row; line.counts.len()]).collect();
     let (mut first, mut between) = (0, distances.between.iter().map(|d| f64::from(*d)));
     let mut rows = vec![];
     for (row, lines) in generations(round).chunks_exact(samples).enumerate() {
