@@ -42,7 +42,7 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// [`write`], and says where the page is: what follows a round of a run.
+/// [`write()`], and says where the page is: what follows a round of a run.
 pub fn refresh(run_dir: &Path) -> Result<()> {
     tracing::info!("report: {}", write(run_dir)?.display());
     Ok(())

@@ -1,4 +1,5 @@
 //! What rustfmt leaves alone: the width of comment lines.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     fs,
