@@ -77,10 +77,10 @@ pub fn write(
     files::write_stoppable(path, |out| write_to(out, path, about, specs, fill))
 }
 
-/// Writes a file like [`write`], without free text, and reads it back. Returns its SHA-256 in hex.
+/// Writes a file like [`write()`], without free text, and reads it back. Returns its SHA-256 in hex.
 ///
 /// # Errors
-/// With `file/verify` where other bytes come back than were written, and those of [`write`].
+/// With `file/verify` where other bytes come back than were written, and those of [`write()`].
 pub fn write_verified(
     path: &Path,
     specs: &[Spec],
