@@ -329,3 +329,31 @@ fn ready_made_pairs_stay_as_they_are() {
     assert!(!round.generations().exists() && !round.choices().exists());
     assert_eq!(scores(&round).iter().map(|line| line.line).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
 }
+
+/// What lies beyond the length limit is never trained on: it makes no two candidates of one.
+#[test]
+fn samples_are_one_if_they_are_alike_within_max_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let round = score(dir.path(), "pairs: all\n", &["data.max_prompt_length=8", "data.max_length=12"]);
+    let candidates = TokenStore::open(&round.candidates(), 3).unwrap();
+    let (mut at, mut alike) = (0, 0);
+    for (line, samples) in round.candidate_lines().lines().unwrap().zip(generations(&round).chunks_exact(4)) {
+        let line = line.unwrap();
+        let mut different: Vec<(&[u32], u32, bool)> = vec![];
+        for ids in samples.iter().map(|sample| &sample.ids) {
+            let within = &ids[..ids.len().min(4)];
+            match different.iter_mut().find(|other| other.0 == within) {
+                Some(other) => other.1 += 1,
+                None => different.push((within, 1, ids.len() > 4)),
+            }
+            alike += usize::from(samples.iter().any(|other| other.ids != *ids && other.ids.starts_with(within)));
+        }
+        for (k, (ids, count, cut)) in different.iter().enumerate() {
+            assert_eq!((candidates.get(at + k, 2), line.counts[k], line.cut[k]), (*ids, *count, *cut));
+        }
+        assert_eq!(line.counts.len(), different.len());
+        at += different.len();
+    }
+    assert!(at == candidates.len() && alike > 0, "{at} {alike}");
+    assert_eq!(scores(&round).len(), 4 * 24);
+}

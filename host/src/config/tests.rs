@@ -183,17 +183,27 @@ fn a_rule_and_its_samples_fit_or_are_one_fault_with_its_key() {
         (
             "pairs: golden-over-own",
             &["generate.samples=4"],
-            "generate.samples (--set): 4 samples, of which the rule golden-over-own takes one",
+            "generate.samples (--set): 4, and the rule golden-over-own takes one of them",
         ),
         (
             "pairs: nearest-over-farthest",
             &["generate.samples=1"],
-            "generate.samples (--set): 1 sample, and the rule nearest-over-farthest compares several",
+            "generate.samples (--set): 1, and the rule nearest-over-farthest compares more",
         ),
         (
             "pairs: medoid-over-outlier",
             &["generate.samples=1"],
-            "generate.samples (--set): 1 sample, and the rule medoid-over-outlier compares several",
+            "generate.samples (--set): 1, and the rule medoid-over-outlier compares more",
+        ),
+        (
+            "pairs: medoid-over-outlier",
+            &["generate.samples=2"],
+            "generate.samples (--set): 2, and the rule medoid-over-outlier compares more",
+        ),
+        (
+            "pairs: medoid-over-outlier",
+            &["permute_distances=true"],
+            "permute_distances (--set): has no meaning for the rule medoid-over-outlier",
         ),
         ("generate: {samples: 0}", &[], "generate.samples (line 4): expected a whole number of at least 1"),
         ("generate: {samples: 257}", &[], "at most 256, found 257"),

@@ -68,7 +68,8 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
         let chosen: Vec<f32> = (0..rows * 6).map(|i| noise(i, 13) as f32).collect();
         let rejected: Vec<f32> = chosen.iter().enumerate().map(|(i, v)| v + 2.0 * noise(i / 6, 14) as f32).collect();
         // One sample a prompt: the candidates are the pairs.
-        fs::write(round.join("candidates.json"), json!((0..rows).collect::<Vec<_>>()).to_string()).unwrap();
+        let candidate = |row| format!("{}\n", json!({"row": row, "counts": [1], "cut": [false]}));
+        fs::write(round.join("candidates.jsonl"), (0..rows).map(candidate).collect::<String>()).unwrap();
         let shape = LatentShape { slots: 2, dim: 3 };
         latents::write(&round.join("latents.safetensors"), OF_ROUND.map(|name| (name, rows)), shape, &[], |out| {
             out.f32(&chosen)?;
