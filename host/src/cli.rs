@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs all rounds of a config; started again, it goes on
-    Run(ConfigArgs),
+    Run(run::Run),
     /// Validates a config with its data and plugins, shows rows as tokens, estimates memory; trains nothing
     Check(check::Check),
     /// Trains the model on the golden responses alone
@@ -131,10 +131,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     let done = match cli.command {
-        Command::Run(args) => run::run(&args, None),
-        Command::Generate(args) => run::run(&args, Some(run::Stage::Generate)),
-        Command::Score(args) => run::run(&args, Some(run::Stage::Pairs)),
-        Command::Train(args) => run::run(&args, Some(run::Stage::Train)),
+        Command::Run(args) => args.run(),
+        Command::Generate(args) => run::until(&args, run::Stage::Generate),
+        Command::Score(args) => run::until(&args, run::Stage::Pairs),
+        Command::Train(args) => run::until(&args, run::Stage::Train),
         Command::Check(args) => args.run(),
         Command::Sft(args) => sft::run(&args),
         Command::Eval(args) => args.run(),

@@ -3,10 +3,11 @@
 //!
 //! [`config`] says what is compared. Every arm with every seed is an ordinary run in a directory of its own, made by
 //! [`crate::pipeline`], so that what is finished is never done again. [`measure`] puts together what came of them:
-//! [`metric`] and [`nearness`] measure a run, [`figures`] has means, differences and their intervals, [`verdict`] the
-//! sentence. [`table`] and [`page`] show it.
+//! [`metric`], [`nearness`] and [`cost`] measure a run, [`figures`] has means, differences and their intervals,
+//! [`verdict`] the sentence. [`table`] and [`page`] show it.
 
 mod config;
+mod cost;
 mod figures;
 mod measure;
 mod metric;
@@ -17,6 +18,7 @@ mod verdict;
 
 pub use crate::stats::bootstrap::Figure;
 pub use config::{Arm, ArmConfig, CompareConfig, Method, Nearness, Plan};
+pub use cost::Cost;
 pub use metric::Metric;
 
 use crate::{Code, Error, Result, config::RunConfig, data::Dataset, files, pipeline, report, train};
@@ -64,6 +66,8 @@ pub struct Outcomes {
     pub runs: Vec<RunOutcome>,
     /// Means over the finished runs.
     pub figures: BTreeMap<Metric, Figure>,
+    /// Mean over the finished runs; None where there is none.
+    pub cost: Option<Cost>,
     /// Their differences from the reference, over the seeds that both have finished.
     pub differences: BTreeMap<Metric, Figure>,
     /// Means over the finished runs of what the evaluations say: by round, from 0.
@@ -85,6 +89,8 @@ pub struct RunOutcome {
     pub failure: Option<String>,
     /// Its figures.
     pub figures: BTreeMap<Metric, f64>,
+    /// What it has cost; None where it has come to no end.
+    pub cost: Option<Cost>,
 }
 
 impl Comparison {
@@ -159,7 +165,7 @@ fn make_runs(plan: &Plan) -> Result<Vec<Vec<RunOutcome>>> {
                     Some(format!("{e:#}"))
                 }
             };
-            runs.push(RunOutcome { seed, directory, failure, figures: BTreeMap::new() });
+            runs.push(RunOutcome { seed, directory, failure, figures: BTreeMap::new(), cost: None });
         }
     }
     Ok(runs)

@@ -1,9 +1,12 @@
 //! The ways in which the method is known to fail, looked for in every round: after scoring, from latents, distances and
 //! weights; after training, from its metrics. Each sign has a figure, a limit ([`Limits`]) and advice.
 
+mod boilerplate;
+mod choices;
 mod latents;
 mod prompts;
 
+pub use choices::Choices;
 pub use latents::{effective_rank, evenly_spaced};
 pub use prompts::Prompts;
 
@@ -12,6 +15,7 @@ use crate::{
     config::{Limits, TrainConfig},
     stats::{Weights, mean, rank_correlation},
 };
+use boilerplate::Texts;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
@@ -31,6 +35,14 @@ pub enum Sign {
     DuplicatePrompts,
     /// Distance measures length.
     Length,
+    /// One text is chosen, or rejected, for many prompts.
+    Boilerplate,
+    /// A prompt's samples are all the same.
+    SameSamples,
+    /// Distance orders a prompt's samples by length.
+    LengthWithinPrompts,
+    /// The sample chosen is the one that the model says most.
+    LikeliestChosen,
     /// Chosen responses lose likelihood.
     Displacement,
 }
@@ -45,6 +57,10 @@ impl Sign {
             Sign::CollapsedLatents => "collapsed-latents",
             Sign::DuplicatePrompts => "duplicate-prompts",
             Sign::Length => "length",
+            Sign::Boilerplate => "boilerplate",
+            Sign::SameSamples => "same-samples",
+            Sign::LengthWithinPrompts => "length-within-prompts",
+            Sign::LikeliestChosen => "likeliest-chosen",
             Sign::Displacement => "displacement",
         }
     }
@@ -79,7 +95,7 @@ pub struct Diagnosis {
     pub advice: String,
 }
 
-/// What the pairs of a round say, collected one by one. Of a pair 8 bytes stay in memory.
+/// What the pairs of a round say, collected one by one. Of a pair 8 bytes stay in memory, and of each different text 8.
 #[derive(Debug)]
 pub struct Pairs {
     /// Of the pairs whose responses differ and that were measured: equal ones have distance 0 and length difference 0,
@@ -89,6 +105,8 @@ pub struct Pairs {
     length_differences: Vec<u32>,
     /// Of all pairs whose responses differ.
     weights: Weights,
+    /// Of the same, what is chosen and what is rejected.
+    texts: [Texts; 2],
     prompts: Prompts,
 }
 
@@ -96,12 +114,14 @@ impl Pairs {
     /// For at most so many pairs; what does not stay in memory lies in unnamed files in `dir`.
     pub fn new(dir: &Path, most: usize) -> Result<Self> {
         let prompts = Prompts::new(dir, most)?;
-        Ok(Self { distances: vec![], length_differences: vec![], weights: Weights::default(), prompts })
+        let (weights, texts) = Default::default();
+        Ok(Self { distances: vec![], length_differences: vec![], weights, texts, prompts })
     }
 
-    /// Adds a pair; `distance` is None where none was measured.
-    pub fn add(&mut self, equal: bool, distance: Option<f32>, weight: f32, tokens: [usize; 2]) {
-        if !equal {
+    /// Adds a pair by its chosen and rejected text and their tokens; `distance` is None where none was measured.
+    pub fn add(&mut self, texts: [&str; 2], tokens: [usize; 2], distance: Option<f32>, weight: f32) {
+        if texts[0] != texts[1] {
+            self.texts.iter_mut().zip(texts).for_each(|(all, text)| all.add(text));
             self.weights.add(weight.into());
             self.distances.extend(distance);
             self.length_differences.extend(distance.map(|_| tokens[0].abs_diff(tokens[1]) as u32));
@@ -124,8 +144,9 @@ pub struct Latents {
     pub rank: f64,
 }
 
-/// The signs that show before training. `latents` is None where weights do not depend on distances.
-pub fn scored(pairs: &Pairs, latents: Option<&Latents>, limits: &Limits) -> Vec<Diagnosis> {
+/// The signs that show before training. `latents` is None where weights do not depend on distances, `choices` where
+/// each prompt has one response beside the golden one.
+pub fn scored(pairs: &Pairs, latents: Option<&Latents>, choices: Option<&Choices>, limits: &Limits) -> Vec<Diagnosis> {
     let mut all = vec![];
     if let Some(latents) = latents {
         all.push(reconstruction(&latents.fit, limits.min_latent_gain));
@@ -156,6 +177,9 @@ pub fn scored(pairs: &Pairs, latents: Option<&Latents>, limits: &Limits) -> Vec<
         finding: format!("{:.1} % of the prompts nearly repeat an earlier one", 100.0 * share),
         advice: "thin the data out, or sample more responses of different prompts".into(),
     });
+    let [chosen, rejected] = &pairs.texts;
+    all.push(boilerplate::diagnosis(chosen, rejected, limits.max_boilerplate));
+    all.extend(choices.into_iter().flat_map(|choices| choices::diagnoses(choices, limits)));
     all
 }
 

@@ -7,4 +7,4 @@ mod plot;
 
 pub use escape::esc;
 pub use html::{Page, text};
-pub use plot::{Interval, Plot, histogram, intervals, number};
+pub use plot::{Interval, Plot, Spot, histogram, intervals, number, strip};

@@ -163,6 +163,19 @@ impl Rule {
         }
     }
 
+    /// Its pairs in words, chosen over rejected.
+    pub fn formula(self) -> &'static str {
+        match self {
+            Self::GoldenOverOwn => "the golden response over the model's own",
+            Self::GoldenOverFarthest => "the golden response over the sample farthest from it",
+            Self::NearestOverFarthest => "the sample nearest to the golden response over the one farthest from it",
+            Self::MedoidOverOutlier => {
+                "the sample of the smallest mean distance from the others over the one of the largest"
+            }
+            Self::All => "the golden response over every sample",
+        }
+    }
+
     /// Samples a prompt that it takes, and how many where the config does not say.
     pub fn samples(self) -> (RangeInclusive<usize>, usize) {
         match self {

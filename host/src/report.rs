@@ -1,8 +1,9 @@
 //! The report of a run: one HTML file with inline SVG, for a person to look at. No script, nothing fetched.
 //!
-//! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`latents`], [`timing`] and
-//! [`validation`] say it on a [`page`](crate::page), [`tensorboard`] as scalars.
+//! [`run`] and [`scores`] read the directory, [`watch`] judges, [`sections`], [`rounds`], [`choices`], [`latents`],
+//! [`timing`] and [`validation`] say it on a [`page`](crate::page), [`tensorboard`] as scalars.
 
+mod choices;
 mod latents;
 mod rounds;
 mod run;

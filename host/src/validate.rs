@@ -1,17 +1,21 @@
 //! Whether nearer means better: distances to the golden response held against judgements of people or of a checker.
 //!
 //! [`rows`] reads the judgements, [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures,
-//! [`table`] and [`page`] say it. Two distances that need no latents stand in the same table: the difference in length,
-//! and chance.
+//! [`verdict`] judges for a rule that chooses among samples, [`table`] and [`page`] say it, [`ahead`] to a run that is to
+//! come. Two distances that need no latents stand in the same table: the difference in length, and chance.
 
+mod ahead;
 mod latents;
 mod page;
 mod rows;
 mod samples;
 mod statistics;
 pub(crate) mod table;
+mod verdict;
 
+pub use ahead::{Found, Standing, chooses, standing};
 pub use statistics::{Figure, Measures};
+pub use verdict::{GAINS, HARMS, Verdict, Verdicts};
 
 use crate::{
     Code, Error, Result,
@@ -46,6 +50,8 @@ pub struct Validation {
     pub distances: Vec<PluginRecord>,
     /// Prompts measured on.
     pub prompts: usize,
+    /// Those of them none of whose responses equals the golden one.
+    pub prompts_apart: usize,
     /// Responses measured on.
     pub responses: usize,
     /// Rows left out because all their responses have one label.
@@ -74,9 +80,20 @@ pub struct Line {
     /// What it is worth.
     #[serde(flatten)]
     pub measures: Measures,
+    /// What that says of choosing by it, for those who read the file; None of chance.
+    #[serde(default, skip_deserializing)]
+    pub verdict: Option<Verdicts>,
 }
 
+/// The name of the line of random distances.
+const CHANCE: &str = "random";
+
 impl Line {
+    /// Whether it is what random distances come to.
+    fn is_chance(&self) -> bool {
+        self.encoder.is_none() && self.distance == CHANCE
+    }
+
     fn name(&self) -> String {
         let of = self.encoder.as_ref().map(|encoder| format!("{encoder}, ")).unwrap_or_default();
         format!("{of}{}", self.distance)
@@ -125,15 +142,18 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
                 .map_err(|e| e.at(format!("latents of {}", name(encoder.record()))))?;
             let measures = Measures::of(truth, &values, seed);
             let encoder = Some(name(encoder.record()));
-            lines.push(Line { encoder, distance: name(distance.record()), measures });
+            lines.push(Line { encoder, distance: name(distance.record()), measures, verdict: None });
         }
         if !encoded.fit.is_empty() {
             fits.insert(name(encoder.record()), encoded.fit);
         }
     }
     let by_length = Measures::of(truth, &truth.length_differences, seed);
-    for (baseline, measures) in [("length difference", by_length), ("random", Measures::by_chance(truth, seed))] {
-        lines.push(Line { encoder: None, distance: baseline.into(), measures });
+    for (baseline, measures) in [("length difference", by_length), (CHANCE, Measures::by_chance(truth, seed))] {
+        lines.push(Line { encoder: None, distance: baseline.into(), measures, verdict: None });
+    }
+    for line in lines.iter_mut().filter(|line| !line.is_chance()) {
+        line.verdict = Some(Verdicts::of(line));
     }
 
     let records = |plugins: &[Plugin]| plugins.iter().map(|p| p.record().clone()).collect();
@@ -144,6 +164,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
         encoders: records(&encoders),
         distances: records(&distances),
         prompts: truth.prompts.len(),
+        prompts_apart: truth.apart.iter().filter(|apart| **apart).count(),
         responses: truth.labels.len(),
         one_label: annotated.one_label,
         fitted: samples.fitted,

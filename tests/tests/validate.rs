@@ -60,6 +60,8 @@ fn distances_are_measured_beside_baselines_and_latents_are_kept() {
     let encoder = "policy-states layer=1";
     assert_eq!(names, [[encoder, "euclidean"], [encoder, "cosine"], ["-", "length difference"], ["-", "random"]]);
     assert_eq!(both["lines"][0], first["lines"][0], "kept latents give other figures");
+    // Every golden response is one of the judged, so that no prompt is apart.
+    assert_eq!((&both["prompts_apart"], &both["lines"][0]["accuracy_apart"]["value"]), (&json!(0), &Value::Null));
     // The better response is the golden one: at distance 0, and as long.
     for line in [0, 1, 2] {
         assert_eq!(both["lines"][line]["accuracy"], json!({"value": 1.0, "interval": [1.0, 1.0]}), "line {line}");
@@ -92,7 +94,7 @@ fn the_table_is_for_people() {
         text.starts_with("16 responses to 8 prompts; rows left out because all their responses have one label: 1"),
         "{text}"
     );
-    assert!(text.contains("nearer is better") && text.contains("1.000 [1.000, 1.000]"), "{text}");
+    assert!(text.contains("may be used") && text.contains("1.000 [1.000, 1.000]"), "{text}");
 }
 
 #[test]
@@ -121,4 +123,44 @@ fn input_that_cannot_be_used_is_one_error_with_its_place() {
     );
     let out = validate(dir.path(), &rows(), &["validate.data.fields={goldn: x}"]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("unknown field; did you mean `golden`?"));
+}
+
+#[test]
+fn a_rule_is_refused_before_anything_is_sampled_where_its_validation_speaks_against_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |rows: &[Value], verb: &str, more: &[&str]| {
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        fs::write(dir.path().join("annotated.jsonl"), text).unwrap();
+        let sets = ["pairs=golden-over-farthest", "generate.samples=2", "rounds=1", "train.max_steps=1"];
+        let out = runs::command(verb, &runs::config(dir.path(), SECTION), &sets).args(more).output().unwrap();
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+            String::from_utf8_lossy(&out.stdout).into_owned(),
+        )
+    };
+    let (done, stderr, stdout) = run(&rows(), "check", &[]);
+    assert!(done && stderr.contains("the rule golden-over-farthest chooses by distance. not validated"), "{stderr}");
+    assert!(
+        stdout.contains(
+            "pairs    2 samples a prompt; golden-over-farthest: the golden response over the sample farthest"
+        ),
+        "{stdout}"
+    );
+
+    let mut turned = rows();
+    for row in &mut turned[..8] {
+        let (better, worse) = (row["better"].take(), row["worse"].take());
+        (row["better"], row["worse"]) = (worse, better);
+    }
+    let (done, stderr, _) = run(&turned, "run", &["--validate-first"]);
+    assert!(
+        !done && stderr.contains("error[validate/rule]: the rule golden-over-farthest chooses by distance"),
+        "{stderr}"
+    );
+    assert!(dir.path().join("run/validate/validate.json").exists() && !dir.path().join("run/manifest.json").exists());
+
+    let (done, stderr, _) = run(&rows(), "run", &["--validate-first"]);
+    assert!(done && !stderr.contains("chooses by distance"), "{stderr}");
+    assert!(dir.path().join("run/round-1/choices.jsonl").exists());
 }

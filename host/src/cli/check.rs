@@ -14,6 +14,7 @@ use ldalign::{
     pipeline,
     plugin::PluginRecord,
     text::TextCodec,
+    validate,
 };
 use serde::Serialize;
 
@@ -33,6 +34,10 @@ pub struct Check {
 /// What was found.
 #[derive(Serialize)]
 struct Findings {
+    /// The model's own responses to a prompt; None where the data brings them.
+    samples: Option<usize>,
+    /// What a validation beside the run says of a rule that chooses by distance; None of other rules.
+    validation: Option<String>,
     plugins: Vec<PluginRecord>,
     fitted: BudgetReport,
     longest: Longest,
@@ -43,7 +48,7 @@ impl Check {
     /// Checks and prints.
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
-        let plugins = pipeline::plugins(&config)?.map(|p| p.record().clone()).into();
+        let plugins: Vec<PluginRecord> = pipeline::plugins(&config)?.map(|p| p.record().clone()).into();
         let model = ModelConfig::of(&config.model)?;
         let codec = TextCodec::load(&config.model)?;
         let data = Dataset::open(&config.data)?;
@@ -58,7 +63,13 @@ impl Check {
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
         let memory = Estimate::new(&model, config.precision(), &config.train, generate, longest)?;
-        let findings = Findings { plugins, fitted, longest, memory };
+        let standing = validate::standing(&config, [&plugins[0], &plugins[1]], data.has_rejected())?;
+        if let Some(standing) = standing.as_ref().filter(|standing| !standing.is_good()) {
+            tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());
+        }
+        let validation = standing.map(|standing| standing.to_string());
+        let samples = (!data.has_rejected()).then(|| config.samples());
+        let findings = Findings { samples, validation, plugins, fitted, longest, memory };
         match self.json {
             true => print_json(&findings)?,
             false => print(&findings.text(&config))?,
@@ -77,6 +88,11 @@ impl Findings {
             format!("train    {:.1} M parameters", memory.trained as f64 / 1e6),
             format!("memory   {memory}"),
         ];
+        if let Some(samples) = self.samples {
+            let rule = config.pairs.rule;
+            lines.push(format!("pairs    {samples} samples a prompt; {}: {}", rule.name(), rule.formula()));
+        }
+        lines.extend(self.validation.iter().map(|standing| format!("distance {standing}")));
         lines.extend(self.plugins.iter().map(|p| format!("plugin   {p}, {}", p.origin)));
         lines.join("\n")
     }

@@ -1,7 +1,7 @@
 //! What a comparison's runs have come to: read from their files, measured, and put together.
 
 use super::{
-    Arm, Comparison, Figure, Metric, Outcomes, Plan, RunOutcome, figures,
+    Arm, Comparison, Cost, Figure, Metric, Outcomes, Plan, RunOutcome, figures,
     metric::{self, Measured},
     nearness::{Plugins, Yardstick},
     verdict,
@@ -54,6 +54,7 @@ impl<'a> Measurements<'a> {
         let rewards = metrics.last().and_then(|lines| metric::rewards(lines));
         let measured = Measured::of(&end, [&distances, &self.starts[&run.seed].1], rewards);
         let figure = |metric| Some((metric, measured.parts(metric).figure()?));
+        run.cost = Some(Cost::of(&dir, last)?);
         run.figures = Metric::ALL.into_iter().filter_map(figure).collect();
         self.runs.insert((&arm.name, run.seed), measured);
         let measured = |round| arm.config.eval.as_ref().is_none_or(|eval| eval.measures(round, last));
@@ -98,6 +99,7 @@ impl<'a> Measurements<'a> {
                 note: arm.note.clone(),
                 method: arm.method,
                 budget,
+                cost: Cost::mean(&runs.iter().filter_map(|run| run.cost).collect::<Vec<_>>()),
                 runs,
                 figures: by_metric(|metric| {
                     figures::figure(&finished.iter().map(|run| run.parts(metric)).collect::<Vec<_>>(), seed)

@@ -1,7 +1,8 @@
 //! The comparison as one HTML page: verdict, tables, a plot for each metric, curves, and every run.
 
 use super::{
-    Comparison, Metric, Outcomes,
+    Comparison, Cost, Metric, Outcomes,
+    cost::{COLUMNS, EXPLANATION},
     table::{difference, differences_title, metrics, value},
     verdict::shown,
 };
@@ -29,7 +30,7 @@ pub fn html(c: &Comparison, title: &str, lead: &str) -> String {
 
 fn figures(page: &mut Page, c: &Comparison) {
     let metrics = metrics(c);
-    let head: Vec<&str> = ["arm", "runs"].into_iter().chain(metrics.iter().map(|m| m.name())).collect();
+    let head: Vec<&str> = ["arm", "runs"].into_iter().chain(metrics.iter().map(|m| m.name())).chain(COLUMNS).collect();
     let cell = |figures, metric: Metric| {
         let interval =
             |[low, high]: [f64; 2]| format!("<br><small>[{}, {}]</small>", metric.show(low), metric.show(high));
@@ -37,14 +38,17 @@ fn figures(page: &mut Page, c: &Comparison) {
         let interval = of.get(&metric).and_then(|f| f.interval).map_or(String::new(), interval);
         esc(&value(of, metric)) + &interval
     };
-    let row = |name: &str, runs: String, figures| {
-        [esc(name), runs].into_iter().chain(metrics.iter().map(|m| cell(figures, *m))).collect::<Vec<_>>()
+    let row = |name: &str, runs: String, figures, cost: [String; 3]| {
+        let figures = metrics.iter().map(|m| cell(figures, *m));
+        [esc(name), runs].into_iter().chain(figures).chain(cost).collect::<Vec<_>>()
     };
     let arms = c.arms.iter().map(|arm| {
         let finished = arm.runs.iter().filter(|run| run.failure.is_none()).count();
-        row(&arm.name, format!("{finished}/{}", arm.runs.len()), &arm.figures)
+        row(&arm.name, format!("{finished}/{}", arm.runs.len()), &arm.figures, Cost::cells(arm.cost))
     });
-    page.table(&head, &std::iter::once(row("start", String::new(), &c.start)).chain(arms).collect::<Vec<_>>(), false);
+    let start = row("start", String::new(), &c.start, COLUMNS.map(|_| String::new()));
+    page.table(&head, &std::iter::once(start).chain(arms).collect::<Vec<_>>(), false);
+    page.paragraph(EXPLANATION);
 }
 
 fn differences(page: &mut Page, c: &Comparison) {

@@ -1,6 +1,9 @@
 //! The figures as plain text: what each arm comes to, how the arms differ from the reference, and the verdict.
 
-use super::{Comparison, Figure, Metric};
+use super::{
+    Comparison, Cost, Figure, Metric,
+    cost::{self, COLUMNS},
+};
 use std::collections::BTreeMap;
 
 /// The metrics that some arm has.
@@ -34,16 +37,17 @@ pub fn text(c: &Comparison) -> String {
         let names = metrics.iter().map(|metric| metric.name());
         first.iter().copied().chain(names).map(str::to_owned).collect::<Vec<String>>()
     };
-    let mut rows = vec![head(&["", "runs"])];
+    let mut rows = vec![[head(&["", "runs"]), COLUMNS.map(str::to_owned).into()].concat()];
     let values = |name: &str, runs: String, figures| {
         [name.to_owned(), runs].into_iter().chain(metrics.iter().map(|m| value(figures, *m))).collect::<Vec<_>>()
     };
-    rows.push(values("start", String::new(), &c.start));
+    rows.push([values("start", String::new(), &c.start), COLUMNS.map(|_| String::new()).into()].concat());
     for arm in &c.arms {
         let finished = arm.runs.iter().filter(|run| run.failure.is_none()).count();
-        rows.push(values(&arm.name, format!("{finished}/{}", arm.runs.len()), &arm.figures));
+        let figures = values(&arm.name, format!("{finished}/{}", arm.runs.len()), &arm.figures);
+        rows.push([figures, Cost::cells(arm.cost).into()].concat());
     }
-    let mut out = columns(&rows);
+    let mut out = format!("{}{}\n", columns(&rows), cost::EXPLANATION);
     let others: Vec<_> = c.arms.iter().filter(|arm| arm.name != c.reference).collect();
     if !others.is_empty() {
         let mut rows = vec![head(&[""])];

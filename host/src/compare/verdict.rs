@@ -99,6 +99,7 @@ mod tests {
             budget: [3, 20, 64],
             runs: vec![],
             figures: BTreeMap::new(),
+            cost: None,
             differences,
             rounds: vec![],
             curves: [vec![], vec![]],
@@ -158,6 +159,7 @@ mod tests {
             directory: "other/seed-1".into(),
             failure: Some("lost".into()),
             figures: BTreeMap::new(),
+            cost: None,
         });
         let said = verdict(&c);
         for part in ["With one seed", "same budget of rows trained on: spin 3840, other 2560.", "1 run failed"] {

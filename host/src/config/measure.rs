@@ -60,9 +60,18 @@ pub struct Limits {
     /// Share of prompts that nearly repeat an earlier one.
     #[schemars(range(min = 0, max = 1))]
     pub max_duplicate_prompts: f64,
-    /// Rank correlation of distance with difference in length.
+    /// Rank correlation of distance with difference in length, over all pairs, and over the samples of each prompt.
     #[schemars(range(min = -1, max = 1))]
     pub max_length_correlation: f64,
+    /// Share of the pairs that one text may have on either side.
+    #[schemars(range(min = 0, max = 1))]
+    pub max_boilerplate: f64,
+    /// Share of prompts whose samples may be all the same.
+    #[schemars(range(min = 0, max = 1))]
+    pub max_same_samples: f64,
+    /// Share of prompts whose chosen sample may be the most frequent one, above what chance would choose.
+    #[schemars(range(min = -1, max = 1))]
+    pub max_likeliest_excess: f64,
     /// Nats a token that golden responses may lose in a round's training.
     pub max_likelihood_drop: f64,
 }
@@ -75,6 +84,9 @@ impl Default for Limits {
             min_latent_rank: 2.0,
             max_duplicate_prompts: 0.1,
             max_length_correlation: 0.7,
+            max_boilerplate: 0.1,
+            max_same_samples: 0.5,
+            max_likeliest_excess: 0.3,
             max_likelihood_drop: 0.1,
         }
     }

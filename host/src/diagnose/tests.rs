@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 
+mod choices;
+
 fn noise(i: usize) -> f64 {
     ((i * 7919 + 13) as f64).sin()
 }
@@ -15,7 +17,8 @@ fn pairs(change: impl Fn(usize, &mut (String, f32, f32, [usize; 2]))) -> Pairs {
         let prompt = format!("Question {i}: what is {} times {}?", i * 17 % 101, i * 31 % 89);
         let mut pair = (prompt, distance, distance / 1.5, [20, 20 + i * 37 % 23]);
         change(i, &mut pair);
-        pairs.add(i % 10 == 0, Some(pair.1), pair.2, pair.3);
+        let (chosen, rejected) = (format!("Answer {i}"), format!("Answer {}", i + usize::from(i % 10 > 0)));
+        pairs.add([&chosen, &rejected], pair.3, Some(pair.1), pair.2);
         pairs.add_prompt(&pair.0).unwrap();
     }
     pairs
@@ -27,18 +30,18 @@ fn latents(gain: f64, rank: f64) -> Latents {
 }
 
 fn warnings(pairs: &Pairs, latents: &Latents) -> Vec<Sign> {
-    let all = scored(pairs, Some(latents), &Limits::default());
+    let all = scored(pairs, Some(latents), None, &Limits::default());
     all.iter().filter(|d| d.verdict == Verdict::Warning).map(|d| d.sign).collect()
 }
 
 #[test]
 fn a_healthy_round_has_no_warning() {
-    let all = scored(&pairs(|_, _| ()), Some(&latents(0.3, 12.0)), &Limits::default());
+    let all = scored(&pairs(|_, _| ()), Some(&latents(0.3, 12.0)), None, &Limits::default());
     for d in &all {
         let expected = if d.sign == Sign::Preference { Verdict::Unknown } else { Verdict::Healthy };
         assert_eq!(d.verdict, expected, "{d:?}");
     }
-    assert_eq!(all.len(), 6);
+    assert_eq!(all.len(), 7);
     assert_eq!(
         all[0].finding,
         "the latent saves 0.300 nats a token of the response; another response's latent costs 0.400 nats a token more than the right one"
@@ -65,7 +68,7 @@ fn each_sign_is_found_alone() {
 #[test]
 fn limits_move_verdicts() {
     let limits = Limits { min_latent_gain: 0.5, max_length_correlation: -1.0, ..Limits::default() };
-    let all = scored(&pairs(|_, _| ()), Some(&latents(0.3, 12.0)), &limits);
+    let all = scored(&pairs(|_, _| ()), Some(&latents(0.3, 12.0)), None, &limits);
     let warned: Vec<Sign> = all.iter().filter(|d| d.verdict == Verdict::Warning).map(|d| d.sign).collect();
     assert_eq!(warned, [Sign::Reconstruction, Sign::Length]);
 }
@@ -74,10 +77,10 @@ fn limits_move_verdicts() {
 fn what_cannot_be_measured_is_unknown() {
     let dir = tempfile::tempdir().unwrap();
     let none = Pairs::new(dir.path(), 0).unwrap();
-    let all = scored(&none, Some(&Latents { fit: BTreeMap::new(), rank: 9.0 }), &Limits::default());
+    let all = scored(&none, Some(&Latents { fit: BTreeMap::new(), rank: 9.0 }), None, &Limits::default());
     let of = |sign| all.iter().find(|d| d.sign == sign).unwrap().verdict;
-    assert_eq!([of(Sign::Reconstruction), of(Sign::Length), of(Sign::Outliers)], [Verdict::Unknown; 3]);
-    assert!(scored(&pairs(|_, _| ()), None, &Limits::default()).iter().all(|d| d.sign != Sign::Length));
+    assert_eq!([Sign::Reconstruction, Sign::Length, Sign::Outliers, Sign::Boilerplate].map(of), [Verdict::Unknown; 4]);
+    assert!(scored(&pairs(|_, _| ()), None, None, &Limits::default()).iter().all(|d| d.sign != Sign::Length));
 }
 
 #[test]

@@ -151,6 +151,7 @@ codes! {
     TrainWeights = "train/weights",
     ValidateLabels = "validate/labels",
     ValidateLatents = "validate/latents",
+    ValidateRule = "validate/rule",
 }
 
 impl fmt::Display for Code {

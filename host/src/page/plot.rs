@@ -6,6 +6,7 @@
 mod intervals;
 mod marks;
 mod scale;
+mod strip;
 
 use super::escape::esc;
 pub use intervals::{Interval, intervals};
@@ -13,6 +14,7 @@ use marks::{Mark, draw};
 pub use scale::number;
 use scale::{Scale, nice_step};
 use std::fmt::Write;
+pub use strip::{Spot, strip};
 
 /// Size of a chart in its own units, which are about CSS pixels on a phone.
 const WIDTH: f64 = 360.0;

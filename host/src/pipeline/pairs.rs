@@ -42,7 +42,7 @@ impl Run {
             let distance = measured.is_some().then(|| chosen.distances[index]);
             let line = self.score_line(&pairs, index, row, distance, weights[index])?;
             let tokens = [line.chosen_tokens, line.rejected_tokens];
-            facts.add(line.chosen == line.rejected, line.distance, line.weight, tokens);
+            facts.add([&line.chosen, &line.rejected], tokens, line.distance, line.weight);
             // A prompt counts once, however many pairs it has.
             if last != Some(row) {
                 facts.add_prompt(&line.prompt)?;
@@ -56,7 +56,7 @@ impl Run {
             Some(Distances { rank, .. }) => Some(diagnose::Latents { fit: dir.encoder().read()?.fit, rank: *rank }),
             None => None,
         };
-        let diagnoses = diagnose::scored(&facts, latents.as_ref(), &self.config.diagnostics);
+        let diagnoses = diagnose::scored(&facts, latents.as_ref(), chosen.among.as_ref(), &self.config.diagnostics);
         diagnose::warn(round, &diagnoses);
         dir.diagnostics().write(&diagnoses)?;
         outputs.extend([dir.scores::<f32>().into_path(), dir.diagnostics().into_path()]);
@@ -84,7 +84,8 @@ impl Run {
         let (pairing, several, path) = (self.pairing(), self.samples() > 1, dir.choices().into_path());
         files::remove_file(&path)?;
         let mut journal = if several { Some(Journal::open(&path, |_| Ok(()))?) } else { None };
-        let mut chosen = Chosen { rows: Selection::default(), distances: vec![] };
+        let among = several.then(diagnose::Choices::default);
+        let mut chosen = Chosen { rows: Selection::default(), distances: vec![], among };
         let (mut all, mut without, mut ties) = (0usize, 0usize, 0usize);
         let triples = std::iter::from_fn(|| {
             let prompt = prompts.next()?;
@@ -97,6 +98,9 @@ impl Run {
                 ties += usize::from(made.tie);
                 if let Some(journal) = &mut journal {
                     journal.push(&ChoiceLine::new(row, &prompt.candidates, distances.is_some(), &made))?;
+                }
+                if let Some(among) = &mut chosen.among {
+                    among.add(&prompt.candidates, &prompt.length_differences(), distances.is_some(), &made);
                 }
                 for pair in &made.pairs {
                     chosen.rows.push(row);
@@ -163,6 +167,8 @@ struct Chosen {
     rows: Selection,
     /// What the schedule weighs.
     distances: Vec<f32>,
+    /// What the samples say that they were chosen among, where there were several.
+    among: Option<diagnose::Choices>,
 }
 
 /// Prompts with their candidates, one after the other.
@@ -188,6 +194,12 @@ struct Prompt<'a> {
 }
 
 impl Prompt<'_> {
+    /// Tokens of each candidate less those of the chosen response of the data, without sign.
+    fn length_differences(&self) -> Vec<usize> {
+        let golden = self.store.get(self.first, 1).len();
+        (0..self.candidates.len()).map(|k| self.store.get(self.first + k, 2).len().abs_diff(golden)).collect()
+    }
+
     /// Token ids of prompt, chosen and rejected of a pair of them.
     fn ids(&self, pair: &Pair) -> [Vec<u32>; 3] {
         let response = |response| match response {

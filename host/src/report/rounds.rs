@@ -1,7 +1,7 @@
 //! The section about each round: training curves, distances and weights, the farthest and nearest pairs.
 
 use super::{
-    latents,
+    choices, latents,
     run::{Generated, Round, Run},
     scores::{Pair, Scores},
 };
@@ -25,6 +25,9 @@ pub fn section(page: &mut Page, run: &Run) {
             training(page, round);
             page.heading(3, "Distances and weights");
             scores(page, round);
+            if let Some(found) = &round.choices {
+                choices::section(page, found, *n);
+            }
             page.heading(3, "Diagnostics");
             diagnostics(page, round);
         });

@@ -1,6 +1,6 @@
 //! What a run directory holds, read leniently: a part that is missing is None, a line that cannot be read is counted.
 
-use super::{latents::LatentMap, scores::Scores, validation::Validation};
+use super::{choices::Choices, latents::LatentMap, scores::Scores};
 use crate::{
     Code, Error, Result,
     diagnose::Diagnosis,
@@ -8,9 +8,10 @@ use crate::{
     generate::StopReason,
     latents::Prompts,
     rundir::{
-        Evaluation, FittedEncoder, GenerationLine, JsonFile, Layout, LenientReader, LinesFile, MetricsLine, Numbered,
+        Evaluation, FittedEncoder, GenerationLine, Layout, LenientReader, LinesFile, MetricsLine, Numbered,
         RoundLayout, StepTimingLine, TimingLine,
     },
+    validate::Found,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -28,7 +29,7 @@ pub struct Run {
     pub evals: BTreeMap<u64, Evaluation>,
     pub rounds: BTreeMap<u64, Round>,
     /// What `validate` wrote into the run directory, and its page.
-    pub validation: Option<(Validation, PathBuf)>,
+    pub validation: Option<(Found, PathBuf)>,
     /// What could not be read, in words.
     pub problems: Vec<String>,
 }
@@ -50,6 +51,8 @@ pub struct Round {
     pub generated: Option<Generated>,
     pub encoder: Option<FittedEncoder>,
     pub scores: Option<Scores>,
+    /// What the rule made of several samples a prompt.
+    pub choices: Option<Choices>,
     /// Signs looked for, before and after training.
     pub diagnoses: Vec<Diagnosis>,
     /// Column name -> one value per line of the metrics file, NaN where the line has none.
@@ -80,9 +83,8 @@ impl Run {
                 None => {}
             }
         }
-        let validation = layout.validation();
-        let found = reader.json(&JsonFile::new(validation.join("validate.json")))?;
-        let validation = found.map(|found| (found, validation.join("validate.html")));
+        let found = reader.json(&Found::file(&layout))?;
+        let validation = found.map(|found| (found, layout.validation().join("validate.html")));
         let mut problems = reader.problems;
         problems.sort();
         Ok(Self { manifest, evals, rounds, validation, problems })
@@ -92,14 +94,21 @@ impl Run {
 impl Round {
     fn read(dir: &RoundLayout, reader: &mut LenientReader) -> Result<Self> {
         let mut round = Self { encoder: reader.json(&dir.encoder())?, ..Self::default() };
+        let mut choices = Choices::default();
+        let several = reader.lines(&dir.choices(), |line| choices.add(line))?;
         let mut all = Generated::default();
         let found = reader.lines(&dir.generations(), |line: GenerationLine| {
             *(if line.stop == StopReason::Length { &mut all.cut } else { &mut all.stopped }) += 1;
             all.tokens += line.ids.len() as u64;
+            choices.add_text(&line);
         })?;
         round.generated = found.then_some(all);
         let mut scores = Scores::default();
-        let found = reader.lines(&dir.scores(), |line| scores.add(&line))?;
+        let found = reader.lines(&dir.scores(), |line| {
+            scores.add(&line);
+            choices.add_prompt(&line);
+        })?;
+        round.choices = several.then_some(choices);
         round.scores = found.then_some(scores);
         let train = dir.train();
         for file in [dir.diagnostics(), train.diagnostics()] {

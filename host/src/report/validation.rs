@@ -1,40 +1,36 @@
 //! What `validate` found on annotated rows, where its files lie in the run directory.
 
 use crate::page::{Page, esc};
-use crate::validate::{Line, table};
-use serde::Deserialize;
+use crate::validate::{Found, table};
 use std::path::Path;
-
-/// The part of validate.json that is shown.
-#[derive(Deserialize)]
-pub struct Validation {
-    prompts: usize,
-    responses: usize,
-    lines: Vec<Line>,
-}
 
 /// Adds accuracy and verdict of every distance, with a link to the whole page, which lies at `html` as seen from this
 /// one.
-pub fn section(page: &mut Page, validation: &Validation, html: &Path) {
+pub fn section(page: &mut Page, validation: &Found, html: &Path) {
     page.heading(2, "Does nearer mean better?");
     page.paragraph(&format!(
         "Held against judgements: {} responses to {} annotated prompts. Pairwise accuracy is the share of a prompt's pairs in which the better \
-         response is nearer to the chosen one, 0.5 by chance; in brackets its bootstrap interval.",
+         response is nearer to the chosen one, 0.5 by chance, and golden apart the same where no response equals that one; in brackets \
+         their bootstrap intervals. The verdict is for a rule that chooses among a prompt's samples by the distance.",
         validation.responses, validation.prompts
     ));
     let rows: Vec<_> = validation
         .lines
         .iter()
         .map(|line| {
-            let [value, interval] = table::show(&table::figures(line)[0]);
+            let [accuracy, apart, ..] = table::figures(line).map(|figure| {
+                let [value, interval] = table::show(&figure);
+                format!("{value} <small>{interval}</small>")
+            });
             vec![
                 esc(line.encoder.as_deref().unwrap_or("–")),
                 esc(&line.distance),
-                format!("{value} <small>{interval}</small>"),
-                table::verdict(line).into(),
+                accuracy,
+                apart,
+                esc(&table::verdict(line)),
             ]
         })
         .collect();
-    page.table(&["Encoder", "Distance", "Pairwise accuracy", "Verdict"], &rows, false);
+    page.table(&["Encoder", "Distance", "Pairwise accuracy", "Golden apart", "Verdict"], &rows, false);
     page.raw(&format!("<p><a href=\"{}\">All figures and their plots</a>.</p>", esc(&html.display().to_string())));
 }

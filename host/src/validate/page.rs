@@ -23,7 +23,15 @@ pub fn html(v: &Validation) -> String {
     figure(
         &mut page,
         v,
-        3,
+        1,
+        "Pairwise accuracy, golden apart",
+        0.5,
+        "The same on prompts none of whose responses equals the golden one.",
+    );
+    figure(
+        &mut page,
+        v,
+        4,
         "Rank correlation with length",
         0.0,
         "Far from the line: the distance follows the difference in length.",
@@ -39,7 +47,7 @@ pub fn html(v: &Validation) -> String {
                 let [value, interval] = show(f);
                 format!("{value}<br><small>{interval}</small>")
             }));
-            row.push(verdict(line).into());
+            row.push(esc(&verdict(line)));
             row
         })
         .collect();

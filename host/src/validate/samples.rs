@@ -35,7 +35,7 @@ impl Samples {
     pub fn new(annotated: &Annotated, config: &DataConfig, codec: &TextCodec, model: &ModelConfig) -> Result<Self> {
         check_vocabulary(codec, model)?;
         let mut budget = config.budget();
-        let truth = Truth { prompts: vec![], labels: vec![], length_differences: vec![] };
+        let truth = Truth { prompts: vec![], labels: vec![], length_differences: vec![], apart: vec![] };
         let mut all = Self { corpus: Held::default(), truth, fitted: BudgetReport::default() };
         for row in &annotated.rows {
             let place = || format!("{}, line {}", config.path.display(), row.line);
@@ -68,6 +68,7 @@ impl Samples {
             self.truth.length_differences.push(ids[0].len().abs_diff(response_ids.len()) as f64);
         }
         self.truth.prompts.push(first..responses.len());
+        self.truth.apart.push(!ids[1..].contains(&ids[0]));
         chosen.push(sample(&ids[0])?);
         Ok(())
     }

@@ -22,6 +22,8 @@ pub struct Truth {
     pub labels: Vec<f64>,
     /// Tokens of the golden response less tokens of the response, without sign.
     pub length_differences: Vec<f64>,
+    /// Of each prompt, whether none of its responses equals the golden one.
+    pub apart: Vec<bool>,
 }
 
 /// What a distance is worth.
@@ -30,6 +32,10 @@ pub struct Measures {
     /// Share of a prompt's pairs with different labels in which the better response is nearer, equal distances counting
     /// half; mean over prompts. 1 where distance follows the labels, 0.5 by chance.
     pub accuracy: Figure,
+    /// The same over the prompts none of whose responses equals the golden one. A golden response that is boilerplate,
+    /// or wrong, and that the model says too, is at distance 0 from itself by any measure; here that does not count.
+    #[serde(default)]
+    pub accuracy_apart: Figure,
     /// The same share over all pairs of responses, of one prompt or not. With two labels the area under the ROC curve,
     /// with more Harrell's concordance index.
     pub auc: Figure,
@@ -60,14 +66,14 @@ impl Measures {
     }
 
     fn from(values: Statistics, drawn: Vec<Statistics>) -> Self {
-        let [accuracy, auc, label_correlation, length_correlation] =
+        let [accuracy, accuracy_apart, auc, label_correlation, length_correlation] =
             std::array::from_fn(|i| Figure::new(values[i], drawn.iter().map(|d| d[i])));
-        Self { accuracy, auc, label_correlation, length_correlation }
+        Self { accuracy, accuracy_apart, auc, label_correlation, length_correlation }
     }
 }
 
 /// The fields of [`Measures`] in their order.
-type Statistics = [Option<f64>; 4];
+type Statistics = [Option<f64>; 5];
 
 /// Distances, sorted once for all resamples.
 struct Scorer<'a> {
@@ -95,10 +101,14 @@ impl<'a> Scorer<'a> {
         }
         let ranks = self.by_distance.ranks(&weights);
         let rho = |other: &Ranking| correlation(&ranks, &other.ranks(&weights), &weights);
-        let in_order = self.shares.iter().zip(counts).map(|(share, count)| share * f64::from(*count)).sum::<f64>();
-        let accuracy = in_order / counts.len() as f64;
+        let mean = |of: &dyn Fn(usize) -> bool| {
+            let counted = || counts.iter().enumerate().filter(|(prompt, _)| of(*prompt));
+            let prompts: u32 = counted().map(|(_, count)| count).sum();
+            let in_order = counted().map(|(prompt, count)| self.shares[prompt] * f64::from(*count)).sum::<f64>();
+            (prompts > 0).then(|| in_order / f64::from(prompts))
+        };
         let auc = concordance(&self.by_label, &self.by_distance, &weights);
-        [Some(accuracy), auc, rho(&self.by_label), rho(&self.by_length)]
+        [mean(&|_| true), mean(&|prompt| self.truth.apart[prompt]), auc, rho(&self.by_label), rho(&self.by_length)]
     }
 }
 

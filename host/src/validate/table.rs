@@ -1,14 +1,14 @@
 //! The figures in words and as plain text.
 
-use super::{Figure, Line, Validation};
+use super::{Figure, GAINS, HARMS, Line, Validation, Verdicts};
 
 /// Names of the columns after encoder and distance.
-pub const COLUMNS: [&str; 4] = ["pairwise accuracy", "AUC", "rank corr. label", "rank corr. length"];
+pub const COLUMNS: [&str; 5] = ["pairwise accuracy", "golden apart", "AUC", "rank corr. label", "rank corr. length"];
 
 /// The figures under [`COLUMNS`].
-pub fn figures(line: &Line) -> [Figure; 4] {
+pub fn figures(line: &Line) -> [Figure; 5] {
     let m = line.measures;
-    [m.accuracy, m.auc, m.label_correlation, m.length_correlation]
+    [m.accuracy, m.accuracy_apart, m.auc, m.label_correlation, m.length_correlation]
 }
 
 /// A figure, `-` where it is not defined, and its interval.
@@ -17,12 +17,11 @@ pub fn show(figure: &Figure) -> [String; 2] {
     [value, figure.interval.map_or(String::new(), |[low, high]| format!("[{low:.3}, {high:.3}]"))]
 }
 
-/// What the accuracy of a distance says.
-pub fn verdict(line: &Line) -> &'static str {
-    match line.measures.accuracy.interval {
-        Some([low, _]) if low > 0.5 => "nearer is better",
-        Some([_, high]) if high < 0.5 => "nearer is worse",
-        _ => "not told from chance",
+/// What the accuracies of a distance say of choosing by it; nothing of chance.
+pub fn verdict(line: &Line) -> String {
+    match line.is_chance() {
+        true => "-".into(),
+        false => Verdicts::of(line).to_string(),
     }
 }
 
@@ -40,14 +39,26 @@ pub fn basis(v: &Validation) -> String {
 }
 
 /// How to read the columns, a sentence each.
-pub fn legend(v: &Validation) -> [String; 5] {
+pub fn legend(v: &Validation) -> [String; 7] {
     [
         "Pairwise accuracy: share of a prompt's pairs in which the better response is nearer to the golden one, mean over prompts; 0.5 by \
          chance."
             .into(),
+        format!(
+            "Golden apart: the same on the {} prompts none of whose responses equals the golden one. Where the golden response is \
+             boilerplate that the model says too, every distance calls it near; this column leaves such prompts out.",
+            v.prompts_apart
+        ),
         "AUC: the same share over the pairs of all prompts.".into(),
         "Rank correlations: Spearman's, of distance with the label (the lower, the better) and with the difference in length.".into(),
         format!("In brackets: {:.0} % bootstrap intervals, {} resamples of the prompts.", 100.0 * v.level, v.draws),
+        format!(
+            "Verdict for a rule that chooses among a prompt's samples by the distance: do not choose by it (accuracy below {HARMS}, \
+             interval below {GAINS}), may be used (above {GAINS}, interval above {HARMS}), else unclear; of both accuracies where they \
+             say different things. The two limits come from toys with one regime each; where the two accuracies are far apart, those at \
+             0.6 and 0.9 gained, those at 0.4 and 0.5 harmed, and between nothing was measured. Golden responses must be as noisy as \
+             those trained on."
+        ),
         format!("Of random, what {} random distances come to: their mean, and where {:.0} % lie.", v.draws, 100.0 * v.level),
     ]
 }
@@ -59,7 +70,7 @@ pub fn text(v: &Validation) -> String {
     for line in &v.lines {
         let mut row = vec![line.encoder.clone().unwrap_or("-".into()), line.distance.clone()];
         row.extend(figures(line).iter().map(|f| show(f).join(" ")));
-        row.push(verdict(line).into());
+        row.push(verdict(line));
         rows.push(row);
     }
     let widths: Vec<usize> =

@@ -14,7 +14,9 @@ fn what_validate_found_is_shown_with_a_link() {
     let found = json!({"ldalign": "0.1.0", "prompts": 8, "responses": 16, "lines": [line]});
     fs::write(dir.path().join("validate/validate.json"), found.to_string()).unwrap();
     let html = page_of(dir.path());
-    for part in ["16 responses to 8 annotated", "guided &lt;x&gt;", "0.710", "[0.660, 0.760]", "nearer is better"] {
+    for part in
+        ["16 responses to 8 annotated", "guided &lt;x&gt;", "0.710", "[0.660, 0.760]", "Golden apart", "may be used"]
+    {
         assert!(html.contains(part), "{part}");
     }
     assert!(html.contains("<a href=\"validate/validate.html\">"));

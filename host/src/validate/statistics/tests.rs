@@ -23,7 +23,8 @@ fn auc(labels: &[f64], distances: &[f64], weights: &[f64]) -> Option<f64> {
 /// Prompts of `each` responses with labels as given.
 fn truth(labels: &[f64], each: usize, lengths: &[f64]) -> Truth {
     let prompts = (0..labels.len() / each).map(|i| i * each..(i + 1) * each).collect();
-    Truth { prompts, labels: labels.to_vec(), length_differences: lengths.to_vec() }
+    let apart = (0..labels.len() / each).map(|i| i % 2 == 0).collect();
+    Truth { prompts, labels: labels.to_vec(), length_differences: lengths.to_vec(), apart }
 }
 
 #[test]
@@ -107,4 +108,20 @@ fn resamples_are_a_function_of_the_seed() {
     assert_eq!(resample(50, 3, 7).iter().sum::<u32>(), 50);
     assert_ne!(random_distances(4, 1, 0), random_distances(4, 2, 0));
     assert_ne!(random_distances(4, 1, 0), random_distances(4, 1, 1));
+}
+
+#[test]
+fn prompts_whose_golden_response_is_judged_too_can_be_left_out() {
+    // Prompts in order and in reverse by turns: the first, which are apart, are right.
+    let labels: Vec<f64> = (0..40).map(|i| f64::from(i % 2)).collect();
+    let distances: Vec<f64> = (0..40).map(|i| f64::from((i + i / 2) % 2)).map(|d| 1.0 - d).collect();
+    let mut truth = truth(&labels, 2, &labels);
+    let measures = Measures::of(&truth, &distances, 1);
+    assert_eq!(measures.accuracy.value, Some(0.5));
+    assert_eq!(measures.accuracy_apart, Figure { value: Some(1.0), interval: Some([1.0, 1.0]) });
+    truth.apart.fill(false);
+    assert_eq!(Measures::of(&truth, &distances, 1).accuracy_apart, Figure::default());
+    truth.apart.fill(true);
+    let all = Measures::of(&truth, &distances, 1);
+    assert_eq!(all.accuracy_apart, all.accuracy);
 }

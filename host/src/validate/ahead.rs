@@ -1,0 +1,152 @@
+//! What a validation says of a run that is to come: whether its rule may choose by its distance.
+
+use super::{Line, Verdict, Verdicts, name};
+use crate::{
+    Result,
+    config::RunConfig,
+    pairs::Asked,
+    plugin::PluginRecord,
+    rundir::{JsonFile, Layout},
+};
+use serde::Deserialize;
+use std::fmt;
+
+/// The part of validate.json that others read.
+#[derive(Debug, Deserialize)]
+pub struct Found {
+    /// Prompts measured on.
+    pub prompts: usize,
+    /// Responses measured on.
+    pub responses: usize,
+    /// Every encoder with every distance, then the baselines.
+    pub lines: Vec<Line>,
+}
+
+impl Found {
+    /// Where a validation lies in a run directory.
+    pub fn file(layout: &Layout) -> JsonFile<Self> {
+        JsonFile::new(layout.validation().join("validate.json"))
+    }
+}
+
+/// How a run stands whose rule chooses among samples by distance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// No validation lies in its directory.
+    NotValidated,
+    /// One does, but of other encoders and distances than this.
+    Other(String),
+    /// Its encoder and distance were validated.
+    Validated(String, Box<Line>),
+}
+
+impl Standing {
+    /// Whether there is a validation and it does not forbid the rule.
+    pub fn permits(&self) -> bool {
+        matches!(self, Self::Validated(_, line) if !Verdicts::of(line).forbids())
+    }
+
+    /// Whether there is a validation and no figure on all its prompts speaks against the rule.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Self::Validated(_, line) if Verdicts::of(line).all != Verdict::DoNot)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DO: &str = "a distance that does not follow quality harms: `ldalign validate` on judged rows tells";
+        match self {
+            Self::NotValidated => write!(f, "not validated; {DO}"),
+            Self::Other(pair) => write!(f, "the validation beside the run did not try {pair}; {DO}"),
+            Self::Validated(pair, line) => {
+                let show = |figure| super::table::show(figure).join(" ");
+                write!(f, "{pair}: pairwise accuracy {}", show(&line.measures.accuracy))?;
+                if line.measures.accuracy_apart.value.is_some() {
+                    write!(f, ", golden apart {}", show(&line.measures.accuracy_apart))?;
+                }
+                write!(f, ": {}", Verdicts::of(line))
+            }
+        }
+    }
+}
+
+/// Whether a config's rule chooses among samples by distance, where its data brings no rejected responses.
+pub fn chooses(config: &RunConfig) -> bool {
+    config.samples() > 1 && config.pairs.rule.asks() != Asked::Nothing
+}
+
+/// How the run of a config stands; None where its rule chooses nothing by distance. `plugins` are its encoder and its
+/// distance, `has_rejected` says whether the data brings its rejected responses.
+///
+/// # Errors
+/// Where a validation lies in its directory that cannot be read.
+pub fn standing(config: &RunConfig, plugins: [&PluginRecord; 2], has_rejected: bool) -> Result<Option<Standing>> {
+    if has_rejected || !chooses(config) {
+        return Ok(None);
+    }
+    let file = Found::file(&Layout::new(&config.output_dir));
+    if !file.exists() {
+        return Ok(Some(Standing::NotValidated));
+    }
+    let [encoder, distance] = plugins.map(name);
+    let pair = format!("{encoder} with {distance}");
+    let is_it = |line: &Line| line.encoder.as_ref() == Some(&encoder) && line.distance == distance;
+    Ok(Some(match file.read()?.lines.into_iter().find(is_it) {
+        Some(line) => Standing::Validated(pair, line.into()),
+        None => Standing::Other(pair),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+    use std::fs;
+
+    fn record(id: &str) -> PluginRecord {
+        serde_json::from_value(json!({"kind": "encoder", "id": id, "name": id, "version": "1", "sha256": "00", "origin": {"state": "local"}, "options": {"layer": 1}})).unwrap()
+    }
+
+    #[test]
+    fn a_rule_stands_as_its_validation_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = |rule: &str, samples: usize| -> RunConfig {
+            let text = json!({"model": "m", "output_dir": dir.path(), "data": {"path": "d"}, "encoder": "e", "distance": "d",
+                "schedule": "uniform", "pairs": rule, "generate": {"samples": samples}});
+            serde_json::from_value(text).unwrap()
+        };
+        let (encoder, distance) = (record("e"), record("d"));
+        let of = |config: &RunConfig| standing(config, [&encoder, &distance], false).unwrap();
+        let nearest = config("nearest-over-farthest", 4);
+        for other in [config("golden-over-own", 1), config("all", 4), config("nearest-over-farthest", 1)] {
+            assert_eq!(of(&other), None);
+        }
+        assert_eq!(standing(&nearest, [&encoder, &distance], true).unwrap(), None);
+        let standing = of(&nearest).unwrap();
+        assert!(standing == Standing::NotValidated && !standing.permits());
+        let validated = |distance: &str, accuracy: f64| {
+            let figure = |v: f64| json!({"value": v, "interval": [v - 0.05, v + 0.05]});
+            let line = json!({"encoder": "e layer=1", "distance": distance, "accuracy": figure(accuracy), "auc": figure(0.7),
+                "label_correlation": figure(-0.3), "length_correlation": figure(0.1)});
+            fs::create_dir_all(dir.path().join("validate")).unwrap();
+            let found = json!({"prompts": 8, "responses": 16, "lines": [line]});
+            fs::write(dir.path().join("validate/validate.json"), found.to_string()).unwrap();
+            let standing = of(&nearest).unwrap();
+            (standing.permits(), standing.to_string())
+        };
+        assert_eq!(
+            validated("d layer=1", 0.71),
+            (true, "e layer=1 with d layer=1: pairwise accuracy 0.710 [0.660, 0.760]: may be used".into())
+        );
+        assert!(validated("d layer=1", 0.6).0);
+        assert!(of(&nearest).unwrap().is_good());
+        let (permits, said) = validated("d layer=1", 0.4);
+        assert!(!permits && said.ends_with("do not choose by it"), "{said}");
+        let (permits, said) = validated("d", 0.71);
+        assert!(
+            !permits && said.starts_with("the validation beside the run did not try e layer=1 with d layer=1"),
+            "{said}"
+        );
+    }
+}
