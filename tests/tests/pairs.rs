@@ -1,6 +1,8 @@
-//! Several samples a prompt through the real program: what is sampled, which pairs each rule makes of it, what is left out.
+//! Several samples a prompt through the real program: what is sampled, which pairs each rule makes of it, and what is
+//! left out.
 //!
-//! The pairs are made again here by the rules' definitions, over repeated samples and in plain loops, from what a run's files say.
+//! The pairs are made again here by the rules' definitions, over repeated samples and in plain loops, from what a run's
+//! files say.
 #![allow(clippy::unwrap_used)]
 
 use ldalign::{
@@ -35,7 +37,8 @@ fn scores(round: &RoundLayout) -> Vec<ScoreLine> {
 struct Row {
     row: usize,
     golden: Vec<u32>,
-    /// Every sample in the order in which they were drawn: its ids, whether it was cut, and which of the different ones it is.
+    /// Every sample in the order in which they were drawn: its ids, whether it was cut, and which of the different ones
+    /// it is.
     samples: Vec<(Vec<u32>, bool, usize)>,
     /// Of each different sample, in the order in which they come first, d(golden, sample).
     distances: Vec<f64>,
@@ -130,7 +133,8 @@ fn must_make(rule: &str, drop: Drop, row: &Row) -> Vec<(Vec<u32>, Vec<u32>, f64)
     }
 }
 
-/// Holds pairs.bin, rows.json, scores.jsonl and choices.jsonl against what the rule must have made; returns the number of pairs.
+/// Holds pairs.bin, rows.json, scores.jsonl and choices.jsonl against what the rule must have made; returns the number
+/// of pairs.
 fn assert_made(round: &RoundLayout, rule: &str, drop: Drop, samples: usize) -> usize {
     let pairs = TokenStore::open(&round.pairs(), 3).unwrap();
     let of: Vec<usize> = round.rows().read().unwrap().iter().collect();

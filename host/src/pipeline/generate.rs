@@ -22,8 +22,8 @@ impl Run {
         files::make_dir(dir.path())?;
         // Responses are kept as they come; where each begins in the journal is all that stays in memory.
         let partial = dir.partial_generations().into_path();
-        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so that
-        // those that are decoded together share their prompt's cache.
+        // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so
+        // that those that are decoded together share their prompt's cache.
         let samples = self.samples();
         let of = |number: usize| (number / samples, (number % samples) as u32);
         let all = self.data.len() * samples;

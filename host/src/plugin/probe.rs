@@ -40,7 +40,8 @@ pub(super) fn probe(finder: &Finder, path: &Path, record: &PluginRecord) -> Resu
     asked(finder, &question, record).map(drop)
 }
 
-/// JSON schema of the options of (kind, id) in a library that [`inspect()`](crate::library::inspect()) has taken, asked in a child process.
+/// JSON schema of the options of (kind, id) in a library that [`inspect()`](crate::library::inspect()) has taken, asked
+/// in a child process.
 ///
 /// # Errors
 /// The library cannot be loaded, knows no such plugin, or ends the child.

@@ -8,7 +8,7 @@
 //! | sigmoid | `-log s(x)` | DPO, arXiv 2305.18290, eq. 7; SPIN, arXiv 2401.01335, eq. 4.7 |
 //! | with label smoothing e | `-(1 - e) log s(x) - e log s(-x)` | cDPO, Mitchell 2023, eq. 3 |
 //! | hinge | `max(0, 1 - x)` | SLiC-HF, arXiv 2305.10425, normalised as RSO, arXiv 2309.06657 |
-//! | ipo | `(c / abs(y) - r / abs(y') - 1 / (2 beta))^2` | IPO, arXiv 2310.12036, eq. 17, with means over tokens as TRL |
+//! | ipo | `(c / abs(y) - r / abs(y') - 1 / (2 beta))^2` | IPO, arXiv 2310.12036, eq. 17, token means as in TRL |
 //! | sft | 0: the second term of a step alone | |
 //!
 //! A step over the pairs i = 1..n with weights w minimises
