@@ -1,5 +1,5 @@
-//! Several samples a prompt through the real program: what is sampled, which pairs each rule makes of it, what is left
-//! out.
+//! Several samples a prompt through the real program: what is sampled, which pairs each rule makes of it, and what is
+//! left out.
 //!
 //! The pairs are made again here by the rules' definitions, over repeated samples and in plain loops, from what a run's
 //! files say.
