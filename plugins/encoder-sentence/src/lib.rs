@@ -15,8 +15,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT model; a relative one is looked for where
-    /// the program was started.
+    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT model; a relative one is looked for
+    /// where the program was started.
     pub model_dir: PathBuf,
     /// Tokens read of a text, its beginning; the special tokens count.
     #[serde(default = "max_tokens")]
