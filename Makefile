@@ -1,5 +1,8 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart test test-judge lint check-cuda doc
+.PHONY: build quickstart test test-features lint check-cuda doc deny
+
+# What `default` leaves out and needs no NVIDIA toolkit.
+FEATURES = parquet,hub,judge
 
 build:
 	cargo build --release --workspace
@@ -8,21 +11,31 @@ build:
 quickstart: build
 	./target/release/ldalign quickstart
 
-# One profile for building, the quickstart and the tests: dependencies are compiled once.
+# One profile for building, the quickstart, the tests and the lints: dependencies are compiled once.
 test: build
 	cargo test --release --workspace
 
-# What only builds with a feature that the commands above leave out.
-test-judge:
-	cargo test --release -p ldalign --features judge --lib judge
+# The tests of the host with what only builds with a feature.
+test-features:
+	cargo test --release -p ldalign --features $(FEATURES) --lib
 
 lint:
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --release --workspace --all-targets -- -D warnings
+	cargo clippy --release -p ldalign --all-targets --features $(FEATURES) -- -D warnings
 
 # Types and lints of what only builds with CUDA compile, without a GPU or NVIDIA's compiler.
 check-cuda:
 	tools/cuda-check/check
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps
+
+# Licences, sources and versions of dependencies. `cargo deny check advisories` needs the network at every run.
+DENY = target/tools/bin/cargo-deny
+deny: $(DENY)
+	$(DENY) check bans licenses sources
+
+# Unoptimised: it runs for a second, and compiling it takes a minute as it is.
+$(DENY):
+	cargo install cargo-deny --version 0.20.2 --locked --debug --root target/tools --target-dir target/tools/build

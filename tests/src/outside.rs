@@ -12,6 +12,16 @@ pub fn target() -> PathBuf {
     workspace_root().join("target/outside")
 }
 
+/// What tells cargo to write no debug information, for crates that nobody debugs.
+pub const NO_DEBUG: (&str, &str) = ("CARGO_PROFILE_DEV_DEBUG", "false");
+
+/// Cargo as the tests run it on crates outside the workspace.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.env(NO_DEBUG.0, NO_DEBUG.1);
+    cargo
+}
+
 /// Builds the crate in a directory and returns its library. `profile` is `dev` or `release`.
 pub fn build(crate_dir: &Path, profile: &str) -> PathBuf {
     let library = |artifact: &serde_json::Value| {
@@ -38,7 +48,7 @@ fn built(crate_dir: &Path, profile: &str, select: impl Fn(&serde_json::Value) ->
         fs::copy(workspace_root().join("Cargo.lock"), &lock).expect("the lock file can be copied");
     }
     let manifest = crate_dir.join("Cargo.toml");
-    let out = Command::new(env!("CARGO"))
+    let out = cargo()
         .current_dir(crate_dir)
         .args(["build", "--profile", profile, "--message-format=json-render-diagnostics", "--target-dir"])
         .arg(target())

@@ -279,6 +279,7 @@ fn plugins_built_by_another_compiler_work() {
     fs::copy(workspace_root().join("Cargo.lock"), dir.join("Cargo.lock")).unwrap();
     let mut cargo = Command::new("rustup");
     cargo.args(["run", &other, "cargo", "build", "--lib", "--target-dir"]).arg(&target).current_dir(&dir);
+    cargo.env(outside::NO_DEBUG.0, outside::NO_DEBUG.1);
     // What the running cargo set for its own compiler.
     for name in ["RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN", "CARGO"] {
         cargo.env_remove(name);

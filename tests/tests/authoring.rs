@@ -75,7 +75,7 @@ fn a_new_crate_of_each_kind_passes_its_tests_and_serves_a_run() {
         assert!(out.status.success(), "{}", said(&out));
         let crate_dir = dir.path().join(&name);
         settle(&crate_dir);
-        let test = Command::new(env!("CARGO")).args(["test", "--quiet"]).current_dir(&crate_dir).output().unwrap();
+        let test = outside::cargo().args(["test", "--quiet"]).current_dir(&crate_dir).output().unwrap();
         assert!(test.status.success(), "{name}:\n{}", said(&test));
         assert!(said(&test).contains("3 passed"), "two tests of its own and the suite: {}", said(&test));
         let library = outside::build(&crate_dir, "release");
@@ -181,7 +181,7 @@ fn why_not_tells_every_reason_at_once() {
 #[test]
 fn the_examples_pass_their_tests() {
     for example in ["third-party-distance", "third-party-encoder"] {
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = outside::cargo();
         cargo.args(["test", "--quiet", "--locked", "--target-dir"]).arg(outside::target());
         let out = cargo.current_dir(workspace_root().join("examples").join(example)).output().unwrap();
         assert!(out.status.success() && said(&out).contains("test result: ok"), "{example}:\n{}", said(&out));

@@ -1,104 +1,138 @@
-//! One text, or a pair, through tokenizer and BERT to a vector of length 1.
+//! The BERT network: token ids to the last hidden states, for one text at a time.
+//!
+//! Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding" (arXiv 1810.04805).
+//! Names of tensors and fields are those of transformers' `BertModel`. A text alone has no padding, so there is no mask.
 
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::bert::{BertModel, Config};
-use ldalign_sdk::Error;
-use std::{cell::Cell, fs, path::Path};
-use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
+use candle_core::{D, Device, Module, Result, Tensor};
+use candle_nn::{Embedding, LayerNorm, Linear, VarBuilder, embedding, layer_norm, linear, ops::softmax};
+use serde::Deserialize;
 
-/// Tokenizer and weights of a sentence encoder.
-pub struct SentenceModel {
-    tokenizer: Tokenizer,
-    model: BertModel,
-    dim: usize,
-    fingerprint: u64,
+/// What the forward pass needs of a `config.json`.
+#[derive(Debug, Deserialize)]
+pub struct Config {
+    vocab_size: usize,
+    /// Numbers of a hidden state.
+    pub hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    hidden_act: Activation,
+    /// The longest text in tokens.
+    pub max_position_embeddings: usize,
+    type_vocab_size: usize,
+    layer_norm_eps: f64,
+    /// Other kinds than the one there is are refused while reading.
+    #[serde(default, rename = "position_embedding_type")]
+    _positions: Positions,
+    model_type: Option<String>,
 }
 
-impl SentenceModel {
-    /// Reads config.json, tokenizer.json and model.safetensors; every fault names the file.
-    pub fn load(dir: &Path, max_tokens: usize) -> Result<Self, Error> {
-        let fingerprint = Cell::new(0xcbf2_9ce4_8422_2325_u64);
-        let read = |name: &str| {
-            let path = dir.join(name);
-            let bytes = fs::read(&path);
-            // FNV-1a over eight bytes at a time: whether a later run finds the same files, no more.
-            for word in bytes.iter().flat_map(|b| b.chunks(8)) {
-                let mut eight = [0; 8];
-                eight[..word.len()].copy_from_slice(word);
-                let mixed = (fingerprint.get() ^ u64::from_le_bytes(eight)).wrapping_mul(0x0100_0000_01b3);
-                fingerprint.set(mixed.rotate_left(29));
-            }
-            bytes.map_err(|e| {
-                Error::options(format!(
-                    "cannot read {}: {e}; model_dir must hold config.json, model.safetensors and tokenizer.json",
-                    path.display()
-                ))
-            })
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Activation {
+    Gelu,
+    GeluApproximate,
+    Relu,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Positions {
+    #[default]
+    Absolute,
+}
+
+/// Embeddings and layers; dropout does nothing outside training.
+pub struct Bert {
+    words: Embedding,
+    positions: Embedding,
+    types: Embedding,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+struct Layer {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    mixed: Linear,
+    mixed_norm: LayerNorm,
+    up: Linear,
+    down: Linear,
+    down_norm: LayerNorm,
+    heads: usize,
+    activation: Activation,
+}
+
+impl Bert {
+    /// Takes the tensors, whose names may begin with the model's type, as in `bert.embeddings...`.
+    pub fn load(weights: VarBuilder<'_>, config: &Config) -> Result<Self> {
+        let prefixed = config.model_type.as_ref().map(|name| weights.pp(name));
+        let begins = |weights: &VarBuilder<'_>| weights.contains_tensor("embeddings.word_embeddings.weight");
+        let weights = prefixed.filter(begins).unwrap_or(weights);
+
+        let (hidden, embeddings) = (config.hidden_size, weights.pp("embeddings"));
+        let table = |rows, name| embedding(rows, hidden, embeddings.pp(name));
+        let layer = |i| Layer::load(&weights.pp(format!("encoder.layer.{i}")), config);
+        Ok(Self {
+            words: table(config.vocab_size, "word_embeddings")?,
+            positions: table(config.max_position_embeddings, "position_embeddings")?,
+            types: table(config.type_vocab_size, "token_type_embeddings")?,
+            norm: layer_norm(hidden, config.layer_norm_eps, embeddings.pp("LayerNorm"))?,
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The last hidden states, tokens x hidden size. `types` says of each token which sentence of a pair it is of.
+    pub fn forward(&self, ids: &[u32], types: &[u32]) -> Result<Tensor> {
+        let row = |values: &[u32]| Tensor::new(values, &Device::Cpu);
+        let places: Vec<u32> = (0..).take(ids.len()).collect();
+        let embedded = (self.words.forward(&row(ids)?)? + self.types.forward(&row(types)?)?)?;
+        let embedded = (embedded + self.positions.forward(&row(&places)?)?)?;
+        self.layers.iter().try_fold(self.norm.forward(&embedded)?, |states, layer| layer.forward(&states))
+    }
+}
+
+impl Layer {
+    fn load(weights: &VarBuilder<'_>, config: &Config) -> Result<Self> {
+        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+        let norm = |name| layer_norm(hidden, config.layer_norm_eps, weights.pp(name));
+        let square = |name| linear(hidden, hidden, weights.pp(name));
+        Ok(Self {
+            query: square("attention.self.query")?,
+            key: square("attention.self.key")?,
+            value: square("attention.self.value")?,
+            mixed: square("attention.output.dense")?,
+            mixed_norm: norm("attention.output.LayerNorm")?,
+            up: linear(hidden, inner, weights.pp("intermediate.dense"))?,
+            down: linear(inner, hidden, weights.pp("output.dense"))?,
+            down_norm: norm("output.LayerNorm")?,
+            heads: config.num_attention_heads,
+            activation: config.hidden_act,
+        })
+    }
+
+    fn forward(&self, states: &Tensor) -> Result<Tensor> {
+        let mixed = self.mixed.forward(&self.attention(states)?)?;
+        let states = self.mixed_norm.forward(&(mixed + states)?)?;
+        let up = self.up.forward(&states)?;
+        let up = match self.activation {
+            Activation::Gelu => up.gelu_erf(),
+            Activation::GeluApproximate => up.gelu(),
+            Activation::Relu => up.relu(),
         };
-        let unfit = |name: &str, why: &dyn std::fmt::Display| {
-            Error::options(format!("{} is not usable: {why}", dir.join(name).display()))
+        self.down_norm.forward(&(self.down.forward(&up?)? + states)?)
+    }
+
+    fn attention(&self, states: &Tensor) -> Result<Tensor> {
+        let (tokens, hidden) = states.dims2()?;
+        let dim = hidden / self.heads;
+        // heads x tokens x dim
+        let split = |projection: &Linear| {
+            projection.forward(states)?.reshape((tokens, self.heads, dim))?.transpose(0, 1)?.contiguous()
         };
-
-        let config: Config = serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
-        if max_tokens > config.max_position_embeddings {
-            let limit = config.max_position_embeddings;
-            return Err(Error::options(format!("max_tokens {max_tokens} is more than the model's {limit} positions")));
-        }
-
-        let mut tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?).map_err(|e| unfit("tokenizer.json", &e))?;
-        // The file's own padding and truncation are those of whoever saved it.
-        tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(Some(TruncationParams { max_length: max_tokens, ..Default::default() }))
-            .map_err(|e| unfit("tokenizer.json", &e))?;
-
-        let weights = VarBuilder::from_buffered_safetensors(read("model.safetensors")?, DType::F32, &Device::Cpu)
-            .map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
-        let model = BertModel::load(weights, &config).map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
-        Ok(Self { tokenizer, model, dim: config.hidden_size, fingerprint: fingerprint.get() })
+        let (query, key, value) = (split(&self.query)?, split(&self.key)?, split(&self.value)?);
+        let scores = (query.matmul(&key.t()?)? / (dim as f64).sqrt())?;
+        softmax(&scores, D::Minus1)?.matmul(&value)?.transpose(0, 1)?.reshape((tokens, hidden))
     }
-
-    /// Tells one set of model files from another.
-    pub fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-
-    /// Numbers of an embedding.
-    pub fn dim(&self) -> usize {
-        self.dim
-    }
-
-    /// Mean of the last hidden states over all tokens, special ones included, scaled to length 1.
-    pub fn embed<'t>(&self, text: impl Into<EncodeInput<'t>>) -> Result<Vec<f32>, Error> {
-        let tokens = self.tokenizer.encode(text, true).map_err(|e| Error::input(format!("cannot tokenize: {e}")))?;
-        if tokens.is_empty() {
-            return Err(Error::input("the tokenizer makes no token of a text, and adds no special tokens of its own"));
-        }
-        let states = self.hidden_states(tokens.get_ids(), tokens.get_type_ids());
-        let states = states.map_err(|e| Error::failed(first_line(&e)))?;
-        Ok(mean_of_length_one(&states, self.dim))
-    }
-
-    fn hidden_states(&self, ids: &[u32], types: &[u32]) -> candle_core::Result<Vec<f32>> {
-        let row = |values| Tensor::new(values, &Device::Cpu)?.unsqueeze(0);
-        self.model.forward(&row(ids)?, &row(types)?, None)?.flatten_all()?.to_vec1()
-    }
-}
-
-/// candle's errors go on with a backtrace where one is enabled.
-fn first_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-fn mean_of_length_one(states: &[f32], dim: usize) -> Vec<f32> {
-    let mut sum = vec![0.0f64; dim];
-    for state in states.chunks_exact(dim) {
-        for (sum, &x) in sum.iter_mut().zip(state) {
-            *sum += f64::from(x);
-        }
-    }
-    // The mean's divisor cancels against its length.
-    let length = sum.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-    sum.iter().map(|x| (x / length) as f32).collect()
 }

@@ -2,9 +2,10 @@
 //! hidden states over the tokens, scaled to length 1, as sentence-transformers does for such models.
 
 mod bert;
+mod model;
 
-use bert::SentenceModel;
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
+use model::SentenceModel;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
