@@ -13,7 +13,7 @@ const QUOTED: usize = 40;
 /// by a letter are different. Of each different text a hash and a count stay in memory, 8 bytes.
 #[derive(Debug, Default)]
 pub struct Texts {
-    /// By hash of 32 bits: of a million texts one in four thousand shares its hash with another, which adds 1 to a count.
+    /// By hash of 32 bits: of a million texts one in four thousand shares its hash with another and adds 1 to a count.
     counts: HashMap<u32, u32>,
     all: usize,
     /// The commonest so far: its hash, count and text.
