@@ -2,6 +2,7 @@
 
 use super::{Diagnosis, Sign, unknown, warn_if};
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
@@ -9,15 +10,27 @@ use std::{
 /// Characters of a text that a finding quotes.
 const QUOTED: usize = 40;
 
+/// Different texts that are counted at once.
+const COUNTED: usize = 4096;
+
 /// How often texts come up on one side of the pairs. White space around a text and case do not count; texts that differ
-/// by a letter are different. Of each different text a hash and a count stay in memory, 8 bytes.
+/// by a letter are different.
+///
+/// Memory does not grow with the pairs: where more than [`COUNTED`] texts are seen, counts are too low by at most the
+/// number of all texts divided by that (Misra and Gries 1982), which a text of any weight survives.
 #[derive(Debug, Default)]
 pub struct Texts {
-    /// By hash of 32 bits: of a million texts one in four thousand shares its hash with another and adds 1 to a count.
-    counts: HashMap<u32, u32>,
+    /// By hash of the text.
+    counts: HashMap<u64, Counted>,
     all: usize,
-    /// The commonest so far: its hash, count and text.
-    commonest: (u32, u32, String),
+}
+
+#[derive(Debug)]
+struct Counted {
+    count: usize,
+    /// When it came first: among equals the first is named.
+    first: usize,
+    quoted: String,
 }
 
 impl Texts {
@@ -26,26 +39,32 @@ impl Texts {
         // Fixed keys: the same texts give the same figure in every process.
         let mut hasher = DefaultHasher::new();
         text.trim().chars().flat_map(char::to_lowercase).for_each(|c| c.hash(&mut hasher));
-        let hash = hasher.finish() as u32;
-        let count = self.counts.entry(hash).or_default();
-        *count += 1;
+        let hash = hasher.finish();
         self.all += 1;
-        let commonest = &mut self.commonest;
-        if *count > commonest.1 {
-            if commonest.0 != hash || commonest.1 == 0 {
-                *commonest = (hash, 0, quote(text.trim()));
-            }
-            commonest.1 = *count;
+        if let Some(counted) = self.counts.get_mut(&hash) {
+            counted.count += 1;
+        } else if self.counts.len() < COUNTED {
+            self.counts.insert(hash, Counted { count: 1, first: self.all, quoted: quote(text.trim()) });
+        } else {
+            self.counts.retain(|_, counted| {
+                counted.count -= 1;
+                counted.count > 0
+            });
         }
+    }
+
+    fn commonest(&self) -> Option<&Counted> {
+        self.counts.values().max_by_key(|counted| (counted.count, Reverse(counted.first)))
     }
 
     /// Share of the commonest among all; 0 of none.
     fn share(&self) -> f64 {
-        f64::from(self.commonest.1) / self.all.max(1) as f64
+        self.commonest().map_or(0.0, |counted| counted.count as f64 / self.all as f64)
     }
 
     fn says(&self) -> String {
-        format!("{} has {:.1} %", self.commonest.2, 100.0 * self.share())
+        let quoted = self.commonest().map_or("\"\"", |counted| &counted.quoted);
+        format!("{quoted} has {:.1} %", 100.0 * self.share())
     }
 }
 
@@ -74,5 +93,24 @@ pub fn diagnosis(chosen: &Texts, rejected: &Texts, limit: f64) -> Diagnosis {
         advice: "if it is no answer that prompts ask for, leave rows with it out of the data; where it is both chosen and \
                  rejected, golden rows that have it call it near: hold the distance against judgements with `ldalign validate`"
             .into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_common_text_survives_among_more_different_ones_than_are_counted() {
+        let mut texts = Texts::default();
+        for i in 0..10 * COUNTED {
+            texts.add(&if i % 5 == 0 { " No IDEA.".to_owned() } else { format!("answer {i}") });
+        }
+        assert!(texts.counts.len() <= COUNTED);
+        let share = texts.share();
+        assert!(share <= 0.2 && share > 0.2 - 2.0 / COUNTED as f64, "{share}");
+        assert!(
+            texts.says().starts_with("\"No IDEA.\" has 20.0 %") || texts.says().starts_with("\"No IDEA.\" has 19.9 %")
+        );
     }
 }
