@@ -36,6 +36,6 @@ DENY = target/tools/bin/cargo-deny
 deny: $(DENY)
 	$(DENY) check bans licenses sources
 
-# Unoptimised: it runs for a second, and compiling it takes a minute as it is.
+# Unoptimised: it runs for a second, and optimised it takes three CPU minutes to compile.
 $(DENY):
 	cargo install cargo-deny --version 0.20.2 --locked --debug --root target/tools --target-dir target/tools/build
