@@ -212,7 +212,7 @@ fn a_rule_and_its_samples_fit_or_are_one_fault_with_its_key() {
             &[],
             "eval.generate.samples (line 4): an evaluation samples one response a row",
         ),
-        ("train: {loss_type: sft}", &[], "train.sft_weight: is 0, and loss_type: sft trains nothing else"),
+        ("train: {loss_type: sft}", &[], "train.sft_weight (line 4): is 0, and loss_type: sft trains nothing else"),
     ] {
         let said = fails(&pairs(text), set);
         assert!(said.contains(expected), "{text}: {said}");

@@ -32,7 +32,7 @@ fn a_text_that_comes_again_and_again_is_boilerplate_on_either_side() {
     });
     assert_eq!((warned, found.figure), (vec![Sign::Boilerplate], Some(0.5)));
     assert!(
-        found.finding.contains("\"NO idea.\" has 25.0 %; of the rejected, \"No idea.\" has 50.0 %"),
+        found.finding.contains("\"no IDEA.\" has 25.0 %; of the rejected, \"No idea.\" has 50.0 %"),
         "{}",
         found.finding
     );
