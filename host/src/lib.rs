@@ -1,9 +1,9 @@
 //! LD-Align: alignment of language models by latent distance, from supervised fine-tuning data alone.
 //!
-//! The model answers the prompts of its data, a latent space tells how far each answer lies from the one in the data, and
-//! DPO trains on the pairs, each weighted by its distance ([arXiv 2404.06390](https://arxiv.org/abs/2404.06390)). This
-//! crate is the program `ldalign` as a library: what its commands do, functions do here. Whoever writes an encoder, a
-//! distance or a schedule needs the crate `ldalign-sdk`, not this one.
+//! The model answers the prompts of its data, a latent space tells how far each answer lies from the one in the data,
+//! and DPO trains on the pairs, each weighted by its distance ([arXiv 2404.06390](https://arxiv.org/abs/2404.06390)).
+//! This crate is the program `ldalign` as a library: what its commands do, functions do here. Whoever writes an
+//! encoder, a distance or a schedule needs the crate `ldalign-sdk`, not this one.
 //!
 //! # From a config to an aligned model
 //!
@@ -65,7 +65,7 @@
 //! // The model answers the same prompt, here with its likeliest tokens. Seed and key alone decide what is sampled.
 //! let policy = Policy::load(&model, &pipeline::device("cpu")?)?;
 //! let greedy = GenerateConfig { max_new_tokens: 24, temperature: 0.0, ..Default::default() };
-//! let request = Request { prompt: turn.prompt, key: 0 };
+//! let request = Request { prompt: turn.prompt, key: 0, sample: 0 };
 //! let answer = generate_one(&policy, &request, &greedy, codec.end_ids(), 1, |_token| Ok(()))?;
 //! println!("{:?} instead of {:?}", codec.decode(&answer.ids)?, row.chosen);
 //! # assert!((1..=24).contains(&answer.ids.len()));
@@ -75,8 +75,8 @@
 //!
 //! # Faults
 //!
-//! Nothing panics on what a user wrote. There is one [`Error`]: a stable [`Code`], a sentence that says where, and often a
-//! hint.
+//! Nothing panics on what a user wrote. There is one [`Error`]: a stable [`Code`], a sentence that says where, and
+//! often a hint.
 //!
 //! ```
 //! use ldalign::{Code, config::RunConfig};

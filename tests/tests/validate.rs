@@ -131,7 +131,13 @@ fn a_rule_is_refused_before_anything_is_sampled_where_its_validation_speaks_agai
     let run = |rows: &[Value], verb: &str, more: &[&str]| {
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
         fs::write(dir.path().join("annotated.jsonl"), text).unwrap();
-        let sets = ["pairs=golden-over-farthest", "generate.samples=2", "rounds=1", "train.max_steps=1"];
+        let sets = [
+            "pairs=golden-over-farthest",
+            "generate.samples=2",
+            "generate.max_new_tokens=16",
+            "rounds=1",
+            "train.max_steps=1",
+        ];
         let out = runs::command(verb, &runs::config(dir.path(), SECTION), &sets).args(more).output().unwrap();
         (
             out.status.success(),

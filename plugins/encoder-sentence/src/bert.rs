@@ -1,7 +1,8 @@
 //! The BERT network: token ids to the last hidden states, for one text at a time.
 //!
-//! Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding" (arXiv 1810.04805).
-//! Names of tensors and fields are those of transformers' `BertModel`. A text alone has no padding, so there is no mask.
+//! Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding" (arXiv
+//! 1810.04805). Names of tensors and fields are those of transformers' `BertModel`. A text alone has no padding, so
+//! there is no mask.
 
 use candle_core::{D, Device, Module, Result, Tensor};
 use candle_nn::{Embedding, LayerNorm, Linear, VarBuilder, embedding, layer_norm, linear, ops::softmax};

@@ -11,8 +11,8 @@ type Graph = BTreeMap<String, BTreeMap<String, BTreeSet<Place>>>;
 
 /// The shortest circles of the tree, each as sentences that name its modules and the lines that make it.
 ///
-/// An import between two modules counts where their paths part, for the children there that they belong to. One between a
-/// module and its own parent, or what is inside it, counts nowhere.
+/// An import between two modules counts where their paths part, for the children there that they belong to. One between
+/// a module and its own parent, or what is inside it, counts nowhere.
 pub fn circles(tree: &Tree) -> Vec<String> {
     let mut graphs: BTreeMap<Vec<String>, Graph> = BTreeMap::new();
     for (from, to, place) in tree.imports() {

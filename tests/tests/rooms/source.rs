@@ -53,8 +53,8 @@ enum Meaning {
 }
 
 impl Tree {
-    /// Reads the modules that `lib.rs` and `main.rs` of a directory declare, those for tests alone left out. `library` is
-    /// the name of the library crate.
+    /// Reads the modules that `lib.rs` and `main.rs` of a directory declare, those for tests alone left out. `library`
+    /// is the name of the library crate.
     pub fn read(src: &Path, library: &str) -> Self {
         let mut tree = Self { src: src.to_owned(), library: library.to_owned(), modules: BTreeMap::new() };
         for root in ["lib.rs", "main.rs"].map(|file| src.join(file)).iter().filter(|file| file.is_file()) {
@@ -130,7 +130,8 @@ impl Tree {
                     self.add_path(path, first, source, name);
                     after
                 }
-                // A field or method, the rest of a path behind a type, a path from outside: none names a module of ours.
+                // A field or method, the rest of a path behind a type, a path from outside: none names a module of
+                // ours.
                 (TokenTree::Punct(p), [TokenTree::Ident(_), ..]) if p.as_char() == '.' => path(after).1,
                 (TokenTree::Punct(p), [TokenTree::Punct(q), TokenTree::Ident(_), ..])
                     if p.as_char() == ':' && q.as_char() == ':' =>
@@ -211,7 +212,8 @@ impl Tree {
         at
     }
 
-    /// A child of the module or what its `use` lines bring in under the name; nothing if the module defines it, or nobody.
+    /// A child of the module or what its `use` lines bring in under the name; nothing if the module defines it, or
+    /// nobody.
     fn lookup(&self, module: &[String], name: &str, depth: usize) -> Option<Meaning> {
         let child = [module, &[name.to_owned()]].concat();
         if self.modules.contains_key(&child) {
