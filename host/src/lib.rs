@@ -46,17 +46,17 @@
 //! use std::path::Path;
 //!
 //! # fn main() -> ldalign::Result<()> {
-//! let quickstart = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart"));
+//! let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clean-golden"));
 //!
 //! // A row is a conversation and the response that the data has to it.
-//! let data = Dataset::open(&DataConfig::of(&quickstart.join("golden.jsonl")))?;
+//! let data = Dataset::open(&DataConfig::of(&example.join("golden.jsonl")))?;
 //! let row = data.row(0)?;
 //! assert_eq!(row.history[0].content, "Which vowels has loper?");
 //! assert_eq!(row.chosen, "oe");
 //!
 //! // The model's own template and tokenizer make ids of it. The response ends with an end token, the prompt with
 //! // whatever makes the model answer.
-//! let model = quickstart.join("model");
+//! let model = example.join("model");
 //! let codec = TextCodec::load(&model)?;
 //! let turn = codec.encode_turn(&row.history, &row.chosen)?;
 //! assert!(codec.end_ids().contains(&turn.response[turn.response.len() - 1]));
