@@ -32,7 +32,7 @@
 //!
 //! # The same by hand: rows, ids, responses
 //!
-//! Each stage is made of parts that can be used alone. These run on the tiny model and the data of the quickstart:
+//! Each stage is made of parts that can be used alone. These run on the tiny model and the data of examples/clean-golden:
 //!
 //! ```
 //! use ldalign::{
