@@ -32,7 +32,8 @@
 //!
 //! # The same by hand: rows, ids, responses
 //!
-//! Each stage is made of parts that can be used alone. These run on the tiny model and the data of examples/clean-golden:
+//! Each stage is made of parts that can be used alone. These run on the tiny model and the data of
+//! examples/clean-golden:
 //!
 //! ```
 //! use ldalign::{
