@@ -61,7 +61,8 @@ impl KvCache {
         }
         let rows: Vec<usize> = (to * self.capacity..to * self.capacity + n).collect();
         for part in self.layers.iter().flatten() {
-            self.compute.set_rows(part, &part.narrow(0, from * self.capacity, n)?.copy()?, &rows)?;
+            // `copy` would copy what lies behind the view, all slots.
+            self.compute.set_rows(part, &part.narrow(0, from * self.capacity, n)?.force_contiguous()?, &rows)?;
         }
         self.lens[to] = n;
         Ok(())
