@@ -7,6 +7,7 @@ mod device;
 mod load;
 mod measure;
 mod names;
+mod preset;
 mod rules;
 mod sampling;
 mod schema;
@@ -17,6 +18,7 @@ pub use device::gpu;
 pub(crate) use load::report;
 pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS, long_key};
+pub use preset::Preset;
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::ConfigText;
@@ -58,6 +60,9 @@ pub struct RunConfig {
     /// Threads; 0 for one per core.
     #[serde(default)]
     pub threads: usize,
+    /// A method by its name, in place of `generate.samples`, `pairs` and `schedule`: `paper` or `spin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// The SFT (or preference) rows.
     pub data: DataConfig,
     /// How the model's own responses are sampled. Unused where the data has rejected responses.

@@ -1,6 +1,6 @@
 //! From a file and overrides to a checked config, with every fault reported at once.
 
-use super::{ANNOTATED_FIELDS, DataConfig, Fault, ROW_FIELDS, RunConfig, rules, schema, source::ConfigText};
+use super::{ANNOTATED_FIELDS, DataConfig, Fault, Preset, ROW_FIELDS, RunConfig, rules, schema, source::ConfigText};
 use crate::{Code, Error, Result, files, hub};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
@@ -21,6 +21,7 @@ impl RunConfig {
     /// Checks a config as it was parsed and makes its paths absolute, relative ones starting at `base`. Fails with all
     /// its faults.
     pub(crate) fn of_value(mut value: Value, base: &Path) -> Result<Self, Vec<Fault>> {
+        Preset::fill(&mut value);
         let schema = schemars::schema_for!(Self).to_value();
         let mut faults = schema::check(&schema, &mut value, base);
         // What `check` leaves can be deserialized, so that contradictions are reported along with the rest.

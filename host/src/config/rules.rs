@@ -32,6 +32,9 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     {
         fault("eval.checker.regex", e.message().to_owned(), e.hint_text());
     }
+    for (key, value) in config.preset.iter().flat_map(|preset| preset.contradictions(config)) {
+        fault(key, format!("the preset has {value} here"), Some("remove the key, or remove `preset`"));
+    }
     // Spelled out, so that the manifest has it.
     let samples = *config.generate.samples.insert(config.samples());
     let takes = config.pairs.rule.samples().0;

@@ -50,6 +50,23 @@ fn numbers_in_any_notation() {
 }
 
 #[test]
+fn a_preset_stands_for_its_keys_and_for_no_others() {
+    let dir = place();
+    for (preset, schedule) in [("paper", "linear"), ("spin", "uniform")] {
+        let c = load(&dir, &format!("{GOOD}preset: {preset}\ngenerate: {{temperature: 0.7}}\n"), &[]).unwrap();
+        let pairing = crate::pairs::Pairing { rule: crate::pairs::Rule::GoldenOverOwn, ..Default::default() };
+        assert_eq!((c.samples(), c.pairs, c.schedule), (1, pairing, PluginChoice::bundled(schedule)));
+        assert_eq!(c.generate.temperature, 0.7);
+    }
+    let agrees = "preset: paper\npairs: {drop_cut: true}\nschedule: {plugin: linear, options: {}}\n";
+    assert!(load(&dir, &format!("{GOOD}{agrees}"), &[]).unwrap().pairs.drop_cut);
+    let said = fails(&format!("{GOOD}preset: spin\npairs: nearest-over-farthest\n"), &["generate.samples=4"]);
+    assert!(said.contains("generate.samples (--set): the preset has 1 here"), "{said}");
+    assert!(said.contains("pairs.rule (line 5): the preset has golden-over-own here"), "{said}");
+    assert!(!said.contains("schedule"), "{said}");
+}
+
+#[test]
 fn overrides_come_before_checks_and_make_sections() {
     let dir = place();
     let set = ["train.beta=0.2", "train.lora.r=8", "encoder.options.x=1", "data.turns=all", "generate.top_p=0.9"];
