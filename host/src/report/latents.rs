@@ -1,4 +1,5 @@
-//! The map of a round's latents: chosen and rejected responses in the plane in which they spread most, pairs joined.
+//! The map of a round's latents in the plane in which they spread most: the two responses of each pair joined, or, where
+//! prompts have several samples, each golden response and the first of its prompt's samples.
 
 use crate::{
     Code, Error, Result,
@@ -13,14 +14,16 @@ const SHOWN: usize = 250;
 
 /// Latents of some pairs in their common plane.
 pub struct LatentMap {
-    /// Pairs of the round.
-    pub pairs: usize,
-    /// Latents of the chosen responses of the pairs shown, then the rejected ones' in the same order.
+    /// Prompts of the round.
+    pub prompts: usize,
+    /// Whether a prompt has several responses of which one is shown.
+    several: bool,
+    /// Latents of the prompts' golden responses, then those of the responses beside them in the same order.
     plane: Plane,
 }
 
 impl LatentMap {
-    /// Reads latents.safetensors, of which evenly spaced pairs where there are many. `prompts` says which candidates
+    /// Reads latents.safetensors, of which evenly spaced prompts where there are many. `prompts` says which candidates
     /// are whose: each prompt's first is shown. What the file holds is said where it is not that.
     pub fn read(path: &Path, prompts: &Prompts) -> Result<Self> {
         let unknown = |_: &Path, what| Error::new(Code::ReportLatents, what);
@@ -38,10 +41,10 @@ impl LatentMap {
         let finite: Vec<_> = both.filter(|pair| pair.iter().copied().flatten().all(|v| v.is_finite())).collect();
         let side = |side: usize| finite.iter().flat_map(move |pair| pair[side]).copied();
         let points: Vec<f32> = side(0).chain(side(1)).collect();
-        Ok(Self { pairs, plane: principal_plane(&points, len) })
+        Ok(Self { prompts: pairs, several: prompts.all() > prompts.len(), plane: principal_plane(&points, len) })
     }
 
-    /// Pairs in the map.
+    /// Prompts in the map.
     fn shown(&self) -> usize {
         self.plane.points.len() / 2
     }
@@ -52,19 +55,22 @@ pub fn figure(map: &LatentMap) -> (Plot, String) {
     let (chosen, rejected) = map.plane.points.split_at(map.shown());
     let points = |side: &[[f64; 2]]| side.iter().map(|[x, y]| (*x, *y)).collect::<Vec<_>>();
     let [x, y] = map.plane.shares.map(|share| format!("{:.0} % of the variance", 100.0 * share));
-    let description =
-        format!("Latents of chosen and rejected responses of {} pairs in their principal plane", map.shown());
+    let (one, other, joined) = match map.several {
+        true => ("golden", "first sample", "golden response with the first sample of the model"),
+        false => ("chosen", "rejected", "chosen response with the rejected one"),
+    };
+    let description = format!("Latents of {one} and {other} of {} prompts in their principal plane", map.shown());
     let plot = Plot::new("Latent map", &description, &format!("component 1, {x}"), &format!("component 2, {y}"))
         .equal_scales()
-        .cloud("chosen", points(chosen))
-        .cloud("rejected", points(rejected))
+        .cloud(one, points(chosen))
+        .cloud(other, points(rejected))
         .links("pair", chosen.iter().zip(rejected).map(|(a, b)| [(a[0], a[1]), (b[0], b[1])]).collect());
-    let which = match map.shown() < map.pairs {
-        true => format!("{} of {} pairs, evenly spaced.", map.shown(), map.pairs),
-        false => format!("All {} pairs.", map.pairs),
+    let which = match map.shown() < map.prompts {
+        true => format!("{} of {} prompts, evenly spaced.", map.shown(), map.prompts),
+        false => format!("All {} prompts.", map.prompts),
     };
     let caption = format!(
-        "{which} A line joins the chosen response with the rejected one to the same prompt, in the plane in which \
+        "{which} A line joins the {joined} to the same prompt, in the plane in which \
          latents spread most. Lines that point one way are a habit; what the plane leaves out of the variance is not seen.",
     );
     (plot, caption)

@@ -138,7 +138,7 @@ fn a_whole_run_is_reported_the_same_each_time() {
         "policy-states",
         "9f2c4e1b9f2c",
         "after 2 rounds",
-        "250 of 300 pairs, evenly spaced",
+        "250 of 300 prompts, evenly spaced",
         "61 min 40 s",
         "900 tokens",
         "1,500 tokens/s",

@@ -1,4 +1,4 @@
-//! What `validate` found on annotated rows, where its files lie in the run directory.
+//! What `validate` found on judged responses, where its files lie in the run directory.
 
 use crate::page::{Page, esc};
 use crate::validate::{Found, table};
@@ -9,7 +9,7 @@ use std::path::Path;
 pub fn section(page: &mut Page, validation: &Found, html: &Path) {
     page.heading(2, "Does nearer mean better?");
     page.paragraph(&format!(
-        "Held against judgements: {} responses to {} annotated prompts. Pairwise accuracy is the share of a prompt's pairs in which the better \
+        "Held against judgements: {} responses to {} judged prompts. Pairwise accuracy is the share of a prompt's pairs in which the better \
          response is nearer to the chosen one, 0.5 by chance, and golden apart the same where no response equals that one; in brackets \
          their bootstrap intervals. The verdict is for a rule that chooses among a prompt's samples by the distance.",
         validation.responses, validation.prompts

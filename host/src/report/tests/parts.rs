@@ -15,7 +15,7 @@ fn what_validate_found_is_shown_with_a_link() {
     fs::write(dir.path().join("validate/validate.json"), found.to_string()).unwrap();
     let html = page_of(dir.path());
     for part in
-        ["16 responses to 8 annotated", "guided &lt;x&gt;", "0.710", "[0.660, 0.760]", "Golden apart", "may be used"]
+        ["16 responses to 8 judged", "guided &lt;x&gt;", "0.710", "[0.660, 0.760]", "Golden apart", "may be used"]
     {
         assert!(html.contains(part), "{part}");
     }
@@ -28,11 +28,11 @@ fn latents_that_are_none_are_said_and_not_drawn() {
     fake_run(dir.path(), 1, 40);
     let path = dir.path().join("round-1/latents.safetensors");
     let mut bytes = fs::read(&path).unwrap();
-    assert!(page_of(dir.path()).contains("All 40 pairs."));
+    assert!(page_of(dir.path()).contains("All 40 prompts."));
     let end = bytes.len();
     bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
     fs::write(&path, &bytes).unwrap();
-    assert!(page_of(dir.path()).contains("39 of 40 pairs"));
+    assert!(page_of(dir.path()).contains("39 of 40 prompts"));
     fs::write(&path, &bytes[..end - 4]).unwrap();
     let html = page_of(dir.path());
     assert!(html.contains("round-1/latents.safetensors cannot be read") && !html.contains("Latent map"));
