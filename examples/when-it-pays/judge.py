@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Judges a start's own answers to the golden rows, four a row, by the right answers: rows for `ldalign validate`. Standard library only.
 
-    python3 examples/when-it-pays/judge.py starts/NAME                # before: repeated.jsonl, each golden row four times
     ldalign generate starts/NAME/judge.yaml
-    python3 examples/when-it-pays/judge.py starts/NAME judge/round-1/generations.jsonl
+    python3 examples/when-it-pays/judge.py starts/NAME
 
-The second call writes judged.jsonl. Its golden answers stay as noisy as those trained on; only the labels know what is right.
+writes judged.jsonl. Its golden answers stay as noisy as those trained on; only the labels know what is right.
 """
 
 import json
@@ -16,7 +15,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import toy  # noqa: E402
 
-K = 4
 # The checker's expression in base.yaml.
 CONTENT = re.compile("[\"'<]([^\"'<>]*)[\"'>]")
 
@@ -39,14 +37,13 @@ def is_right(prompt, text):
 def main():
     start = Path(sys.argv[1])
     rows = [json.loads(line) for line in (start / "golden.jsonl").open()]
-    if len(sys.argv) == 2:
-        toy.write_jsonl(start / "repeated.jsonl", [row for row in rows for _ in range(K)])
-        return
-    texts = [json.loads(line)["text"] for line in (start / sys.argv[2]).open()]
+    own = [[] for _ in rows]
+    for sample in map(json.loads, (start / "judge/round-1/generations.jsonl").open()):
+        if sample["text"].strip():
+            own[sample["index"]].append(sample["text"])
     judged = []
-    for i, row in enumerate(rows):
-        own = [text for text in texts[K * i : K * (i + 1)] if text.strip()]
-        responses = [{"text": text, "label": is_right(row["prompt"], text)} for text in own]
+    for row, texts in zip(rows, own):
+        responses = [{"text": text, "label": is_right(row["prompt"], text)} for text in texts]
         judged.append({"prompt": row["prompt"], "golden": row["completion"], "responses": responses})
     toy.write_jsonl(start / "judged.jsonl", judged)
     labels = [response["label"] for row in judged for response in row["responses"]]

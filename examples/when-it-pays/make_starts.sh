@@ -6,8 +6,7 @@ cd "$(dirname "$0")"
 python3 make_data.py
 for start in starts/*; do
     ldalign sft "$start/sft.yaml"
-    python3 judge.py "$start"
     ldalign generate "$start/judge.yaml"
-    python3 judge.py "$start" judge/round-1/generations.jsonl
+    python3 judge.py "$start"
     ldalign validate "$start/validate.yaml" | tee "$start/validity.txt"
 done
