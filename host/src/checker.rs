@@ -4,6 +4,7 @@ use crate::{Code, Error, Result};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// When a response counts as right.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
@@ -17,6 +18,17 @@ pub enum Checker {
     /// `{regex: 'answer is (\w+)'}`: what the expression's first match holds in its first group (all of it where there
     /// is no group) is equal; a golden response without a match is the answer itself.
     Regex(String),
+}
+
+/// As a config names it.
+impl fmt::Display for Checker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("exact"),
+            Self::LastNumber => f.write_str("last-number"),
+            Self::Regex(text) => write!(f, "regex {text}"),
+        }
+    }
 }
 
 /// A checker, ready to be asked.

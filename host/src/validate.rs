@@ -1,11 +1,12 @@
 //! Whether nearer means better: distances to the golden response held against judgements of people or of a checker.
 //!
-//! [`rows`] reads the judgements, [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures,
+//! [`rows`] reads the judgements, or [`own`] has a checker judge a run's samples; [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures,
 //! [`verdict`] judges for a rule that chooses among samples, [`table`] and [`page`] say it, [`ahead`] to a run that is
 //! to come. Two distances that need no latents stand in the same table: the difference in length, and chance.
 
 mod ahead;
 mod latents;
+mod own;
 mod page;
 mod rows;
 mod samples;
@@ -19,6 +20,7 @@ pub use verdict::{GAINS, HARMS, Verdict, Verdicts};
 
 use crate::{
     Code, Error, Result,
+    checker::Checker,
     config::{PluginChoice, RunConfig},
     data::BudgetReport,
     files, interrupt,
@@ -42,8 +44,10 @@ pub struct Validation {
     pub ldalign: String,
     /// The model whose tokenizer and hidden states were used.
     pub model: HashedPath,
-    /// The annotated rows.
+    /// The judged rows, or the samples that the checker judged.
     pub data: HashedPath,
+    /// What judged the samples, where no rows with judgements were given.
+    pub checker: Option<Checker>,
     /// Encoders tried.
     pub encoders: Vec<PluginRecord>,
     /// Distances tried.
@@ -113,11 +117,17 @@ impl Validation {
 /// # Errors
 /// Where the config has no such section; what reading rows, loading plugins or calling them can fail with.
 pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
-    let settings = config.validate.as_ref().ok_or_else(|| {
-        Error::new(Code::ConfigValidate, "the config has no `validate` section").hint(
-            "add validate: {data: {path: annotated.jsonl}}, whose rows have prompt, golden, and better and worse or labelled responses",
+    let missing = || {
+        Error::new(Code::ConfigValidate, "the config has no `validate` section with `data` or `checker`").hint(
+            "add validate: {checker: last-number} to judge the run's own samples by their golden responses, or validate: {data: {path: annotated.jsonl}}, whose rows have prompt, golden, and better and worse or labelled responses",
         )
-    })?;
+    };
+    let settings = config.validate.as_ref().ok_or_else(missing)?;
+    let (annotated, rows) = match (&settings.data, &settings.checker) {
+        (Some(data), _) => (Annotated::read(data)?, data),
+        (None, Some(checker)) => (own::read(config, checker)?, &config.data),
+        (None, None) => return Err(missing()),
+    };
     let finder = Finder::of(config);
     let load = |kind, chosen: &[PluginChoice], default: &PluginChoice| -> Result<Vec<Plugin>> {
         let chosen = if chosen.is_empty() { std::slice::from_ref(default) } else { chosen };
@@ -125,9 +135,8 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     };
     let encoders = load(Kind::Encoder, &settings.encoders, &config.encoder)?;
     let distances = load(Kind::Distance, &settings.distances, &config.distance)?;
-    let annotated = Annotated::read(&settings.data)?;
     let codec = TextCodec::load(&config.model)?;
-    let samples = Samples::new(&annotated, &settings.data, &codec, &ModelConfig::of(&config.model)?)?;
+    let samples = Samples::new(&annotated, rows, &codec, &ModelConfig::of(&config.model)?)?;
     let model = HashedPath::of(&config.model)?;
 
     let (truth, seed) = (&samples.truth, config.seed);
@@ -160,7 +169,8 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let validation = Validation {
         ldalign: env!("CARGO_PKG_VERSION").into(),
         model,
-        data: HashedPath { path: settings.data.path.clone(), sha256: annotated.sha256 },
+        data: annotated.source,
+        checker: settings.checker.clone(),
         encoders: records(&encoders),
         distances: records(&distances),
         prompts: truth.prompts.len(),

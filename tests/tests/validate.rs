@@ -170,3 +170,43 @@ fn a_rule_is_refused_before_anything_is_sampled_where_its_validation_speaks_agai
     assert!(done && !stderr.contains("chooses by distance"), "{stderr}");
     assert!(dir.path().join("run/round-1/choices.jsonl").exists());
 }
+
+#[test]
+fn a_checker_judges_a_runs_own_samples() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = "
+encoder: { plugin: policy-states, options: { layer: 1 } }
+generate: { samples: 4, max_new_tokens: 24 }
+validate: { checker: exact, distances: [euclidean, cosine] }
+";
+    let config = runs::config(dir.path(), own);
+    let validate = |config: &Path| runs::command("validate", config, &[]).arg("--json").output().unwrap();
+    let out = validate(&config);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && said.contains("validate/samples") && said.contains("ldalign generate"), "{said}");
+    runs::succeed(runs::command("generate", &config, &[]));
+    let found = parsed(&validate(&config));
+    assert_eq!(found["checker"], json!("exact"));
+
+    // The same samples with the judgements written beside them give the same figures.
+    let lines = |path: &Path| -> Vec<Value> {
+        fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let golden = lines(&ldalign_tests::workspace_root().join("examples/clean-golden/golden.jsonl"));
+    let samples = lines(&dir.path().join("run/round-1/generations.jsonl"));
+    let text = |value: &Value| value.as_str().unwrap().trim().to_owned();
+    let judged = golden[..24].iter().enumerate().map(|(i, row)| {
+        let own = samples.iter().filter(|s| s["index"] == json!(i) && !text(&s["text"]).is_empty());
+        let own = own.map(|s| json!({"text": s["text"], "label": text(&s["text"]) == text(&row["completion"])}));
+        json!({"prompt": row["prompt"], "golden": row["completion"], "responses": own.collect::<Vec<_>>()})
+    });
+    let written: Vec<String> = judged.map(|row| format!("{row}\n")).collect();
+    fs::write(dir.path().join("annotated.jsonl"), written.concat()).unwrap();
+    let spelled =
+        runs::config(dir.path(), &own.replace("checker: exact", "data: { path: annotated.jsonl, max_length: 96 }"));
+    let by_hand = parsed(&validate(&spelled));
+    for key in ["prompts", "prompts_apart", "responses", "one_label", "lines"] {
+        assert_eq!(found[key], by_hand[key], "{key}");
+    }
+    assert!(found["prompts"].as_u64().unwrap() > 3, "{found}");
+}

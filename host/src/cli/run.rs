@@ -17,7 +17,8 @@ pub use ldalign::rundir::Stage;
 pub struct Run {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Validates the distance first, by the config's `validate` section, and refuses a rule that this speaks against
+    /// Validates the distance first, by the config's `validate` section (with a checker, on the samples of the first
+    /// round), and refuses a rule that this speaks against
     #[arg(long)]
     validate_first: bool,
 }
@@ -27,7 +28,12 @@ impl Run {
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
         if self.validate_first {
-            let output = Layout::new(&config.output_dir).validation();
+            let layout = Layout::new(&config.output_dir);
+            let judges_samples = config.validate.as_ref().is_some_and(|v| v.checker.is_some());
+            if judges_samples && !layout.round(1).generations().exists() {
+                on_pool(|| pipeline::run(config.clone(), Some(Stage::Generate), &report::refresh))?;
+            }
+            let output = layout.validation();
             let validation = on_pool(|| validate::validate(&config, &output))?;
             tracing::info!("validation: {}\n{}", output.join("validate.html").display(), validation.text());
             if let Some(standing) = standing(&config)?.filter(|standing| !standing.permits()) {

@@ -1,4 +1,4 @@
-//! `validate`: whether nearer to the golden response means better, on annotated rows.
+//! `validate`: whether nearer to the golden response means better, on judged rows or by a checker on a run's samples.
 
 use super::{ConfigArgs, on_pool, print, print_json};
 use ldalign::{Result, rundir::Layout, validate};

@@ -1,6 +1,6 @@
 //! From a file and overrides to a checked config, with every fault reported at once.
 
-use super::{ANNOTATED_FIELDS, DataConfig, Fault, Preset, ROW_FIELDS, RunConfig, rules, schema, source::ConfigText};
+use super::{ANNOTATED_FIELDS, DataConfig, Fault, ROW_FIELDS, RunConfig, preset, rules, schema, source::ConfigText};
 use crate::{Code, Error, Result, files, hub};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
@@ -21,7 +21,7 @@ impl RunConfig {
     /// Checks a config as it was parsed and makes its paths absolute, relative ones starting at `base`. Fails with all
     /// its faults.
     pub(crate) fn of_value(mut value: Value, base: &Path) -> Result<Self, Vec<Fault>> {
-        Preset::fill(&mut value);
+        preset::fill(&mut value);
         let schema = schemars::schema_for!(Self).to_value();
         let mut faults = schema::check(&schema, &mut value, base);
         // What `check` leaves can be deserialized, so that contradictions are reported along with the rest.
@@ -46,14 +46,18 @@ impl RunConfig {
     pub(super) fn data_sections(&self) -> impl Iterator<Item = (&'static str, &DataConfig, &'static [&'static str])> {
         std::iter::once(("data", &self.data, ROW_FIELDS.as_slice()))
             .chain(self.eval.iter().map(|e| ("eval.data", &e.data, ROW_FIELDS.as_slice())))
-            .chain(self.validate.iter().map(|v| ("validate.data", &v.data, ANNOTATED_FIELDS.as_slice())))
+            .chain(self.validated_rows().map(|data| ("validate.data", data, ANNOTATED_FIELDS.as_slice())))
+    }
+
+    fn validated_rows(&self) -> impl Iterator<Item = &DataConfig> {
+        self.validate.iter().flat_map(|v| &v.data)
     }
 
     /// Downloads what the config names on the Hub and puts the local paths in its place. Returns the commit of each, by
     /// key.
     pub fn fetch(&mut self) -> Result<BTreeMap<String, String>> {
         let eval = self.eval.iter_mut().map(|e| ("eval.data.path", &mut e.data.path));
-        let validate = self.validate.iter_mut().map(|v| ("validate.data.path", &mut v.data.path));
+        let validate = self.validate.iter_mut().flat_map(|v| &mut v.data).map(|d| ("validate.data.path", &mut d.path));
         let paths =
             [("model", &mut self.model), ("data.path", &mut self.data.path)].into_iter().chain(eval).chain(validate);
         let mut commits = BTreeMap::new();

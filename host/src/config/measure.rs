@@ -29,14 +29,20 @@ impl EvalConfig {
     }
 }
 
-/// Annotated rows on which distances are held against judgements, and what is held against them.
+/// Judged responses on which distances are held against the judgements, and what is held against them. The judgements
+/// are in rows of their own, `data`, or a `checker` makes them: one of the two.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateConfig {
     /// Rows of `prompt`, `golden` and either `better` and `worse`, or `responses`, each a `text` with a `label` (true
     /// or false, or a number: the higher, the better). `fields` maps these names; that of `responses` may be several
     /// keys with commas between, each a response or a list of them. `turns` does not apply.
-    pub data: DataConfig,
+    #[serde(default)]
+    pub data: Option<DataConfig>,
+    /// Judges the run's own samples of its first round to the training rows, those of `ldalign generate`: good is what
+    /// says what the golden response says. Where that is wrong, so is the judgement.
+    #[serde(default)]
+    pub checker: Option<Checker>,
     /// Encoders; the config's `encoder` where there is none.
     #[serde(default)]
     pub encoders: Vec<PluginChoice>,

@@ -1,4 +1,5 @@
-//! Presets: methods with a name of their own, as the few keys that make them up.
+//! Keys that a file may leave out because others say them: a preset, a method's name, stands for a few, and the rule
+//! for pairs brings the schedule along.
 
 use super::RunConfig;
 use crate::pairs::Rule;
@@ -22,25 +23,34 @@ pub enum Preset {
 const SAMPLES: usize = 1;
 const RULE: Rule = Rule::GoldenOverOwn;
 
-impl Preset {
-    /// Writes the keys of the preset that a config names into it, where it has none of its own.
-    pub fn fill(config: &mut Value) {
-        let Some(preset) = config.get("preset").and_then(|p| serde_json::from_value::<Self>(p.clone()).ok()) else {
-            return;
-        };
-        let default = |section: &mut Value, key: &str, value: Value| {
-            if section.is_null() {
-                *section = json!({});
-            }
-            if let Some(map) = section.as_object_mut() {
-                map.entry(key).or_insert(value);
-            }
-        };
+/// Writes what its preset and its rule stand for into a config, where it has nothing of its own.
+pub fn fill(config: &mut Value) {
+    let default = |section: &mut Value, key: &str, value: Value| {
+        if section.is_null() {
+            *section = json!({});
+        }
+        if let Some(map) = section.as_object_mut() {
+            map.entry(key).or_insert(value);
+        }
+    };
+    if let Some(preset) = config.get("preset").and_then(named::<Preset>) {
         default(&mut config["generate"], "samples", json!(SAMPLES));
         default(&mut config["pairs"], "rule", json!(RULE.name()));
         default(config, "schedule", json!(preset.schedule()));
     }
+    // Weights that grow with the distance take back a part of what such a rule gains (docs/when-it-pays.md).
+    let rule = config.get("pairs").and_then(|pairs| named::<Rule>(pairs.get("rule").unwrap_or(pairs)));
+    if rule.is_some_and(|rule| !rule.trains_golden()) {
+        default(config, "schedule", json!("uniform"));
+    }
+}
 
+/// What a name means, if it is one; other values are refused where the config is checked.
+fn named<T: serde::de::DeserializeOwned>(name: &Value) -> Option<T> {
+    serde_json::from_value(name.clone()).ok()
+}
+
+impl Preset {
     /// The keys of a config that say another thing, each with what it would have to say.
     pub fn contradictions(self, config: &RunConfig) -> impl Iterator<Item = (&'static str, String)> {
         let keys = [

@@ -27,10 +27,20 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     if config.train.loss_type == LossType::Sft && config.train.sft_weight == 0.0 {
         fault("train.sft_weight", "is 0, and loss_type: sft trains nothing else".into(), Some("set it to 1"));
     }
-    if let Some(Checker::Regex(text)) = config.eval.as_ref().map(|e| &e.checker)
-        && let Err(e) = checker::expression(text)
-    {
-        fault("eval.checker.regex", e.message().to_owned(), e.hint_text());
+    let checkers = [
+        ("eval.checker.regex", config.eval.as_ref().map(|e| &e.checker)),
+        ("validate.checker.regex", config.validate.as_ref().and_then(|v| v.checker.as_ref())),
+    ];
+    for (key, checker) in checkers {
+        if let Some(Checker::Regex(text)) = checker
+            && let Err(e) = checker::expression(text)
+        {
+            fault(key, e.message().to_owned(), e.hint_text());
+        }
+    }
+    if config.validate.as_ref().is_some_and(|v| v.data.is_some() == v.checker.is_some()) {
+        let hint = "data: {path: ...} for judged rows, or checker: last-number for the run's own samples";
+        fault("validate", "takes either `data` or `checker`".into(), Some(hint));
     }
     for (key, value) in config.preset.iter().flat_map(|preset| preset.contradictions(config)) {
         fault(key, format!("the preset has {value} here"), Some("remove the key, or remove `preset`"));

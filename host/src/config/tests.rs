@@ -50,7 +50,7 @@ fn numbers_in_any_notation() {
 }
 
 #[test]
-fn a_preset_stands_for_its_keys_and_for_no_others() {
+fn presets_and_rules_stand_for_keys_that_are_left_out() {
     let dir = place();
     for (preset, schedule) in [("paper", "linear"), ("spin", "uniform")] {
         let c = load(&dir, &format!("{GOOD}preset: {preset}\ngenerate: {{temperature: 0.7}}\n"), &[]).unwrap();
@@ -60,6 +60,15 @@ fn a_preset_stands_for_its_keys_and_for_no_others() {
     }
     let agrees = "preset: paper\npairs: {drop_cut: true}\nschedule: {plugin: linear, options: {}}\n";
     assert!(load(&dir, &format!("{GOOD}{agrees}"), &[]).unwrap().pairs.drop_cut);
+    for (rule, schedule) in [
+        ("nearest-over-farthest", "uniform"),
+        ("{rule: medoid-over-outlier}", "uniform"),
+        ("golden-over-farthest", "linear"),
+        ("{drop_cut: true}", "linear"),
+    ] {
+        let with = |more: &str| load(&dir, &format!("{GOOD}pairs: {rule}\n{more}"), &[]).unwrap().schedule.plugin;
+        assert_eq!((with(""), with("schedule: rank\n")), (schedule.to_owned(), "rank".to_owned()), "{rule}");
+    }
     let said = fails(&format!("{GOOD}preset: spin\npairs: nearest-over-farthest\n"), &["generate.samples=4"]);
     assert!(said.contains("generate.samples (--set): the preset has 1 here"), "{said}");
     assert!(said.contains("pairs.rule (line 5): the preset has golden-over-own here"), "{said}");

@@ -152,6 +152,7 @@ codes! {
     ValidateLabels = "validate/labels",
     ValidateLatents = "validate/latents",
     ValidateRule = "validate/rule",
+    ValidateSamples = "validate/samples",
 }
 
 impl fmt::Display for Code {

@@ -79,6 +79,7 @@ const MAY_CHANGE: &[&str] = &[
     "config.output_dir",
     "config.data.path",
     "config.eval.data.path",
+    "config.preset",
     "config.validate",
     "config.plugin_path",
     "config.plugin_lock",

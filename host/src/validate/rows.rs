@@ -7,6 +7,7 @@ use crate::{
         self,
         messages::{Text, chat, describe, error, message, messages},
     },
+    rundir::HashedPath,
     text::Message,
 };
 use serde_json::{Map, Value};
@@ -41,8 +42,8 @@ pub struct Annotated {
     pub rows: Vec<Row>,
     /// Rows left out because all their responses have one label.
     pub one_label: usize,
-    /// SHA-256 of the file.
-    pub sha256: String,
+    /// The file that they are of.
+    pub source: HashedPath,
 }
 
 impl Annotated {
@@ -52,23 +53,25 @@ impl Annotated {
     /// At the first row that is not as [`crate::config::ValidateConfig`] says, with its line; where no row has two
     /// labels.
     pub fn read(config: &DataConfig) -> Result<Self> {
-        let format = Format(config);
-        let (mut rows, mut one_label) = (Vec::new(), 0);
+        let (format, mut rows) = (Format(config), Vec::new());
         let sha256 = data::scan(config, |row, line| {
-            let row = format.parse(&row, line)?;
-            match row.responses.iter().any(|r| r.label != row.responses[0].label) {
-                true => rows.push(row),
-                false => one_label += 1,
-            }
+            rows.push(format.parse(&row, line)?);
             Ok(())
         })?;
+        Self::of(rows, HashedPath { path: config.path.clone(), sha256 })
+    }
+
+    /// Keeps the rows that can tell something. Fails where there is none.
+    pub fn of(mut rows: Vec<Row>, source: HashedPath) -> Result<Self> {
+        let all = rows.len();
+        rows.retain(|row| row.responses.windows(2).any(|two| two[0].label != two[1].label));
         if rows.is_empty() {
-            let message = format!("{}: no row has responses with different labels", config.path.display());
+            let message = format!("{}: no row has responses with different labels", source.path.display());
             return Err(Error::new(Code::ValidateLabels, message).hint(
                 "distances are held against judgements within a prompt: each needs a better and a worse response",
             ));
         }
-        Ok(Self { rows, one_label, sha256 })
+        Ok(Self { one_label: all - rows.len(), rows, source })
     }
 }
 

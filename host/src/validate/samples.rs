@@ -44,7 +44,9 @@ impl Samples {
             let longest = prompt.len() + ids.iter().map(Vec::len).max().unwrap_or(0);
             if longest > model.max_positions {
                 let message = format!("{}: {longest} tokens, the model takes {}", place(), model.max_positions);
-                return Err(Error::new(Code::DataLength, message).hint("lower validate.data.max_length"));
+                return Err(
+                    Error::new(Code::DataLength, message).hint("lower max_length of the section that names these rows")
+                );
             }
             all.push(row, &prompt, &ids, codec)?;
         }

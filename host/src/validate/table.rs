@@ -28,6 +28,11 @@ pub fn verdict(line: &Line) -> String {
 /// What was measured on.
 pub fn basis(v: &Validation) -> String {
     let mut text = format!("{} responses to {} prompts", v.responses, v.prompts);
+    if let Some(checker) = &v.checker {
+        text += &format!(
+            "; the run's own samples, judged by whether they say what the golden response says ({checker}): a judgement is as right as that"
+        );
+    }
     if v.one_label > 0 {
         text += &format!("; rows left out because all their responses have one label: {}", v.one_label);
     }

@@ -1,0 +1,56 @@
+//! A run's own samples as judged rows: whether a sample says what the golden response says, by a checker, stands for a
+//! judgement.
+
+use super::rows::{Annotated, Response, Row};
+use crate::{
+    Code, Error, Result,
+    checker::{Check, Checker},
+    config::RunConfig,
+    data::Dataset,
+    rundir::{HashedPath, Layout},
+};
+
+/// Training rows looked at, from the first on: as many judged ones are plenty, and are held in memory.
+const MOST_ROWS: usize = 1000;
+
+/// The samples of the run's first round to its first training rows, judged.
+///
+/// # Errors
+/// Where the data brings its rejected responses, so that a run samples none; where none were sampled yet; where no row
+/// has samples of both kinds.
+pub fn read(config: &RunConfig, checker: &Checker) -> Result<Annotated> {
+    let data = Dataset::open(&config.data)?;
+    if data.has_rejected() {
+        let message =
+            format!("{} brings its rejected responses: a run samples none to judge", config.data.path.display());
+        return Err(Error::new(Code::ConfigValidate, message).hint("give judged rows: validate: {data: {path: ...}}"));
+    }
+    let file = Layout::new(&config.output_dir).round(1).generations();
+    if !file.exists() {
+        let message = format!("there are no samples to judge: {} does not exist", file.path().display());
+        return Err(Error::new(Code::ValidateSamples, message).hint(
+            "sample them with `ldalign generate` and the same config, or let `ldalign run --validate-first` do it",
+        ));
+    }
+    let check = Check::new(checker)?;
+    let mut rows: Vec<(usize, Row)> = Vec::new();
+    for line in file.lines()? {
+        let line = line?;
+        // Lines are in the rows' order.
+        if line.index >= MOST_ROWS.min(data.len()) {
+            break;
+        }
+        if rows.last().is_none_or(|(index, _)| *index != line.index) {
+            let row = data.row(line.index)?;
+            let judged = Row { line: row.line as u32, history: row.history, golden: row.chosen, responses: vec![] };
+            rows.push((line.index, judged));
+        }
+        let (_, row) = rows.last_mut().expect("one was pushed");
+        // A sample without text is no response that could be encoded.
+        if !line.text.trim().is_empty() {
+            let label = f64::from(u8::from(check.is_right(&line.text, &row.golden)));
+            row.responses.push(Response { text: line.text, label });
+        }
+    }
+    Annotated::of(rows.into_iter().map(|(_, row)| row).collect(), HashedPath::of(file.path())?)
+}
