@@ -16,7 +16,7 @@ mod verdict;
 
 pub use ahead::{Found, Standing, chooses, standing};
 pub use statistics::{Figure, Measures};
-pub use verdict::{GAINS, HARMS, Verdict, Verdicts};
+pub use verdict::{GAINS, HARMS, Verdict};
 
 use crate::{
     Code, Error, Result,
@@ -86,7 +86,7 @@ pub struct Line {
     pub measures: Measures,
     /// What that says of choosing by it, for those who read the file; None of chance.
     #[serde(default, skip_deserializing)]
-    pub verdict: Option<Verdicts>,
+    pub verdict: Option<Verdict>,
 }
 
 /// The name of the line of random distances.
@@ -162,7 +162,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
         lines.push(Line { encoder: None, distance: baseline.into(), measures, verdict: None });
     }
     for line in lines.iter_mut().filter(|line| !line.is_chance()) {
-        line.verdict = Some(Verdicts::of(line));
+        line.verdict = Some(Verdict::of(&line.measures.accuracy));
     }
 
     let records = |plugins: &[Plugin]| plugins.iter().map(|p| p.record().clone()).collect();

@@ -50,7 +50,7 @@ pub fn until(args: &ConfigArgs, stage: Stage) -> Result<()> {
 }
 
 fn rounds(config: RunConfig, until: Option<Stage>) -> Result<()> {
-    if let Some(standing) = standing(&config)?.filter(|standing| !standing.is_good()) {
+    if let Some(standing) = standing(&config)?.filter(|standing| !standing.permits()) {
         tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());
     }
     let dir = on_pool(|| pipeline::run(config, until, &report::refresh))?;

@@ -1,6 +1,6 @@
 //! What a validation says of a run that is to come: whether its rule may choose by its distance.
 
-use super::{Line, Verdict, Verdicts, name};
+use super::{Line, Verdict, name};
 use crate::{
     Result,
     config::RunConfig,
@@ -43,12 +43,7 @@ pub enum Standing {
 impl Standing {
     /// Whether there is a validation and it does not forbid the rule.
     pub fn permits(&self) -> bool {
-        matches!(self, Self::Validated(_, line) if !Verdicts::of(line).forbids())
-    }
-
-    /// Whether there is a validation and no figure on all its prompts speaks against the rule.
-    pub fn is_good(&self) -> bool {
-        matches!(self, Self::Validated(_, line) if Verdicts::of(line).all != Verdict::DoNot)
+        matches!(self, Self::Validated(_, line) if Verdict::of(&line.measures.accuracy) != Verdict::DoNot)
     }
 }
 
@@ -64,7 +59,7 @@ impl fmt::Display for Standing {
                 if line.measures.accuracy_apart.value.is_some() {
                     write!(f, ", golden apart {}", show(&line.measures.accuracy_apart))?;
                 }
-                write!(f, ": {}", Verdicts::of(line))
+                write!(f, ": {}", Verdict::of(&line.measures.accuracy))
             }
         }
     }
@@ -140,7 +135,6 @@ mod tests {
             (true, "e layer=1 with d layer=1: pairwise accuracy 0.710 [0.660, 0.760]: may be used".into())
         );
         assert!(validated("d layer=1", 0.6).0);
-        assert!(of(&nearest).unwrap().is_good());
         let (permits, said) = validated("d layer=1", 0.4);
         assert!(!permits && said.ends_with("do not choose by it"), "{said}");
         let (permits, said) = validated("d", 0.71);

@@ -1,6 +1,6 @@
 //! The figures in words and as plain text.
 
-use super::{Figure, GAINS, HARMS, Line, Validation, Verdicts};
+use super::{Figure, GAINS, HARMS, Line, Validation, Verdict};
 
 /// Names of the columns after encoder and distance.
 pub const COLUMNS: [&str; 5] = ["pairwise accuracy", "golden apart", "AUC", "rank corr. label", "rank corr. length"];
@@ -17,11 +17,11 @@ pub fn show(figure: &Figure) -> [String; 2] {
     [value, figure.interval.map_or(String::new(), |[low, high]| format!("[{low:.3}, {high:.3}]"))]
 }
 
-/// What the accuracies of a distance say of choosing by it; nothing of chance.
+/// What the accuracy of a distance says of choosing by it; nothing of chance.
 pub fn verdict(line: &Line) -> String {
     match line.is_chance() {
         true => "-".into(),
-        false => Verdicts::of(line).to_string(),
+        false => Verdict::of(&line.measures.accuracy).to_string(),
     }
 }
 
@@ -50,19 +50,17 @@ pub fn legend(v: &Validation) -> [String; 7] {
          chance."
             .into(),
         format!(
-            "Golden apart: the same on the {} prompts none of whose responses equals the golden one. Where the golden response is \
-             boilerplate that the model says too, every distance calls it near; this column leaves such prompts out.",
+            "Golden apart: the same on the {} prompts none of whose responses equals the golden one. Where it is far higher, golden \
+             responses are what the model says by habit, and every distance calls that near: the rule would teach it.",
             v.prompts_apart
         ),
         "AUC: the same share over the pairs of all prompts.".into(),
         "Rank correlations: Spearman's, of distance with the label (the lower, the better) and with the difference in length.".into(),
         format!("In brackets: {:.0} % bootstrap intervals, {} resamples of the prompts.", 100.0 * v.level, v.draws),
         format!(
-            "Verdict for a rule that chooses among a prompt's samples by the distance: do not choose by it (accuracy below {HARMS}, \
-             interval below {GAINS}), may be used (above {GAINS}, interval above {HARMS}), else unclear; of both accuracies where they \
-             say different things. The two limits come from toys with one regime each; where the two accuracies are far apart, those at \
-             0.6 and 0.9 gained, those at 0.4 and 0.5 harmed, and between nothing was measured. Golden responses must be as noisy as \
-             those trained on."
+            "Verdict for a rule that chooses among a prompt's samples by the distance, of the pairwise accuracy: do not choose by it (below \
+             {HARMS}, interval below {GAINS}), may be used (above {GAINS}, interval above {HARMS}), else unclear. The two limits come from \
+             toys. Golden responses must be as noisy as those trained on."
         ),
         format!("Of random, what {} random distances come to: their mean, and where {:.0} % lie.", v.draws, 100.0 * v.level),
     ]
