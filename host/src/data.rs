@@ -4,6 +4,7 @@
 //! random.
 
 mod budget;
+mod fields;
 mod index;
 pub(crate) mod messages;
 mod parquet;
@@ -13,17 +14,18 @@ pub mod tokens;
 
 pub use budget::{Budget, BudgetReport};
 pub use selection::Selection;
-pub(crate) use shape::keys;
+pub(crate) use fields::keys;
 
 use crate::{
     Code, Error, Result,
     config::DataConfig,
     files::{self, io_error},
-    text::Message,
+    text::{Message, Prompt},
 };
 use index::{Entry, Index, IndexWriter};
 use sha2::{Digest, Sha256};
-use shape::{Conversation, Format, Json};
+use fields::Json;
+use shape::{Conversation, Format};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -38,12 +40,12 @@ pub struct Row {
     pub line: u64,
     /// Assistant turn within the row, from 0.
     pub turn: u32,
-    /// The conversation up to the response.
-    pub history: Vec<Message>,
-    /// The chosen response y.
-    pub chosen: String,
+    /// What is replied to.
+    pub prompt: Prompt,
+    /// The chosen response y, a message of the assistant.
+    pub chosen: Message,
     /// A ready-made rejected response, if the data has one.
-    pub rejected: Option<String>,
+    pub rejected: Option<Message>,
     /// A ready-made weight, if the data has one.
     pub weight: Option<f32>,
 }
@@ -117,11 +119,11 @@ impl Dataset {
             .hint("put the file back as it was, or start a new run")
         };
         let row = serde_json::from_slice(content(&bytes, entry.offset)).map_err(|_| changed())?;
-        let Conversation { mut messages, rejected, weight, .. } = self.format.parse(&row).map_err(|_| changed())?;
+        let Conversation { mut messages, variables, rejected, weight, .. } = self.format.parse(&row).map_err(|_| changed())?;
         messages.truncate(entry.target as usize + 1);
-        let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?.content;
+        let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?;
         let turn = messages.iter().filter(|m| m.role == "assistant").count() as u32;
-        Ok(Row { line: entry.line.into(), turn, history: messages, chosen, rejected, weight })
+        Ok(Row { line: entry.line.into(), turn, prompt: Prompt { messages, variables }, chosen, rejected, weight })
     }
 }
 

@@ -29,9 +29,9 @@ fn rows(lines: &[serde_json::Value], change: impl FnOnce(&mut DataConfig)) -> Ve
 
 /// `u:hello|a:hi => yes / no`
 fn brief(row: &Row) -> String {
-    let history: Vec<String> = row.history.iter().map(|m| format!("{}:{}", &m.role[..1], m.content)).collect();
-    let rejected = row.rejected.as_ref().map_or(String::new(), |r| format!(" / {r}"));
-    format!("{} => {}{rejected}", history.join("|"), row.chosen)
+    let history: Vec<String> = row.prompt.messages.iter().map(|m| format!("{}:{}", &m.role[..1], m.text())).collect();
+    let rejected = row.rejected.as_ref().map_or(String::new(), |r| format!(" / {}", r.text()));
+    format!("{} => {}{rejected}", history.join("|"), row.chosen.text())
 }
 
 fn user(text: &str) -> serde_json::Value {
@@ -44,7 +44,7 @@ fn assistant(text: &str) -> serde_json::Value {
 #[test]
 fn every_shape_becomes_history_and_responses() {
     let one = |line: serde_json::Value| brief(&rows(&[line], |_| {})[0]);
-    assert_eq!(one(json!({"messages": [user("q"), assistant("a")], "prompt": "ignored"})), "u:q => a");
+    assert_eq!(one(json!({"messages": [user("q"), assistant("a")], "prompt": " q\n"})), "u:q => a");
     assert_eq!(one(json!({"prompt": "q", "completion": "a", "id": 7})), "u:q => a");
     assert_eq!(one(json!({"prompt": [user("q")], "completion": [assistant("a")]})), "u:q => a");
     assert_eq!(one(json!({"instruction": "do", "input": "this", "output": "done"})), "u:do\n\nthis => done");
@@ -75,6 +75,65 @@ fn fields_are_mapped_and_weights_read() {
     let fields = |c: &mut DataConfig| c.fields = map.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
     let row = rows(&[line], fields).remove(0);
     assert_eq!((brief(&row).as_str(), row.weight), ("u:q => a", Some(0.5)));
+}
+
+/// `every_shape_becomes_history_and_responses` goes on: what Axolotl's and LLaMA-Factory's rows have.
+#[test]
+fn rows_of_other_trainers_are_read_with_all_they_say() {
+    let one = |line: serde_json::Value| brief(&rows(&[line], |_| {})[0]);
+    let alpaca = json!({"instruction": "And of Chile?", "input": "", "output": "Santiago", "system": "One word.",
+        "history": [["Capital of Peru?", "Lima"]]});
+    assert_eq!(one(alpaca), "s:One word.|u:Capital of Peru?|a:Lima|u:And of Chile? => Santiago");
+    let rendered = json!({"instruction": "Do", "input": "it.", "output": "Done.", "text": "Below: Do, it.\nDone."});
+    assert_eq!(one(rendered), "u:Do\n\nit. => Done.");
+    let orca = json!({"system": "One word.", "question": "Of Peru?", "chosen": "Lima", "rejected": "Quito"});
+    assert_eq!(one(orca), "s:One word.|u:Of Peru? => Lima / Quito");
+    let open_orca = json!({"system_prompt": "", "prompt": "Of Peru?", "completion": "Lima"});
+    assert_eq!(one(open_orca), "u:Of Peru? => Lima");
+    let code = json!({"instruction": "Add.", "input": "", "chosen": "def add(a, b)", "rejected": "def add(a)"});
+    assert_eq!(one(code), "u:Add. => def add(a, b) / def add(a)");
+    let question = json!({"question": "Who?", "chosen": "The author is Ana.", "rejected": "The author is Ben."});
+    assert_eq!(one(question), "u:Who? => The author is Ana. / The author is Ben.");
+    let from = |role: &str, text: &str| json!({"from": role, "value": text});
+    let talk = json!({"conversations": [from("system", "s"), from("human", "q"), from("gpt", "a")], "id": "x"});
+    assert_eq!(one(talk), "s:s|u:q => a");
+    let factory = json!({"conversations": [from("human", "q")], "chosen": from("gpt", "a"), "rejected": from("gpt", "b")});
+    assert_eq!(one(factory), "u:q => a / b");
+    let ultra = json!({"prompt": "q", "prompt_id": "7", "chosen": [user("q"), assistant("a")],
+        "rejected": [user("q"), assistant("b")], "messages": [user("q"), assistant("a")], "score_chosen": 9.5});
+    assert_eq!(one(ultra), "u:q => a / b");
+    assert_eq!(one(json!({"prompt": "q", "completion": "a", "label": true, "context": null})), "u:q => a");
+}
+
+#[test]
+fn tools_and_all_keys_of_messages_reach_the_template() {
+    let schema = json!([{"type": "function", "function": {"name": "depth"}}]);
+    let call = json!([{"type": "function", "function": {"name": "depth", "arguments": {"well": "B"}}}]);
+    let line = json!({
+        "messages": [user("q"), {"role": "assistant", "content": null, "tool_calls": call},
+            {"role": "tool", "name": "depth", "content": "12"},
+            {"role": "assistant", "content": "12 m", "reasoning_content": "look", "tool_calls": null}],
+        "tools": schema.to_string(), "chat_template_kwargs": {"enable_thinking": false, "date": null},
+    });
+    let row = rows(&[line.clone()], |_| {}).remove(0);
+    assert_eq!(json!(row.prompt.messages[1]), json!({"role": "assistant", "tool_calls": call}));
+    assert_eq!(json!(row.prompt.messages[2]), json!({"role": "tool", "content": "12", "name": "depth"}));
+    assert_eq!(json!(row.chosen), json!({"role": "assistant", "content": "12 m", "reasoning_content": "look"}));
+    assert_eq!(json!(row.prompt.variables), json!({"enable_thinking": false, "tools": schema}));
+    let ignored = ["tools", "enable_thinking", "reasoning_content"].map(str::to_owned);
+    let row = rows(&[line], |c| c.ignore_fields = ignored.into()).remove(0);
+    assert_eq!((row.prompt.variables.len(), row.chosen.more.len()), (0, 0));
+    // An empty list is no tools, as in TRL.
+    let row = rows(&[json!({"prompt": "q", "completion": "a", "tools": []})], |_| {}).remove(0);
+    assert!(row.prompt.variables.is_empty());
+}
+
+#[test]
+fn what_is_to_be_ignored_is_as_if_it_were_not_there() {
+    let line = json!({"prompt": "q", "completion": "a", "margin": 2.0, "system": "s"});
+    let ignored = |c: &mut DataConfig| c.ignore_fields = vec!["margin".into(), "system".into()];
+    assert_eq!(brief(&rows(&[line.clone()], ignored)[0]), "u:q => a");
+    assert!(open(line.to_string().as_bytes(), |_| {}).err().unwrap().message().contains("`margin`"));
 }
 
 #[test]
@@ -129,7 +188,7 @@ fn rows_are_read_by_several_threads_in_any_order() {
             let data = &data;
             s.spawn(move || {
                 for i in (0..500).map(|i| (i * 7 + t * 131) % 500) {
-                    assert_eq!(data.row(i).unwrap().chosen, i.to_string());
+                    assert_eq!(data.row(i).unwrap().chosen.text(), i.to_string());
                 }
             });
         }
@@ -178,6 +237,16 @@ fn messages_of_faulty_rows() {
         json!({"messages": [{"from": "human", "value": "q"}]}).to_string(),
         json!({"messages": [user("q"), {"role": "assistant", "content": [{"type": "text"}]}]}).to_string(),
         json!({"instruction": "do", "input": 3, "output": "x"}).to_string(),
+        json!({"messages": [{"from": "function_call", "value": "{}"}]}).to_string(),
+        json!({"messages": [user("q"), {"role": "gpt", "content": "a"}]}).to_string(),
+        json!({"messages": [user("q"), {"role": "assistant", "content": "a", "weight": 0}]}).to_string(),
+        json!({"messages": [{"role": "system", "content": "s"}, user("q"), assistant("a")], "system": "t"}).to_string(),
+        json!({"prompt": "q", "completion": "a", "label": false}).to_string(),
+        json!({"prompt": "q", "completion": "a", "context": "It was so.", "images": ["x.png"], "id": 7}).to_string(),
+        json!({"messages": [user("q"), assistant("a")], "prompt": "another"}).to_string(),
+        json!({"prompt": "q", "completion": "a", "tools": "{"}).to_string(),
+        json!({"prompt": "q", "completion": "a", "chat_template_kwargs": {"messages": []}}).to_string(),
+        json!({"instruction": "q", "output": "a", "history": ["q"]}).to_string(),
         json!({"chosen": "abc", "rejected": "xyz"}).to_string(),
         json!({"chosen": "abc", "rejected": "abc"}).to_string(),
         json!({"chosen": "abc", "rejected": [assistant("b")]}).to_string(),

@@ -140,6 +140,7 @@ codes! {
     TextEncode = "text/encode",
     TextEnd = "text/end",
     TextPrefix = "text/prefix",
+    TextRendered = "text/rendered",
     TextTemplate = "text/template",
     TextTokenizer = "text/tokenizer",
     TrainCheckpoint = "train/checkpoint",

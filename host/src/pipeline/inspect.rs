@@ -75,11 +75,11 @@ type Fitted = (Vec<u32>, Vec<Vec<u32>>);
 /// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do
 /// not fit.
 fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
-    let golden = codec.encode_turn(&row.history, &row.chosen)?;
+    let golden = codec.encode_turn(&row.prompt, &row.chosen)?;
     Ok(match &row.rejected {
         None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
         Some(text) => {
-            let rejected = codec.encode_turn(&row.history, text)?.response;
+            let rejected = codec.encode_turn(&row.prompt, text)?.response;
             budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
         }
     })

@@ -1,6 +1,6 @@
 //! The codec: prompts and turns to token ids and back.
 
-use super::{Message, special::SpecialTokens, template::ChatTemplate};
+use super::{Message, Prompt, faithful, special::SpecialTokens, template::ChatTemplate};
 use crate::{Code, Error, Result, files};
 use std::path::Path;
 use tokenizers::{
@@ -47,7 +47,7 @@ impl TextCodec {
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
         let special = SpecialTokens::read(model_dir, &tokenizer)?;
-        let template = ChatTemplate::load(model_dir)?;
+        let template = ChatTemplate::load(model_dir, &special)?;
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];
         let mut codec = Self {
@@ -75,16 +75,20 @@ impl TextCodec {
     }
 
     /// The prompt as text, with the generation prompt.
-    pub fn render_prompt(&self, history: &[Message]) -> Result<String> {
+    ///
+    /// Fails where the template does not read what a message or the prompt has beside its texts, or where a text was
+    /// rendered already.
+    pub fn render_prompt(&self, prompt: &Prompt) -> Result<String> {
+        faithful::check_prompt(self.template.as_ref(), prompt)?;
         match &self.template {
-            Some(template) => template.render(history, true, &self.special),
-            None => Ok(history.iter().map(|m| m.content.as_str()).collect()),
+            Some(template) => template.render(prompt, None, &self.special),
+            None => Ok(prompt.messages.iter().map(Message::text).collect()),
         }
     }
 
     /// Ids of the prompt, ending with the generation prompt.
-    pub fn encode_prompt(&self, history: &[Message]) -> Result<Vec<u32>> {
-        self.prompt_ids(&self.render_prompt(history)?)
+    pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        self.prompt_ids(&self.render_prompt(prompt)?)
     }
 
     /// Ids of prompt and golden response; fails where the template's rendering of the prompt is not a prefix of the
@@ -93,20 +97,21 @@ impl TextCodec {
     /// The prompt's ids are those of [`encode_prompt`](Self::encode_prompt), from which a model will generate. Where
     /// tokenizing both as one text begins with these ids, the response is the rest; where a token would span the
     /// border, the response is tokenized on its own. What a template adds after the end token is left out.
-    pub fn encode_turn(&self, history: &[Message], response: &str) -> Result<EncodedTurn> {
-        let prompt = self.render_prompt(history)?;
+    pub fn encode_turn(&self, replied_to: &Prompt, response: &Message) -> Result<EncodedTurn> {
+        let prompt = self.render_prompt(replied_to)?;
         let prompt_ids = self.prompt_ids(&prompt)?;
+        let ends = self.end_ids().iter().map(|id| self.token_text(*id));
+        faithful::check_response(self.template.as_ref(), response, ends)?;
         let Some(template) = &self.template else {
             let eos = self.special.eos.ok_or_else(|| {
                 Error::new(Code::TextEnd, "the model names no end token: a response cannot be ended")
                     .hint("set eos_token in tokenizer_config.json")
             })?;
-            let mut response = self.continuation(&prompt, response)?;
+            let mut response = self.continuation(&prompt, response.text())?;
             response.push(eos);
             return Ok(EncodedTurn { prompt: prompt_ids, response });
         };
-        let turn = Message { role: "assistant".into(), content: response.into() };
-        let whole = template.render(&[history, &[turn]].concat(), false, &self.special)?;
+        let whole = template.render(replied_to, Some(response), &self.special)?;
         let Some(completion) = whole.strip_prefix(&prompt) else {
             return Err(no_prefix(&prompt, &whole));
         };
@@ -127,8 +132,8 @@ impl TextCodec {
     }
 
     /// Ids of a prompt and of a text in reply to it, with no end token.
-    pub fn encode_reply(&self, history: &[Message], text: &str) -> Result<EncodedTurn> {
-        let prompt = self.render_prompt(history)?;
+    pub fn encode_reply(&self, prompt: &Prompt, text: &str) -> Result<EncodedTurn> {
+        let prompt = self.render_prompt(prompt)?;
         Ok(EncodedTurn { prompt: self.prompt_ids(&prompt)?, response: self.continuation(&prompt, text)? })
     }
 

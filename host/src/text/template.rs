@@ -1,12 +1,14 @@
 //! Chat templates: Jinja as `transformers` runs it.
 
 use super::{
-    Message,
+    Message, Prompt,
+    message::REASONING,
     special::{SpecialTokens, read_object},
 };
 use crate::{Code, Error, Result, files};
-use minijinja::{Environment, ErrorKind, Value, context, value::Kwargs};
-use std::path::Path;
+use minijinja::{Environment, ErrorKind, Value, value::Kwargs};
+use serde_json::{Map, Value as Json};
+use std::{collections::BTreeSet, path::Path};
 
 /// The name under which the environment holds the template.
 const NAME: &str = "chat template";
@@ -16,15 +18,19 @@ pub(super) struct ChatTemplate {
     environment: Environment<'static>,
     /// The text that was compiled.
     pub source: String,
+    /// All names in it.
+    names: BTreeSet<String>,
+    /// What it puts between a user's text and the response to it.
+    pub tail: Option<String>,
 }
 
 impl ChatTemplate {
     /// Reads chat_template.jinja, else `chat_template` of tokenizer_config.json: a string, or a list of named ones of
     /// which `default` is taken.
-    pub fn load(model_dir: &Path) -> Result<Option<Self>> {
+    pub fn load(model_dir: &Path, special: &SpecialTokens) -> Result<Option<Self>> {
         let file = model_dir.join("chat_template.jinja");
         if file.exists() {
-            return Self::new(&files::read_text(&file)?).map(Some).map_err(|e| e.at(file.display()));
+            return Self::new(&files::read_text(&file)?, special).map(Some).map_err(|e| e.at(file.display()));
         }
         let file = model_dir.join("tokenizer_config.json");
         let config = read_object(&file)?.unwrap_or_default();
@@ -37,11 +43,11 @@ impl ChatTemplate {
             let message = "chat_template is neither a string nor a list of {name, template} with one named `default`";
             Error::new(Code::TextTemplate, message).at(file.display())
         })?;
-        Self::new(source).map(Some).map_err(|e| e.at(file.display()))
+        Self::new(source, special).map(Some).map_err(|e| e.at(file.display()))
     }
 
     /// Compiles a template.
-    pub fn new(source: &str) -> Result<Self> {
+    pub fn new(source: &str, special: &SpecialTokens) -> Result<Self> {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -51,22 +57,48 @@ impl ChatTemplate {
         environment.add_function("strftime_now", strftime_now);
         let source = without_generation_blocks(&source.replace("\r\n", "\n"));
         environment.add_template_owned(NAME, source.clone()).map_err(|e| template_error("cannot be compiled", &e))?;
-        Ok(Self { environment, source })
+        let names = source.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
+        let mut template = Self { environment, source, names, tail: None };
+        template.tail = template.find_tail(special);
+        Ok(template)
     }
 
-    /// Renders a conversation, with the beginning of an assistant's turn after it if asked for.
-    pub fn render(&self, messages: &[Message], generation_prompt: bool, special: &SpecialTokens) -> Result<String> {
+    /// Whether the template reads a variable or a key of messages.
+    pub fn reads(&self, name: &str) -> bool {
+        self.names.contains(name)
+    }
+
+    /// What ends a rendered prompt, without white space at its ends; None where it is too short to tell one by it, or
+    /// where the template takes no message of a user alone.
+    fn find_tail(&self, special: &SpecialTokens) -> Option<String> {
+        const TEXT: &str = "What is 1 + 1?";
+        let prompt = self.render(&vec![Message::new("user", TEXT)].into(), None, special).ok()?;
+        let tail = prompt.rsplit_once(TEXT)?.1.trim();
+        (tail.len() > 3).then(|| tail.to_owned())
+    }
+
+    /// Renders a prompt and the response to it, or the beginning of the assistant's turn where there is none.
+    pub fn render(&self, prompt: &Prompt, response: Option<&Message>, special: &SpecialTokens) -> Result<String> {
+        let messages: Json = prompt.messages.iter().chain(response).map(seen).collect();
+        let mut variables: Map<String, Json> = special.named.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+        variables.insert("tools".into(), Json::Null);
+        variables.extend(prompt.variables.clone());
+        let own = [("messages", messages), ("documents", Json::Null), ("add_generation_prompt", response.is_none().into())];
+        variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
         let fail = |e| template_error("cannot render the conversation", &e);
         let template = self.environment.get_template(NAME).map_err(fail)?;
-        let variables = context! {
-            messages => messages,
-            add_generation_prompt => generation_prompt,
-            tools => (),
-            documents => (),
-            ..Value::from_serialize(&special.named)
-        };
-        template.render(variables).map_err(fail)
+        template.render(Value::from_serialize(&variables)).map_err(fail)
     }
+}
+
+/// A message as transformers shows it to templates: reasoning under all its names.
+fn seen(message: &Message) -> Json {
+    let mut seen = message.clone();
+    if let Some(reasoning) = REASONING.iter().find_map(|name| message.more.get(*name)) {
+        seen.more.entry("thinking").or_insert_with(|| reasoning.clone());
+        seen.more.insert("reasoning_content".into(), reasoning.clone());
+    }
+    serde_json::to_value(seen).unwrap_or_default()
 }
 
 fn named<'a>(list: &'a serde_json::Value, name: &str) -> Option<&'a str> {
