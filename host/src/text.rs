@@ -2,6 +2,7 @@
 
 mod codec;
 mod faithful;
+mod jinja;
 mod message;
 mod special;
 mod template;

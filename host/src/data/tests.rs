@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::config::Turns;
+use crate::{config::Turns, files};
 use serde_json::json;
 use std::io::Write;
 
@@ -168,6 +168,29 @@ fn marks_blank_lines_and_line_ends_do_not_matter() {
     assert_eq!((brief(&data.row(0).unwrap()).as_str(), data.row(0).unwrap().line), ("u:q => a", 1));
     assert_eq!((brief(&data.row(1).unwrap()).as_str(), data.row(1).unwrap().line), ("u:r => \u{e4}", 4));
     assert_eq!(data.hash(), files::sha256(text));
+}
+
+#[test]
+fn packed_files_are_read_and_other_kinds_named() {
+    let plain = b"{\"prompt\": \"q\", \"completion\": \"a\"}\n{\"prompt\": \"r\", \"completion\": \"b\"}\n";
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    gzip.write_all(plain).unwrap();
+    for packed in [gzip.finish().unwrap(), zstd::encode_all(&plain[..], 1).unwrap()] {
+        let data = open(&packed, |_| {}).unwrap();
+        let rows: Vec<Row> = (0..data.len()).map(|i| data.row(i).unwrap()).collect();
+        assert_eq!(rows.iter().map(brief).collect::<Vec<_>>(), ["u:q => a", "u:r => b"]);
+        assert_eq!((rows[1].line, data.hash()), (2, files::sha256(&packed).as_str()));
+        let e = open(&packed[..packed.len() / 2], |_| {}).err().unwrap();
+        assert_eq!((e.code(), e.message()), (Code::DataPacked, "FILE cannot be unpacked"));
+    }
+    let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [&utf16[..], &utf16[2..]] {
+        let e = open(bytes, |_| {}).err().unwrap();
+        assert_eq!(e.message(), "FILE is UTF-16, expected UTF-8");
+        assert!(e.hint_text().unwrap().contains("iconv"));
+    }
+    assert_eq!(open(b"PK\x03\x04", |_| {}).err().unwrap().message(), "FILE is a ZIP archive, expected JSON lines");
+    assert!(open(b"prompt,completion\nq,a\n", |_| {}).err().unwrap().hint_text().unwrap().starts_with("is it CSV?"));
 }
 
 #[test]

@@ -48,6 +48,7 @@ codes! {
     DataEmpty = "data/empty",
     DataJson = "data/json",
     DataLength = "data/length",
+    DataPacked = "data/packed",
     DataParquet = "data/parquet",
     DataRow = "data/row",
     DataShape = "data/shape",

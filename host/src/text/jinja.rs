@@ -19,9 +19,11 @@ mod lookup;
 mod machine;
 mod methods;
 mod number;
+mod operators;
 mod parser;
 mod repr;
 mod value;
+mod world;
 
 pub use budget::Fault;
 

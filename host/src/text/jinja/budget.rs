@@ -2,13 +2,13 @@
 
 use std::cell::Cell;
 
-/// Steps of a rendering, of which each node of the template takes one, each item of a list one, and each [`CHUNK`]
+/// Steps of a rendering, of which each node of the template takes one, each item of a list two, and each [`CHUNK`]
 /// bytes of text one: about a second.
 const STEPS: u64 = 10_000_000;
 /// Steps more for each byte of the variables, so that no limit depends on how long a conversation is.
-const STEPS_PER_BYTE: u64 = 16;
-/// Bytes of text for one step: with [`STEPS`], all text that a short conversation's rendering makes has some 320 MB.
-const CHUNK: usize = 32;
+const STEPS_PER_BYTE: u64 = 64;
+/// Bytes of text for one step: with [`STEPS`], all text that a short conversation's rendering makes has 80 MB.
+const CHUNK: usize = 8;
 /// How deep nodes may be evaluated in each other. Each level takes stack, of which threads have 2 MB.
 const DEPTH: usize = 400;
 
@@ -58,14 +58,17 @@ impl Budget {
         self.spend(1 + bytes / CHUNK)
     }
 
-    /// Does what lies one level deeper.
-    pub fn deeper<T>(&self, what: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Goes one level deeper; [`leave`](Self::leave) ends it.
+    pub fn enter(&self) -> Result<(), Fault> {
         if self.depth.get() == DEPTH {
             return Err(Fault::new("it nests or calls itself too deep"));
         }
         self.depth.set(self.depth.get() + 1);
-        let done = what();
+        Ok(())
+    }
+
+    /// Comes back from a level.
+    pub fn leave(&self) {
         self.depth.set(self.depth.get() - 1);
-        done
     }
 }

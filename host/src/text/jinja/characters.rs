@@ -75,3 +75,8 @@ fn digraph(c: char) -> Option<char> {
         _ => None,
     }
 }
+
+/// Whether a text has a cased character, and none of the other case.
+pub fn has_case(text: &str, other: fn(char) -> bool) -> bool {
+    text.chars().any(is_cased) && !text.chars().any(other)
+}

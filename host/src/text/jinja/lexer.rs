@@ -74,8 +74,8 @@ impl<'a> Lexer<'a> {
 
     /// Text up to the next tag, and the tag.
     fn text(&mut self) -> Result<(), Fault> {
-        let tags = ["{{", "{%", "{#"];
-        let at = tags.iter().filter_map(|tag| self.rest.find(tag)).min().unwrap_or(self.rest.len());
+        let is_tag = |at: &usize| self.rest[at + 1..].starts_with(['{', '%', '#']);
+        let at = self.rest.match_indices('{').map(|(at, _)| at).find(is_tag).unwrap_or(self.rest.len());
         let starts = self.line_starts;
         let text = self.take(at);
         let Some(kind) = self.rest.chars().nth(1) else {
