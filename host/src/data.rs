@@ -4,7 +4,7 @@
 //! random.
 
 mod budget;
-mod fields;
+pub(crate) mod fields;
 mod index;
 mod lines;
 pub(crate) mod messages;
@@ -14,8 +14,8 @@ mod shape;
 pub mod tokens;
 
 pub use budget::{Budget, BudgetReport};
-pub use selection::Selection;
 pub(crate) use fields::keys;
+pub use selection::Selection;
 
 use crate::{
     Code, Error, Result,
@@ -23,9 +23,9 @@ use crate::{
     files::io_error,
     text::{Message, Prompt},
 };
+use fields::Json;
 use index::{Entry, Index, IndexWriter};
 use lines::{Lines, content};
-use fields::Json;
 use shape::{Conversation, Format};
 use std::{
     fs::File,
@@ -120,7 +120,8 @@ impl Dataset {
             .hint("put the file back as it was, or start a new run")
         };
         let row = serde_json::from_slice(content(&bytes, entry.offset)).map_err(|_| changed())?;
-        let Conversation { mut messages, variables, rejected, weight, .. } = self.format.parse(&row).map_err(|_| changed())?;
+        let Conversation { mut messages, variables, rejected, weight, .. } =
+            self.format.parse(&row).map_err(|_| changed())?;
         messages.truncate(entry.target as usize + 1);
         let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?;
         let turn = messages.iter().filter(|m| m.role == "assistant").count() as u32;

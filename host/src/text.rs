@@ -4,6 +4,7 @@ mod codec;
 mod faithful;
 mod jinja;
 mod message;
+mod oniguruma;
 mod special;
 mod template;
 

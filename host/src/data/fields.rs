@@ -15,14 +15,79 @@ pub type Json = Map<String, Value>;
 
 /// Keys that say where a row comes from or how good it is, and nothing that a model has to learn from it.
 pub const HARMLESS: [&str; 73] = [
-    "id", "_id", "idx", "index", "uid", "uuid", "guid", "row_id", "prompt_id", "question_id", "conversation_id",
-    "message_id", "thread_id", "hash", "source", "sources", "origin", "dataset", "dataset_name", "data_source", "subset",
-    "split", "config", "url", "license", "timestamp", "created_at", "updated_at", "date", "year", "author", "user_id",
-    "category", "categories", "topic", "topics", "domain", "subject", "task", "task_type", "task_name", "tag", "tags",
-    "lang", "language", "locale", "model", "models", "model_name", "generator", "chosen_model", "rejected_model", "score",
-    "scores", "score_chosen", "score_rejected", "chosen_score", "rejected_score", "chosen_rating", "rejected_rating",
-    "chosen-rating", "rejected-rating", "rating", "ratings", "reward", "rewards", "quality", "difficulty", "length",
-    "num_tokens", "num_turns", "metadata", "meta",
+    "id",
+    "_id",
+    "idx",
+    "index",
+    "uid",
+    "uuid",
+    "guid",
+    "row_id",
+    "prompt_id",
+    "question_id",
+    "conversation_id",
+    "message_id",
+    "thread_id",
+    "hash",
+    "source",
+    "sources",
+    "origin",
+    "dataset",
+    "dataset_name",
+    "data_source",
+    "subset",
+    "split",
+    "config",
+    "url",
+    "license",
+    "timestamp",
+    "created_at",
+    "updated_at",
+    "date",
+    "year",
+    "author",
+    "user_id",
+    "category",
+    "categories",
+    "topic",
+    "topics",
+    "domain",
+    "subject",
+    "task",
+    "task_type",
+    "task_name",
+    "tag",
+    "tags",
+    "lang",
+    "language",
+    "locale",
+    "model",
+    "models",
+    "model_name",
+    "generator",
+    "chosen_model",
+    "rejected_model",
+    "score",
+    "scores",
+    "score_chosen",
+    "score_rejected",
+    "chosen_score",
+    "rejected_score",
+    "chosen_rating",
+    "rejected_rating",
+    "chosen-rating",
+    "rejected-rating",
+    "rating",
+    "ratings",
+    "reward",
+    "rewards",
+    "quality",
+    "difficulty",
+    "length",
+    "num_tokens",
+    "num_turns",
+    "metadata",
+    "meta",
 ];
 
 /// Keys by which a response that was not wanted is marked; that it was is what every row says.
@@ -44,7 +109,12 @@ impl Names {
             let message = format!("there is no `{theirs}`, which data.fields names for {ours}{near}");
             return Err(error(message).hint(keys(row)));
         }
-        Ok(Self { theirs: config.fields.clone(), ignored: config.ignore_fields.clone() })
+        Ok(Self::given(config))
+    }
+
+    /// As a config has them, whatever a row has.
+    pub fn given(config: &DataConfig) -> Self {
+        Self { theirs: config.fields.clone(), ignored: config.ignore_fields.clone() }
     }
 
     /// Reads `theirs` where rows have no field of ours.
@@ -94,8 +164,13 @@ impl<'a> Fields<'a> {
 
     /// A field's value.
     pub fn get(&self, field: &'a str) -> Option<&'a Value> {
-        self.read.borrow_mut().push(self.name(field));
+        self.read_key(self.name(field));
         self.find(field)
+    }
+
+    /// Counts a key of the file as read.
+    pub fn read_key(&self, key: &'a str) {
+        self.read.borrow_mut().push(key);
     }
 
     pub fn wrong(&self, field: &'a str, expected: &str) -> Error {
@@ -130,9 +205,7 @@ impl<'a> Fields<'a> {
     pub fn json(&self, field: &'a str, expected: &str) -> Result<Option<Value>> {
         match self.get(field) {
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-            Some(Value::String(text)) => {
-                serde_json::from_str(text).map(Some).map_err(|_| self.wrong(field, expected))
-            }
+            Some(Value::String(text)) => serde_json::from_str(text).map(Some).map_err(|_| self.wrong(field, expected)),
             other => Ok(other.cloned()),
         }
     }
@@ -155,8 +228,11 @@ impl<'a> Fields<'a> {
         let others: Vec<&str> = others.collect();
         let Some(first) = others.first() else { return Ok(()) };
         if let Some(label) = others.iter().find(|key| WANTED.contains(key)) {
-            return Err(error(format!("`{label}` is {}: the response would be learnt as a golden one", self.row[*label]))
-                .hint("remove rows of responses that are not wanted, or make pairs of chosen and rejected"));
+            return Err(error(format!(
+                "`{label}` is {}: the response would be learnt as a golden one",
+                self.row[*label]
+            ))
+            .hint("remove rows of responses that are not wanted, or make pairs of chosen and rejected"));
         }
         let list = others.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
         Err(error(format!("{list}: nothing reads this, and it may change what the row means")).hint(format!(

@@ -43,7 +43,9 @@ impl<'a> Lines<'a> {
             }
             b"PK\x03\x04" => {
                 let what = format!("{} is a ZIP archive, expected JSON lines", path.display());
-                return Err(Error::new(Code::DataJson, what).hint("unpack it; files of gzip and zstd are read as they are"));
+                return Err(
+                    Error::new(Code::DataJson, what).hint("unpack it; files of gzip and zstd are read as they are")
+                );
             }
             _ => return Ok(Self { config, file, unit: "line", hash: None }),
         };
@@ -95,8 +97,10 @@ fn not_json(place: &str, json: &[u8], e: &serde_json::Error) -> Error {
     let what = what.split(" at line ").next().unwrap_or_default();
     let err = Error::new(Code::DataJson, format!("{place}, column {}: not valid JSON: {what}", e.column()));
     if json.trim_ascii_start().first().is_some_and(|c| !b"{[\"".contains(c)) && json.contains(&b',') {
-        return err.hint("is it CSV? every line is one JSON object; convert it: python3 -c 'import csv, json, sys; \
-                         [print(json.dumps(r)) for r in csv.DictReader(sys.stdin)]' < FILE > rows.jsonl");
+        return err.hint(
+            "is it CSV? every line is one JSON object; convert it: python3 -c 'import csv, json, sys; \
+                         [print(json.dumps(r)) for r in csv.DictReader(sys.stdin)]' < FILE > rows.jsonl",
+        );
     }
     match json.trim_ascii() {
         b"[" | b"{" => err.hint("one object a line; pretty-printed JSON is flattened by: jq -c . FILE > rows.jsonl"),

@@ -121,8 +121,11 @@ impl Format {
         let own = messages.first().filter(|m| m.role == "system").map(|m| m.text().to_owned());
         let system = match (row.optional("system")?, &own) {
             (Some(system), Some(own)) if system != *own => {
-                return Err(error(format!("`{}` is not the system message that the conversation has", row.name("system")))
-                    .hint("correct the row"));
+                return Err(error(format!(
+                    "`{}` is not the system message that the conversation has",
+                    row.name("system")
+                ))
+                .hint("correct the row"));
             }
             (system, _) => system.or_else(|| self.system.clone()),
         };

@@ -97,7 +97,8 @@ fn rows_of_other_trainers_are_read_with_all_they_say() {
     let from = |role: &str, text: &str| json!({"from": role, "value": text});
     let talk = json!({"conversations": [from("system", "s"), from("human", "q"), from("gpt", "a")], "id": "x"});
     assert_eq!(one(talk), "s:s|u:q => a");
-    let factory = json!({"conversations": [from("human", "q")], "chosen": from("gpt", "a"), "rejected": from("gpt", "b")});
+    let factory =
+        json!({"conversations": [from("human", "q")], "chosen": from("gpt", "a"), "rejected": from("gpt", "b")});
     assert_eq!(one(factory), "u:q => a / b");
     let ultra = json!({"prompt": "q", "prompt_id": "7", "chosen": [user("q"), assistant("a")],
         "rejected": [user("q"), assistant("b")], "messages": [user("q"), assistant("a")], "score_chosen": 9.5});
@@ -126,6 +127,56 @@ fn tools_and_all_keys_of_messages_reach_the_template() {
     // An empty list is no tools, as in TRL.
     let row = rows(&[json!({"prompt": "q", "completion": "a", "tools": []})], |_| {}).remove(0);
     assert!(row.prompt.variables.is_empty());
+}
+
+/// docs/data.md has what becomes of each key; a key that is on no list there is refused as `zzz` is.
+#[test]
+fn the_documented_keys_are_treated_as_documented() {
+    let table = include_str!("../../../docs/data.md").split("## Keys of other trainers' rows").nth(1).unwrap();
+    let table = table.split("Keys of messages:").next().unwrap();
+    let good = |key: &str| match key {
+        "messages" | "conversations" => json!({key: [user("q"), assistant("a")]}),
+        "chosen" | "rejected" => json!({"prompt": "q", "chosen": "a", "rejected": "b"}),
+        "instruction" | "input" | "output" => json!({"instruction": "q", "input": "r", "output": "a"}),
+        _ => json!({"prompt": "q", "completion": "a"}),
+    };
+    let read = |line: &serde_json::Value| open(line.to_string().as_bytes(), |_| {}).map(|data| data.row(0).unwrap());
+    let mut seen = vec![];
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let [key, _, what] = line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let key = key.trim_matches('`');
+        let (plain, mut row) = (good(key), good(key));
+        let value = match key {
+            "tools" => json!([{"name": "f"}]),
+            "chat_template_kwargs" => json!({"x": 1}),
+            "history" => json!([["p", "b"]]),
+            _ => json!("something else"),
+        };
+        if row.get(key).is_none() {
+            row[key] = value;
+        }
+        let (found, without) = (read(&row), read(&plain).unwrap());
+        let refused = found.as_ref().is_err_and(|e| e.message().contains(&format!("`{key}`")));
+        match what {
+            "used" => assert!(row == plain || found.unwrap() != without, "{line}"),
+            "harmless" => assert_eq!(found.unwrap(), without, "{line}"),
+            "refused" | "mapped" | "used beside `chosen`, else mapped" => assert!(refused, "{line}"),
+            other => {
+                assert!(refused && other.ends_with("harmless, all else refused"), "{line}");
+                row[key] = if key == "text" { json!("q then a") } else { json!(true) };
+                assert_eq!(read(&row).unwrap(), without, "{line}");
+            }
+        }
+        seen.push(key);
+    }
+    assert_eq!(seen.len(), 60);
+    assert!(read(&json!({"prompt": "q", "completion": "a", "zzz": 1})).is_err());
+    // What is used or harmless is in the table, or of one kind with what is.
+    for field in crate::config::ROW_FIELDS.iter().filter(|f| !["real", "generated", "weight"].contains(f)) {
+        assert!(seen.contains(field), "{field}");
+    }
 }
 
 #[test]

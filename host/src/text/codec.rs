@@ -1,7 +1,8 @@
 //! The codec: prompts and turns to token ids and back.
 
-use super::{Message, Prompt, faithful, special::SpecialTokens, template::ChatTemplate};
+use super::{Message, Prompt, faithful, oniguruma, special::SpecialTokens, template::ChatTemplate};
 use crate::{Code, Error, Result, files};
+use serde_json::Value;
 use std::path::Path;
 use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
@@ -44,6 +45,7 @@ impl TextCodec {
                 .caused_by(e.to_string())
         };
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(unreadable)?;
+        read_patterns(&mut tokenizer, &bytes).map_err(|e| e.at(path.display()))?;
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
         let special = SpecialTokens::read(model_dir, &tokenizer)?;
@@ -51,7 +53,7 @@ impl TextCodec {
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];
         let mut codec = Self {
-            vocab_size: tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
+            vocab_size: tokenizer.get_vocab(false).values().max().map_or(0, |id| *id as usize + 1),
             opening: Vec::new(),
             hash: files::sha256(parts.join("\n").as_bytes()),
             tokenizer,
@@ -65,7 +67,7 @@ impl TextCodec {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-    /// One more than the largest token id, added tokens included.
+    /// One more than the largest token id, but for added tokens: one that is never used need not be in the model.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
@@ -206,7 +208,15 @@ impl TextCodec {
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let fail =
             |e: tokenizers::Error| Error::new(Code::TextEncode, "text cannot be tokenized").caused_by(e.to_string());
-        Ok(self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec())
+        let ids = self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec();
+        match ids.iter().find(|id| self.special.model_vocab.is_some_and(|size| **id as usize >= size)) {
+            Some(id) => {
+                let what = format!("the text has token {id} `{}`, which the model does not know", self.token_text(*id));
+                Err(Error::new(Code::ModelVocabulary, what)
+                    .hint("remove it from the texts, or use a model whose embedding has a row for it"))
+            }
+            None => Ok(ids),
+        }
     }
 
     /// The tokens that the tokenizer's post-processor puts before a text.
@@ -216,6 +226,33 @@ impl TextCodec {
         with.truncate(at);
         Ok(with)
     }
+}
+
+/// Gives the tokenizer's parts their patterns as Oniguruma reads them.
+fn read_patterns(tokenizer: &mut Tokenizer, bytes: &[u8]) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Parts {
+        #[serde(default)]
+        normalizer: Value,
+        #[serde(default)]
+        pre_tokenizer: Value,
+        #[serde(default)]
+        decoder: Value,
+    }
+    let unreadable = |e: String| Error::new(Code::TextTokenizer, "a pattern cannot be read").caused_by(e);
+    let fail = |e: serde_json::Error| unreadable(e.to_string());
+    let Parts { mut normalizer, mut pre_tokenizer, mut decoder } = serde_json::from_slice(bytes).map_err(fail)?;
+    if oniguruma::rewrite(&mut normalizer)? {
+        let normalizer: NormalizerWrapper = serde_json::from_value(normalizer).map_err(fail)?;
+        tokenizer.with_normalizer(Some(normalizer)).map_err(|e| unreadable(e.to_string()))?;
+    }
+    if oniguruma::rewrite(&mut pre_tokenizer)? {
+        tokenizer.with_pre_tokenizer(Some(serde_json::from_value::<PreTokenizerWrapper>(pre_tokenizer).map_err(fail)?));
+    }
+    if oniguruma::rewrite(&mut decoder)? {
+        tokenizer.with_decoder(Some(serde_json::from_value::<DecoderWrapper>(decoder).map_err(fail)?));
+    }
+    Ok(())
 }
 
 fn decode_error(e: tokenizers::Error) -> Error {

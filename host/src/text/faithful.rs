@@ -1,11 +1,7 @@
 //! What would be lost or doubled on the way from rows to tokens without a word: keys that a chat template does not
 //! read, and texts that were rendered before.
 
-use super::{
-    HARMLESS, Message, Prompt,
-    message::REASONING,
-    template::ChatTemplate,
-};
+use super::{HARMLESS, Message, Prompt, message::REASONING, template::ChatTemplate};
 use crate::{Code, Error, Result};
 
 /// Fails where the template does not read all of a prompt, or where one of its texts ends as a rendered prompt does.

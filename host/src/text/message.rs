@@ -5,8 +5,21 @@ use serde_json::{Map, Value};
 
 /// Keys of messages that say nothing which a model has to learn: a chat template that does not read them loses nothing.
 pub(crate) const HARMLESS: [&str; 15] = [
-    "name", "tool_call_id", "id", "message_id", "parent_id", "index", "timestamp", "created_at", "date", "lang",
-    "language", "source", "model", "score", "metadata",
+    "name",
+    "tool_call_id",
+    "id",
+    "message_id",
+    "parent_id",
+    "index",
+    "timestamp",
+    "created_at",
+    "date",
+    "lang",
+    "language",
+    "source",
+    "model",
+    "score",
+    "metadata",
 ];
 
 /// The names under which reasoning is found. transformers gives a template the first that is there as

@@ -69,10 +69,12 @@ impl ChatTemplate {
     /// Renders a prompt and the response to it, or the beginning of the assistant's turn where there is none.
     pub fn render(&self, prompt: &Prompt, response: Option<&Message>, special: &SpecialTokens) -> Result<String> {
         let messages: Json = prompt.messages.iter().chain(response).map(seen).collect();
-        let mut variables: Map<String, Json> = special.named.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
+        let mut variables: Map<String, Json> =
+            special.named.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
         variables.insert("tools".into(), Json::Null);
         variables.extend(prompt.variables.clone());
-        let own = [("messages", messages), ("documents", Json::Null), ("add_generation_prompt", response.is_none().into())];
+        let own =
+            [("messages", messages), ("documents", Json::Null), ("add_generation_prompt", response.is_none().into())];
         variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
         self.template.render(variables).map_err(|e| template_error("cannot render the conversation", e))
     }

@@ -77,6 +77,7 @@ fn renderings_equal_those_of_transformers() {
         bos: None,
         eos: None,
         end_ids: vec![],
+        model_vocab: None,
     };
     let cases = fixture["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 108);
@@ -273,7 +274,8 @@ fn what_the_template_does_not_read_is_refused() {
     let error = codec.encode_prompt(&Prompt { messages: vec![user("Hi")], variables }).unwrap_err();
     assert_eq!(error.code(), Code::TextTemplate);
     // Without a template nothing reads it.
-    let files = [("tokenizer.json", byte_tokenizer(&["</s>"])), ("tokenizer_config.json", json!({"eos_token": "</s>"}))];
+    let files =
+        [("tokenizer.json", byte_tokenizer(&["</s>"])), ("tokenizer_config.json", json!({"eos_token": "</s>"}))];
     let mut response = Message::assistant("Ho");
     response.more.insert("tool_calls".into(), json!([]));
     let error = load(&model(&files)).encode_turn(&vec![user("Hi")].into(), &response).unwrap_err();
@@ -308,4 +310,46 @@ fn texts_that_were_rendered_before_are_refused() {
     // To speak of one is no fault.
     assert!(turn("<|im_end|> ends it").is_ok());
     assert!(codec.encode_prompt(&vec![user("What does <|im_start|>assistant mean?")].into()).is_ok());
+}
+
+#[test]
+fn a_token_beyond_the_embedding_is_refused_where_it_is_used() {
+    let dir = chatml();
+    let mut tokenizer = byte_tokenizer(&["<|im_start|>", "<|im_end|>", "<|endoftext|>"]);
+    tokenizer["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "id": 259, "content": "[PAD]", "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false, "special": true }));
+    fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    fs::write(dir.path().join("config.json"), json!({ "vocab_size": 259 }).to_string()).unwrap();
+    let codec = load(&dir);
+    assert_eq!(codec.vocab_size(), 259);
+    assert!(codec.encode_prompt(&vec![user("Hi")].into()).is_ok());
+    let error = codec.encode_prompt(&vec![user("a [PAD] b")].into()).unwrap_err();
+    assert_eq!(error.code(), Code::ModelVocabulary);
+    assert_eq!(error.message(), "the text has token 259 `[PAD]`, which the model does not know");
+}
+
+/// Tokens by Oniguruma, in which `$` stands at every line's end: `tokenizers` in Python gives these.
+#[test]
+fn patterns_are_read_as_their_tokenizer_reads_them() {
+    let dir = chatml();
+    let pieces = |pattern: &str, text: &str| {
+        let mut tokenizer = byte_tokenizer(&["<|im_start|>", "<|im_end|>", "<|endoftext|>"]);
+        let split =
+            json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
+        let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+        tokenizer["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": [split, bytes] });
+        // A merge of two spaces shows whether they are in one piece.
+        tokenizer["model"]["vocab"]["ĠĠ"] = json!(259);
+        tokenizer["model"]["merges"] = json!(["Ġ Ġ"]);
+        fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        TextCodec::load(dir.path()).map(|codec| codec.encode_plain(text, "").unwrap().prompt.len())
+    };
+    assert_eq!(pieces(r" $|[\s\S]", "a  \nb").unwrap(), 5);
+    assert_eq!(pieces(r" +$|[\s\S]", "a  \nb").unwrap(), 4);
+    assert_eq!(pieces(r"^ +|[\s\S]", "a\n  b").unwrap(), 4);
+    let error = pieces("[[:alpha:]]+", "a").err().unwrap();
+    assert!(error.message().ends_with("has the POSIX class [:alpha:]"), "{error}");
 }

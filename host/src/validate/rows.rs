@@ -5,6 +5,7 @@ use crate::{
     config::DataConfig,
     data::{
         self,
+        fields::{Fields, Names},
         messages::{Text, chat, describe, error, messages},
     },
     rundir::HashedPath,
@@ -93,6 +94,12 @@ impl Format<'_> {
         }
         let golden = text(row, self.name("golden"), self.name("golden"))?;
         let pair = ["better", "worse"].map(|field| row.contains_key(self.name(field)));
+        let names = Names::given(self.0);
+        let fields = Fields::new(&names, row);
+        ["prompt", "golden", "better", "worse"].iter().for_each(|field| fields.read_key(self.name(field)));
+        if pair == [false, false] {
+            self.name("responses").split(',').for_each(|field| fields.read_key(field.trim()));
+        }
         let responses = match pair {
             [false, false] => self.responses(row)?,
             _ => {
@@ -102,6 +109,8 @@ impl Format<'_> {
                 vec![read("better", 1.0)?, read("worse", 0.0)?]
             }
         };
+        let said = [&history[..], &[Message::assistant(&golden)]].concat();
+        fields.refuse_others(&said, None)?;
         Ok(Row { line, prompt: history.into(), golden, responses })
     }
 

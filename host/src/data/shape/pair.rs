@@ -47,10 +47,11 @@ pub fn read(
             let at = at.min(chosen.len() - 1).min(rejected.len() - 1);
             let response = |list: &[Message], field| match &list[at..] {
                 [one] if one.role == "assistant" => Ok(one.clone()),
-                _ => {
-                    Err(error(format!("`{}`: expected one message of the assistant after the shared prompt", name(field)))
-                        .hint("cut both conversations after the first response that differs"))
-                }
+                _ => Err(error(format!(
+                    "`{}`: expected one message of the assistant after the shared prompt",
+                    name(field)
+                ))
+                .hint("cut both conversations after the first response that differs")),
             };
             let responses = (response(&chosen, chosen_field)?, response(&rejected, rejected_field)?);
             history.extend_from_slice(&chosen[..at]);

@@ -9,14 +9,33 @@ pub struct Statement {
 pub enum StatementKind {
     Text(String),
     Print(Expr),
-    If { branches: Vec<(Expr, Vec<Statement>)>, otherwise: Vec<Statement> },
+    If {
+        branches: Vec<(Expr, Vec<Statement>)>,
+        otherwise: Vec<Statement>,
+    },
     For(Box<Loop>),
-    Set { target: Target, value: Expr },
-    SetBlock { target: Target, filters: Vec<Call>, body: Vec<Statement> },
-    With { variables: Vec<(String, Expr)>, body: Vec<Statement> },
+    Set {
+        target: Target,
+        value: Expr,
+    },
+    SetBlock {
+        target: Target,
+        filters: Vec<Call>,
+        body: Vec<Statement>,
+    },
+    With {
+        variables: Vec<(String, Expr)>,
+        body: Vec<Statement>,
+    },
     Macro(Box<Macro>),
-    CallBlock { call: Expr, caller: Box<Macro> },
-    Filter { filters: Vec<Call>, body: Vec<Statement> },
+    CallBlock {
+        call: Expr,
+        caller: Box<Macro>,
+    },
+    Filter {
+        filters: Vec<Call>,
+        body: Vec<Statement>,
+    },
     /// `generation`: its body, always rendered.
     Body(Vec<Statement>),
     Break,
@@ -68,7 +87,11 @@ pub enum Expr {
     Slice(Box<Expr>, Box<[Option<Expr>; 3]>),
     Call(Box<Expr>, Box<Call>),
     Filter(Box<Expr>, Box<Call>),
-    Test { value: Box<Expr>, call: Box<Call>, negated: bool },
+    Test {
+        value: Box<Expr>,
+        call: Box<Call>,
+        negated: bool,
+    },
     Not(Box<Expr>),
     Negative(Box<Expr>),
     Positive(Box<Expr>),
@@ -79,7 +102,11 @@ pub enum Expr {
     Compare(Box<Expr>, Vec<(Comparison, Expr)>),
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
-    If { condition: Box<Expr>, then: Box<Expr>, otherwise: Option<Box<Expr>> },
+    If {
+        condition: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Option<Box<Expr>>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

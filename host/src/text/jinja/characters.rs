@@ -7,9 +7,8 @@ pub fn is_space(c: char) -> bool {
 
 /// `str.splitlines`: lines without their ends.
 pub fn lines(text: &str) -> Vec<&str> {
-    let is_end = |c: char| {
-        matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
-    };
+    let is_end =
+        |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let (mut lines, mut rest) = (vec![], text);
     while !rest.is_empty() {
         let end = rest.find(is_end).unwrap_or(rest.len());
@@ -46,7 +45,8 @@ pub fn title(text: &str) -> String {
 
 /// `str.swapcase`.
 pub fn swap_case(text: &str) -> String {
-    let swap = |c: char| if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect::<String>() };
+    let swap =
+        |c: char| if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect::<String>() };
     text.chars().map(swap).collect()
 }
 

@@ -16,11 +16,60 @@ use super::{
 
 /// Names of all filters. Those that are not supported are errors.
 pub const NAMES: [&str; 54] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape", "filesizeformat",
-    "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last", "length", "list",
-    "lower", "map", "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse", "round", "safe",
-    "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim", "truncate",
-    "unique", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "urlize",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
 ];
 
 /// `value | name(args)`.
@@ -79,8 +128,10 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
         | "reject" | "rejectattr" | "reverse" | "select" | "selectattr" | "sort" | "sum" | "unique" => {
             lists::apply(name, value, args, world)?
         }
-        "capitalize" | "center" | "e" | "escape" | "forceescape" | "format" | "indent" | "lower" | "replace" | "safe"
-        | "string" | "title" | "trim" | "truncate" | "upper" | "wordcount" => texts::apply(name, value, args, world)?,
+        "capitalize" | "center" | "e" | "escape" | "forceescape" | "format" | "indent" | "lower" | "replace"
+        | "safe" | "string" | "title" | "trim" | "truncate" | "upper" | "wordcount" => {
+            texts::apply(name, value, args, world)?
+        }
         _ if NAMES.contains(&name) => return Err(Fault::new(format!("the filter `{name}` is not supported"))),
         _ => return Err(Fault::new(format!("No filter named '{name}'."))),
     })

@@ -1,13 +1,6 @@
 //! Python's two ways of putting values into a text: `text % values` and `text.format(values)`.
 
-use super::{
-    Fault,
-    args::Args,
-    number::Number,
-    repr,
-    value::Value,
-    world::World,
-};
+use super::{Fault, args::Args, number::Number, repr, value::Value, world::World};
 
 /// The widest field, and the most digits.
 const WIDEST: usize = 1000;
@@ -37,7 +30,8 @@ pub fn percent<'t>(format: &str, values: &Value<'t>, world: &World<'t>) -> Resul
             out.push('%');
             continue;
         }
-        let value = value.or_else(|| left.next()).ok_or_else(|| Fault::new("not enough arguments for format string"))?;
+        let value =
+            value.or_else(|| left.next()).ok_or_else(|| Fault::new("not enough arguments for format string"))?;
         let text = field.write(value, world)?;
         world.budget.text(text.len())?;
         out.push_str(&text);

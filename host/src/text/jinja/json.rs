@@ -155,7 +155,11 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Int(number) => number.to_string(),
         Value::Float(number) if number.is_nan() => "NaN".into(),
         Value::Float(number) if number.is_infinite() => {
-            if *number > 0.0 { "Infinity".into() } else { "-Infinity".into() }
+            if *number > 0.0 {
+                "Infinity".into()
+            } else {
+                "-Infinity".into()
+            }
         }
         Value::Float(number) => float(*number),
         _ => return None,

@@ -42,7 +42,8 @@ fn faults_have_their_line() {
 /// What templates of strangers may try. Each is an error, soon, on a thread's usual stack.
 #[test]
 fn no_template_hangs_or_takes_all_memory() {
-    let doubled = "{% set ns = namespace(a='aaaaaaaa') %}{% for i in range(60) %}{% set ns.a = ns.a OP ns.a %}{% endfor %}";
+    let doubled =
+        "{% set ns = namespace(a='aaaaaaaa') %}{% for i in range(60) %}{% set ns.a = ns.a OP ns.a %}{% endfor %}";
     let nested = "{% set ns = namespace(a=[], b=[]) %}{% for i in range(90) %}{% set ns.a = [ns.a, ns.a] %}\
                   {% set ns.b = [ns.b, ns.b] %}{% endfor %}";
     let mut sources = vec![
@@ -102,6 +103,7 @@ fn limits_grow_with_the_conversation() {
     // What an accumulated text takes goes with the square of the messages.
     let text = "word ".repeat(500);
     let messages = vec![json!({"role": "user", "content": text}); 200];
-    let source = "{% set ns = namespace(a='') %}{% for m in messages %}{% set ns.a = ns.a ~ m.content %}{% endfor %}{{ ns.a }}";
+    let source =
+        "{% set ns = namespace(a='') %}{% for m in messages %}{% set ns.a = ns.a ~ m.content %}{% endfor %}{{ ns.a }}";
     assert_eq!(render(source, &json!({"messages": messages})).unwrap().len(), 200 * text.len());
 }

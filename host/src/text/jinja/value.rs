@@ -270,9 +270,7 @@ impl<'t> Value<'t> {
     pub fn items(&self, budget: &Budget) -> Result<Vec<Self>, Fault> {
         let items = match self {
             Self::Undefined(_) => vec![],
-            Self::Str(text) | Self::Safe(text) => {
-                text.chars().map(|c| Self::str(c.encode_utf8(&mut [0; 4]))).collect()
-            }
+            Self::Str(text) | Self::Safe(text) => text.chars().map(|c| Self::str(c.encode_utf8(&mut [0; 4]))).collect(),
             Self::List(items) | Self::Tuple(items) => items.items.clone(),
             Self::Dict(dict) => dict.entries.iter().map(|(key, _)| key.clone()).collect(),
             Self::Stream(stream) => match stream.kind == StreamKind::Generator && stream.spent.replace(true) {
@@ -370,6 +368,9 @@ impl<'t> Dict<'t> {
     }
 
     pub fn text(&self, key: &str) -> Option<&Value<'t>> {
-        self.entries.iter().find(|(other, _)| matches!(other, Value::Str(text) if **text == *key)).map(|(_, value)| value)
+        self.entries
+            .iter()
+            .find(|(other, _)| matches!(other, Value::Str(text) if **text == *key))
+            .map(|(_, value)| value)
     }
 }

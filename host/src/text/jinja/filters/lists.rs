@@ -5,8 +5,7 @@ use crate::text::jinja::{
     Fault,
     args::{Args, count},
     ast::Operator,
-    checks,
-    operators,
+    checks, operators,
     value::{StreamKind, Value},
     world::World,
 };

@@ -5,8 +5,7 @@ use crate::text::jinja::{
     Fault,
     args::{Args, count, whole},
     characters::{is_space, lines},
-    format,
-    methods,
+    format, methods,
     value::Value,
     world::World,
 };
@@ -65,7 +64,13 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
             let [old, new, most] = args.bind(name, ["old", "new", "count"])?;
             let (Some(old), Some(new)) = (old, new) else { return Err(Fault::new("replace takes two texts")) };
             let most = if matches!(most, Some(Value::None)) { None } else { most };
-            methods::text::replace(&of, &text(&old, world)?, &text(&new, world)?, whole(most.as_ref(), -1, name)?, world)
+            methods::text::replace(
+                &of,
+                &text(&old, world)?,
+                &text(&new, world)?,
+                whole(most.as_ref(), -1, name)?,
+                world,
+            )
         }
         "center" => {
             let [width] = args.bind(name, ["width"])?;

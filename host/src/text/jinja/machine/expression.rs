@@ -2,7 +2,8 @@
 
 use super::Machine;
 use crate::text::jinja::{
-    Fault, args::Args,
+    Fault,
+    args::Args,
     ast::{Call, Expr, Operator},
     checks, filters, lookup, methods,
     number::{Number, arithmetic},

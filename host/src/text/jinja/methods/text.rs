@@ -4,19 +4,59 @@ use crate::text::jinja::{
     Fault,
     args::{Args, count, text, whole},
     characters::{capitalize, has_case, is_space, lines, swap_case, title},
-    format,
-    repr,
+    format, repr,
     value::Value,
     world::World,
 };
 
 /// Those that are not supported are errors.
 pub const NAMES: [&str; 47] = [
-    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find", "format", "format_map",
-    "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric",
-    "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "maketrans", "partition",
-    "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split",
-    "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "maketrans",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
     "zfill",
 ];
 
@@ -97,7 +137,9 @@ pub fn call<'t>(of: &str, name: &str, args: &Args<'t>, world: &World<'t>) -> Res
                 Ok::<_, Fault>(if name == "startswith" { of.starts_with(one) } else { of.ends_with(one) })
             };
             let found = match first(what)? {
-                Value::Tuple(all) => all.items.iter().try_fold(false, |any, one| Ok::<_, Fault>(any | matches(one)?))?,
+                Value::Tuple(all) => {
+                    all.items.iter().try_fold(false, |any, one| Ok::<_, Fault>(any | matches(one)?))?
+                }
                 one => matches(&one)?,
             };
             Ok(Value::Bool(found))
