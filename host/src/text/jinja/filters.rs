@@ -112,7 +112,7 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
         }
         "float" => {
             let [default] = args.bind(name, ["default"])?;
-            let parsed = match value {
+            let parsed = match value.defined()? {
                 Value::Str(text) => parse_float(text)?,
                 other => other.number().map(Number::float),
             };
@@ -153,7 +153,7 @@ fn to_int<'t>(value: &Value<'t>) -> Result<Option<Value<'t>>, Fault> {
     let of_float = |value: f64| {
         if value.is_finite() && value.abs() < 1e30 { Some(Value::Int(value.trunc() as i128)) } else { None }
     };
-    Ok(match value {
+    Ok(match value.defined()? {
         Value::Str(text) => {
             let digits = text.trim_matches(super::characters::is_space);
             match digits.parse() {

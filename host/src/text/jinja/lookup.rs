@@ -42,7 +42,7 @@ pub fn attribute<'t>(value: &Value<'t>, name: &str, world: &World<'t>) -> Result
             }
         }
         Value::Macro(of) if name == "name" => Some(Value::str(&of.of.name)),
-        Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Function(_) | Value::Method(_) | Value::Macro(_) => {
+        Value::Safe(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Function(_) | Value::Method(_) | Value::Macro(_) => {
             return Err(Fault::new(format!("the attribute `{name}` of a {} is not supported", value.type_name())));
         }
         _ => None,
@@ -79,6 +79,7 @@ pub fn item<'t>(value: &Value<'t>, key: &Value<'t>, world: &World<'t>) -> Result
     match (found, key) {
         (Some(found), _) => Ok(found),
         (None, Value::Str(name)) => attribute(value, name, world),
+        (None, _) if matches!(value, Value::Safe(_)) => Err(Fault::new("a character of escaped text is not supported")),
         (None, Value::Int(at)) => Ok(missing(value, &at.to_string())),
         (None, other) => Ok(missing(value, other.type_name())),
     }
@@ -115,7 +116,7 @@ pub fn slice<'t>(value: &Value<'t>, parts: [Value<'t>; 3], world: &World<'t>) ->
             let picked = places(range.items.len(), start, stop, step)?.map(|at| range.items[at].clone()).collect();
             Value::stream(StreamKind::Range, picked, &world.budget)
         }
-        other => Ok(Value::undefined(format!("a {} has no slices", other.type_name()))),
+        other => Err(Fault::new(format!("'{}' object is not subscriptable", other.type_name()))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Methods of Python's types.
 
+mod date;
 pub mod text;
 
 use super::{
@@ -165,7 +166,7 @@ pub fn function<'t>(name: &str, args: &Args<'t>, world: &World<'t>) -> Result<Va
         "strftime_now" => {
             let [format] = args.bind("strftime_now", ["format"])?;
             let format = format.ok_or_else(|| Fault::new("strftime_now takes a format"))?;
-            text::date(super::args::text(&format, "strftime_now")?).map(Value::str)
+            date::date(super::args::text(&format, "strftime_now")?).map(Value::str)
         }
         other => Err(Fault::new(format!("the function `{other}` is not supported"))),
     }

@@ -54,8 +54,28 @@ pub fn arithmetic(operator: Operator, a: Number, b: Number) -> Result<Number, Fa
         Mul => a * b,
         Div | FloorDiv | Mod if b == 0.0 => return Err(zero()),
         Div => a / b,
-        FloorDiv => (a / b).floor(),
-        Mod => a - b * (a / b).floor(),
-        Pow => a.powf(b),
+        FloorDiv => divmod(a, b).0,
+        Mod => divmod(a, b).1,
+        Pow => match a.powf(b) {
+            value if value.is_finite() || !a.is_finite() || !b.is_finite() => value,
+            _ => return Err(Fault::new("a power is no number here")),
+        },
     }))
+}
+
+/// Quotient and remainder as CPython's `float_divmod` has them: the remainder has the divisor's sign.
+fn divmod(a: f64, b: f64) -> (f64, f64) {
+    let mut rest = a % b;
+    let mut quotient = (a - rest) / b;
+    if rest == 0.0 {
+        rest = 0f64.copysign(b);
+    } else if (b < 0.0) != (rest < 0.0) {
+        rest += b;
+        quotient -= 1.0;
+    }
+    if quotient == 0.0 {
+        return (0f64.copysign(a / b), rest);
+    }
+    let floor = quotient.floor();
+    (if quotient - floor > 0.5 { floor + 1.0 } else { floor }, rest)
 }

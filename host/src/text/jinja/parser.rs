@@ -1,6 +1,7 @@
 //! Tokens to statements.
 
 mod expression;
+mod postfix;
 
 use super::{
     Fault,

@@ -120,6 +120,7 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
             let (mut seen, mut kept): (Vec<Value>, Vec<Value>) = (vec![], vec![]);
             for item in value.items(budget)? {
                 let of = key.of(&item)?;
+                of.hashable()?;
                 budget.spend((1 + seen.len() / 8).saturating_mul(of.steps()))?;
                 if !seen.iter().any(|other| other.equals(&of)) {
                     seen.push(of);

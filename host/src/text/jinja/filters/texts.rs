@@ -15,6 +15,9 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
     if matches!(value, Value::Safe(_)) && !["string", "safe", "escape", "e"].contains(&name) {
         return Err(Fault::new(format!("{name} of escaped text is not supported")));
     }
+    if ["indent", "truncate"].contains(&name) {
+        crate::text::jinja::args::text(value, name)?;
+    }
     let of = text(value, world)?;
     let made = |text: String| {
         world.budget.text(text.len())?;
