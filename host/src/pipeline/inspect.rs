@@ -60,9 +60,9 @@ pub fn inspect(
     Ok((*budget.report(), longest))
 }
 
-/// Fails where the tokenizer has tokens that the model does not know.
+/// Fails where the tokenizer has tokens that the model does not know, and would not refuse the texts that have them.
 pub fn check_vocabulary(codec: &TextCodec, model: &ModelConfig) -> Result<()> {
-    if codec.vocab_size() <= model.vocab_size {
+    if codec.knows_model() || codec.vocab_size() <= model.vocab_size {
         return Ok(());
     }
     let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);

@@ -53,7 +53,7 @@ impl TextCodec {
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];
         let mut codec = Self {
-            vocab_size: tokenizer.get_vocab(false).values().max().map_or(0, |id| *id as usize + 1),
+            vocab_size: tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1),
             opening: Vec::new(),
             hash: files::sha256(parts.join("\n").as_bytes()),
             tokenizer,
@@ -67,9 +67,14 @@ impl TextCodec {
     pub fn hash(&self) -> &str {
         &self.hash
     }
-    /// One more than the largest token id, but for added tokens: one that is never used need not be in the model.
+    /// One more than the largest token id, added tokens included.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+    /// Whether texts with tokens that the model does not know are refused, one by one: where config.json says how many it
+    /// knows.
+    pub fn knows_model(&self) -> bool {
+        self.special.model_vocab.is_some()
     }
     /// Tokens that end a response: those of generation_config.json, config.json and the tokenizer's EOS, ascending.
     pub fn end_ids(&self) -> &[u32] {
@@ -213,7 +218,7 @@ impl TextCodec {
             Some(id) => {
                 let what = format!("the text has token {id} `{}`, which the model does not know", self.token_text(*id));
                 Err(Error::new(Code::ModelVocabulary, what)
-                    .hint("remove it from the texts, or use a model whose embedding has a row for it"))
+                    .hint("remove it from the texts; or tokenizer and weights are not of one model"))
             }
             None => Ok(ids),
         }

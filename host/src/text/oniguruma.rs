@@ -1,5 +1,5 @@
 //! Patterns of tokenizer.json as Oniguruma reads them, by whose rules they were written: `^` and `$` stand at the ends
-//! of lines, `(?m)` lets a dot be a line's end, and POSIX classes go beyond ASCII. The last are refused.
+//! of lines, `(?m)` lets a dot be a line's end, `\w` is no joiner, and POSIX classes go beyond ASCII. The last are refused.
 //!
 //! Source: <https://github.com/kkos/oniguruma/blob/master/doc/RE>, syntax ONIG_SYNTAX_RUBY.
 
@@ -10,6 +10,9 @@ use serde_json::Value;
 const LINE_END: &str = r"(?=\n|\z)";
 /// A line's start: not behind a line's end that ends the text.
 const LINE_START: &str = r"(?:\A|(?<=\n)(?!\z))";
+
+/// What `\w` is; the regex crate has joiners too, which hold emoji together.
+const WORD: &str = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}";
 
 /// Rewrites every pattern in a part of tokenizer.json; says whether there was anything to do.
 ///
@@ -38,8 +41,14 @@ fn translate(pattern: &str) -> Result<String> {
         let mut taken = c.len_utf8();
         match c {
             '\\' => {
-                taken += rest[1..].chars().next().map_or(0, char::len_utf8);
-                out.push_str(&rest[..taken]);
+                let escaped = rest[1..].chars().next();
+                taken += escaped.map_or(0, char::len_utf8);
+                match (escaped, classes > 0) {
+                    (Some('w'), false) => out.extend(["[", WORD, "]"]),
+                    (Some('w'), true) => out.push_str(WORD),
+                    (Some('W'), _) => out.extend(["[^", WORD, "]"]),
+                    _ => out.push_str(&rest[..taken]),
+                }
             }
             '[' if classes > 0 && rest.starts_with("[:") => {
                 let class = rest.split_inclusive(']').next().unwrap_or(rest);
@@ -100,6 +109,8 @@ mod tests {
         assert_eq!(translate(r"\s+$").unwrap(), r"\s+(?=\n|\z)");
         assert_eq!(translate(r"^a|[^$]b$").unwrap(), r"(?:\A|(?<=\n)(?!\z))a|[^$]b(?=\n|\z)");
         assert_eq!(translate(r"(?m:.)(?mi)(?i-m:x)(?:a)(?=b)").unwrap(), r"(?s:.)(?si)(?i-s:x)(?:a)(?=b)");
+        assert_eq!(translate(r"\w|[\w-]|\\w").unwrap(), format!(r"[{WORD}]|[{WORD}-]|\\w"));
+        assert_eq!(translate(r"\W[^\W]").unwrap(), format!("[^{WORD}][^[^{WORD}]]"));
         let e = translate(r"a|[[:alpha:]_]+").unwrap_err();
         assert_eq!(e.message(), r#"the pattern "a|[[:alpha:]_]+" has the POSIX class [:alpha:]"#);
         let mut part = serde_json::json!({"a": [{"pattern": {"Regex": "x$"}}, {"pattern": {"String": "y$"}}]});

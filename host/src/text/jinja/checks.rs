@@ -60,7 +60,10 @@ pub fn holds<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
             _ => false,
         },
         // What is not there can be called, and then fails.
-        "callable" => matches!(value, Value::Undefined(_) | Value::Function(_) | Value::Method(_) | Value::Macro(_) | Value::Loop(_)),
+        "callable" => matches!(
+            value,
+            Value::Undefined(_) | Value::Function(_) | Value::Method(_) | Value::Macro(_) | Value::Loop(_)
+        ),
         "even" => rest(0)?,
         "odd" => rest(1)?,
         "lower" => has_case(&text()?, char::is_uppercase),

@@ -42,7 +42,13 @@ pub fn attribute<'t>(value: &Value<'t>, name: &str, world: &World<'t>) -> Result
             }
         }
         Value::Macro(of) if name == "name" => Some(Value::str(&of.of.name)),
-        Value::Safe(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_) | Value::Function(_) | Value::Method(_) | Value::Macro(_) => {
+        Value::Safe(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Bool(_)
+        | Value::Function(_)
+        | Value::Method(_)
+        | Value::Macro(_) => {
             return Err(Fault::new(format!("the attribute `{name}` of a {} is not supported", value.type_name())));
         }
         _ => None,

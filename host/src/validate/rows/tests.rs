@@ -38,7 +38,10 @@ fn keys_that_nothing_reads_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let row = r#"{"prompt": "p", "golden": "g", "better": "b", "worse": "w", "id": 7, "context": "It was so."}"#;
     let e = read(dir.path(), row, &[]).unwrap_err();
-    assert!(e.message().ends_with("line 1: `context`: nothing reads this, and it may change what the row means"), "{e}");
+    assert!(
+        e.message().ends_with("line 1: `context`: nothing reads this, and it may change what the row means"),
+        "{e}"
+    );
 }
 
 #[test]
