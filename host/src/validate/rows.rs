@@ -22,7 +22,7 @@ pub struct Row {
     /// What is replied to.
     pub prompt: Prompt,
     /// The golden response.
-    pub golden: String,
+    pub golden: Message,
     /// Two at least, with two different labels at least.
     pub responses: Vec<Response>,
 }
@@ -92,7 +92,7 @@ impl Format<'_> {
         if let Some(system) = self.0.system.as_ref().filter(|_| history[0].role != "system") {
             history.insert(0, Message::new("system", system));
         }
-        let golden = text(row, self.name("golden"), self.name("golden"))?;
+        let golden = Message::assistant(text(row, self.name("golden"), self.name("golden"))?);
         let pair = ["better", "worse"].map(|field| row.contains_key(self.name(field)));
         let names = Names::given(self.0);
         let fields = Fields::new(&names, row);
@@ -109,7 +109,7 @@ impl Format<'_> {
                 vec![read("better", 1.0)?, read("worse", 0.0)?]
             }
         };
-        let said = [&history[..], &[Message::assistant(&golden)]].concat();
+        let said = [&history[..], std::slice::from_ref(&golden)].concat();
         fields.refuse_others(&said, None)?;
         Ok(Row { line, prompt: history.into(), golden, responses })
     }

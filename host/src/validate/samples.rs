@@ -93,7 +93,7 @@ impl Samples {
 
 /// Ids of the prompt, and of the golden and then the other responses.
 fn encode(row: &Row, codec: &TextCodec) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
-    let golden = codec.encode_turn(&row.prompt, &Message::assistant(&row.golden))?;
+    let golden = codec.encode_turn(&row.prompt, &row.golden)?;
     let mut ids = vec![golden.response];
     for response in &row.responses {
         ids.push(codec.encode_turn(&row.prompt, &Message::assistant(&response.text))?.response);
