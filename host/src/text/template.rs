@@ -15,6 +15,8 @@ pub(super) struct ChatTemplate {
     template: Template,
     /// The text that was parsed.
     pub source: String,
+    /// The file that has it, for messages.
+    file: Option<String>,
     /// All names in it.
     names: BTreeSet<String>,
     /// What it puts between a user's text and the response to it.
@@ -27,7 +29,7 @@ impl ChatTemplate {
     pub fn load(model_dir: &Path, special: &SpecialTokens) -> Result<Option<Self>> {
         let file = model_dir.join("chat_template.jinja");
         if file.exists() {
-            return Self::new(&files::read_text(&file)?, special).map(Some).map_err(|e| e.at(file.display()));
+            return Self::of(&files::read_text(&file)?, special, &file).map(Some);
         }
         let file = model_dir.join("tokenizer_config.json");
         let config = read_object(&file)?.unwrap_or_default();
@@ -40,14 +42,20 @@ impl ChatTemplate {
             let message = "chat_template is neither a string nor a list of {name, template} with one named `default`";
             Error::new(Code::TextTemplate, message).at(file.display())
         })?;
-        Self::new(source, special).map(Some).map_err(|e| e.at(file.display()))
+        Self::of(source, special, &file).map(Some)
+    }
+
+    /// Parses the template that a file has.
+    fn of(source: &str, special: &SpecialTokens, file: &Path) -> Result<Self> {
+        let template = Self::new(source, special).map_err(|e| e.at(file.display()))?;
+        Ok(Self { file: Some(file.display().to_string()), ..template })
     }
 
     /// Parses a template.
     pub fn new(source: &str, special: &SpecialTokens) -> Result<Self> {
         let template = Template::parse(source).map_err(|e| template_error("cannot be read", e))?;
         let names = source.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
-        let mut template = Self { template, source: source.to_owned(), names, tail: None };
+        let mut template = Self { template, source: source.to_owned(), file: None, names, tail: None };
         template.tail = template.find_tail(special);
         Ok(template)
     }
@@ -76,7 +84,10 @@ impl ChatTemplate {
         let own =
             [("messages", messages), ("documents", Json::Null), ("add_generation_prompt", response.is_none().into())];
         variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
-        self.template.render(variables).map_err(|e| template_error("cannot render the conversation", e))
+        self.template.render(variables).map_err(|e| {
+            let e = template_error("cannot render the conversation", e);
+            if let Some(file) = &self.file { e.at(file) } else { e }
+        })
     }
 }
 

@@ -353,3 +353,15 @@ fn patterns_are_read_as_their_tokenizer_reads_them() {
     let error = pieces("[[:alpha:]]+", "a").err().unwrap();
     assert!(error.message().ends_with("has the POSIX class [:alpha:]"), "{error}");
 }
+
+#[test]
+fn a_template_that_never_ends_is_named() {
+    let dir = chatml();
+    let hostile = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}</s>";
+    fs::write(dir.path().join("chat_template.jinja"), hostile).unwrap();
+    let error = load(&dir).encode_prompt(&vec![user("Hi")].into()).unwrap_err();
+    let file = dir.path().join("chat_template.jinja");
+    let what =
+        "the chat template cannot render the conversation (line 1): it takes more steps or makes more text than any";
+    assert!(error.message().starts_with(&format!("{}: {what}", file.display())), "{error}");
+}
