@@ -216,15 +216,15 @@ impl<'a> Fields<'a> {
         let read = self.read.borrow();
         let said: Vec<&str> = said.iter().map(Message::text).collect();
         let repeats = Repeats { said: &said, rejected: rejected.map(Message::text) };
-        let is_other = |key: &str, value: &Value| {
-            !read.contains(&key)
-                && self.value(key).is_some()
-                && !HARMLESS.contains(&key)
-                && !(WANTED.contains(&key) && *value == Value::Bool(true))
-                && !repeats.find(value)
-                && !(key == "text" && repeats.is_rendering(value))
+        let says_nothing_new = |key: &str, value: &Value| match key {
+            _ if self.value(key).is_none() || repeats.find(value) => true,
+            "text" => repeats.is_rendering(value),
+            _ if WANTED.contains(&key) => *value == Value::Bool(true),
+            _ => HARMLESS.contains(&key),
         };
-        let others = self.row.iter().filter(|(key, value)| is_other(key, value)).map(|(key, _)| key.as_str());
+        let keys = self.row.iter().map(|(key, value)| (key.as_str(), value));
+        let others =
+            keys.filter(|(key, value)| !read.contains(key) && !says_nothing_new(key, value)).map(|(key, _)| key);
         let others: Vec<&str> = others.collect();
         let Some(first) = others.first() else { return Ok(()) };
         if let Some(label) = others.iter().find(|key| WANTED.contains(key)) {

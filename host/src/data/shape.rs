@@ -76,7 +76,7 @@ impl Format {
         names.or("system", "system_prompt", row);
         let has = |f: &&str| Fields::new(&names, row).find(f).is_some();
         let shape = SHAPES.iter().find(|(_, needs)| needs.iter().all(has)).ok_or_else(|| no_shape(row))?.0;
-        if matches!(shape, Shape::Pair(..)) && !["prompt", "instruction", "messages"].iter().any(|f| has(f)) {
+        if matches!(shape, Shape::Pair(..)) && !["prompt", "instruction", "messages"].iter().any(has) {
             names.or("prompt", "question", row);
         }
         let mut format = Self { shape, fields: vec![], names, turns: config.turns, system: config.system.clone() };
@@ -253,10 +253,9 @@ fn variables(row: &Fields) -> Result<Map<String, Value>> {
     let list = "a list of JSON schemas";
     match row.json("tools", list)? {
         None => {}
+        Some(Value::Array(tools)) if tools.is_empty() => {}
         Some(Value::Array(tools)) if tools.iter().all(Value::is_object) => {
-            if !tools.is_empty() {
-                variables.insert("tools".into(), Value::Array(tools));
-            }
+            variables.insert("tools".into(), Value::Array(tools));
         }
         Some(_) => return Err(row.wrong("tools", list)),
     }

@@ -116,7 +116,7 @@ fn tools_and_all_keys_of_messages_reach_the_template() {
             {"role": "assistant", "content": "12 m", "reasoning_content": "look", "tool_calls": null}],
         "tools": schema.to_string(), "chat_template_kwargs": {"enable_thinking": false, "date": null},
     });
-    let row = rows(&[line.clone()], |_| {}).remove(0);
+    let row = rows(std::slice::from_ref(&line), |_| {}).remove(0);
     assert_eq!(json!(row.prompt.messages[1]), json!({"role": "assistant", "tool_calls": call}));
     assert_eq!(json!(row.prompt.messages[2]), json!({"role": "tool", "content": "12", "name": "depth"}));
     assert_eq!(json!(row.chosen), json!({"role": "assistant", "content": "12 m", "reasoning_content": "look"}));
@@ -183,7 +183,7 @@ fn the_documented_keys_are_treated_as_documented() {
 fn what_is_to_be_ignored_is_as_if_it_were_not_there() {
     let line = json!({"prompt": "q", "completion": "a", "margin": 2.0, "system": "s"});
     let ignored = |c: &mut DataConfig| c.ignore_fields = vec!["margin".into(), "system".into()];
-    assert_eq!(brief(&rows(&[line.clone()], ignored)[0]), "u:q => a");
+    assert_eq!(brief(&rows(std::slice::from_ref(&line), ignored)[0]), "u:q => a");
     assert!(open(line.to_string().as_bytes(), |_| {}).err().unwrap().message().contains("`margin`"));
 }
 

@@ -48,17 +48,8 @@ pub fn holds<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
         "string" => matches!(value, Value::Str(_) | Value::Safe(_)),
         "escaped" => matches!(value, Value::Safe(_)),
         "mapping" => matches!(value, Value::Dict(_)),
-        "iterable" => match value {
-            Value::Undefined(_) | Value::Str(_) | Value::Safe(_) | Value::List(_) | Value::Tuple(_) => true,
-            Value::Dict(_) | Value::Stream(_) | Value::Loop(_) => true,
-            _ => false,
-        },
-        "sequence" => match value {
-            Value::Undefined(_) | Value::Str(_) | Value::Safe(_) | Value::List(_) => true,
-            Value::Tuple(_) | Value::Dict(_) => true,
-            Value::Stream(stream) => stream.kind == StreamKind::Range,
-            _ => false,
-        },
+        "iterable" => is_sequence(value) || matches!(value, Value::Stream(_) | Value::Loop(_)),
+        "sequence" => is_sequence(value),
         // What is not there can be called, and then fails.
         "callable" => matches!(
             value,
@@ -70,6 +61,16 @@ pub fn holds<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
         "upper" => has_case(&text()?, char::is_lowercase),
         _ => return Err(Fault::new(format!("No test named '{name}'"))),
     })
+}
+
+/// Whether a value has a length and items.
+fn is_sequence(value: &Value) -> bool {
+    match value {
+        Value::Undefined(_) | Value::Str(_) | Value::Safe(_) => true,
+        Value::List(_) | Value::Tuple(_) | Value::Dict(_) => true,
+        Value::Stream(stream) => stream.kind == StreamKind::Range,
+        _ => false,
+    }
 }
 
 fn missing(name: &str) -> Fault {
