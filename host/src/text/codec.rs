@@ -71,8 +71,8 @@ impl TextCodec {
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
-    /// Whether texts with tokens that the model does not know are refused, one by one: where config.json says how many it
-    /// knows.
+    /// Whether texts with tokens that the model does not know are refused, one by one: where config.json says how many
+    /// it knows.
     pub fn knows_model(&self) -> bool {
         self.special.model_vocab.is_some()
     }

@@ -1,5 +1,6 @@
 //! Patterns of tokenizer.json as Oniguruma reads them, by whose rules they were written: `^` and `$` stand at the ends
-//! of lines, `(?m)` lets a dot be a line's end, `\w` is no joiner, and POSIX classes go beyond ASCII. The last are refused.
+//! of lines, `(?m)` lets a dot be a line's end, `\w` is no joiner, and POSIX classes go beyond ASCII. The last are
+//! refused.
 //!
 //! Source: <https://github.com/kkos/oniguruma/blob/master/doc/RE>, syntax ONIG_SYNTAX_RUBY.
 

@@ -26,7 +26,7 @@ pub enum Value<'t> {
     Int(i128),
     Float(f64),
     Str(Rc<str>),
-    /// Text that `escape` or `safe` have marked: to what is added to it jinja2 does the same. It can be printed, and put
+    /// Text that `escape` or `safe` have marked: what is added to it jinja2 escapes. It can be printed, and put
     /// together by `~` and `join`, which make a plain text of it.
     Safe(Rc<str>),
     List(Rc<Items<'t>>),
@@ -63,8 +63,8 @@ pub struct Dict<'t> {
     extent: Extent,
 }
 
-/// How deep values lie in a value, and how many steps it takes to walk it: values are shared, and a list of two lists of
-/// two lists ... has more in it than there is memory.
+/// How deep values lie in a value, and how many steps it takes to walk it: values are shared, and a list of two lists
+/// of two lists ... has more in it than there is memory.
 #[derive(Clone, Copy, Default)]
 struct Extent {
     depth: usize,
