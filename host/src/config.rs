@@ -196,6 +196,10 @@ pub struct DataConfig {
     /// Our field -> the file's field, e.g. `{prompt: question, completion: answer}`.
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
+    /// Keys of rows and of their messages that are left out, as if they were not there. Every other key is used, is
+    /// known to change nothing, or is an error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore_fields: Vec<String>,
     /// Which assistant turns of a conversation become pairs.
     #[serde(default)]
     pub turns: Turns,
@@ -220,6 +224,7 @@ impl DataConfig {
         Self {
             path: path.to_owned(),
             fields: BTreeMap::new(),
+            ignore_fields: Vec::new(),
             turns: Turns::default(),
             max_rows: 0,
             system: None,

@@ -4,7 +4,9 @@
 //! random.
 
 mod budget;
+pub(crate) mod fields;
 mod index;
+mod lines;
 pub(crate) mod messages;
 mod parquet;
 mod selection;
@@ -12,18 +14,19 @@ mod shape;
 pub mod tokens;
 
 pub use budget::{Budget, BudgetReport};
+pub(crate) use fields::keys;
 pub use selection::Selection;
-pub(crate) use shape::keys;
 
 use crate::{
     Code, Error, Result,
     config::DataConfig,
-    files::{self, io_error},
-    text::Message,
+    files::io_error,
+    text::{Message, Prompt},
 };
+use fields::Json;
 use index::{Entry, Index, IndexWriter};
-use sha2::{Digest, Sha256};
-use shape::{Conversation, Format, Json};
+use lines::{Lines, content};
+use shape::{Conversation, Format};
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -38,12 +41,12 @@ pub struct Row {
     pub line: u64,
     /// Assistant turn within the row, from 0.
     pub turn: u32,
-    /// The conversation up to the response.
-    pub history: Vec<Message>,
-    /// The chosen response y.
-    pub chosen: String,
+    /// What is replied to.
+    pub prompt: Prompt,
+    /// The chosen response y, a message of the assistant.
+    pub chosen: Message,
     /// A ready-made rejected response, if the data has one.
-    pub rejected: Option<String>,
+    pub rejected: Option<Message>,
     /// A ready-made weight, if the data has one.
     pub weight: Option<f32>,
 }
@@ -117,11 +120,12 @@ impl Dataset {
             .hint("put the file back as it was, or start a new run")
         };
         let row = serde_json::from_slice(content(&bytes, entry.offset)).map_err(|_| changed())?;
-        let Conversation { mut messages, rejected, weight, .. } = self.format.parse(&row).map_err(|_| changed())?;
+        let Conversation { mut messages, variables, rejected, weight, .. } =
+            self.format.parse(&row).map_err(|_| changed())?;
         messages.truncate(entry.target as usize + 1);
-        let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?.content;
+        let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?;
         let turn = messages.iter().filter(|m| m.role == "assistant").count() as u32;
-        Ok(Row { line: entry.line.into(), turn, history: messages, chosen, rejected, weight })
+        Ok(Row { line: entry.line.into(), turn, prompt: Prompt { messages, variables }, chosen, rejected, weight })
     }
 }
 
@@ -138,78 +142,6 @@ pub(crate) fn scan(config: &DataConfig, mut each: impl FnMut(Json, u32) -> Resul
 
 fn no_rows(path: &Path) -> Error {
     Error::new(Code::DataEmpty, format!("{} has no rows", path.display())).hint("one JSON object a line is expected")
-}
-
-/// A file's rows, one JSON object a line.
-struct Lines<'a> {
-    config: &'a DataConfig,
-    /// The file itself, or a Parquet file's rows as JSON lines.
-    file: File,
-    /// What a row is called: a line, or a row of Parquet.
-    unit: &'static str,
-    /// Of a Parquet file.
-    hash: Option<String>,
-}
-
-impl<'a> Lines<'a> {
-    fn open(config: &'a DataConfig) -> Result<Self> {
-        let path = &config.path;
-        let fail = |e| io_error(path, "read", e);
-        let file = File::open(path).map_err(fail)?;
-        if !parquet::is_parquet(&file).map_err(fail)? {
-            return Ok(Self { config, file, unit: "line", hash: None });
-        }
-        let hash = Some(files::sha256_file(path)?);
-        Ok(Self { config, file: parquet::as_json_lines(path, file)?, unit: "row", hash })
-    }
-
-    /// Hands each wanted row to `each`, with the byte at which its line begins and the line's number. Returns the
-    /// file's SHA-256.
-    fn scan(&self, mut each: impl FnMut(Json, u64, u32) -> Result<()>) -> Result<String> {
-        let path = &self.config.path;
-        let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
-        let mut reader = BufReader::with_capacity(1 << 20, &self.file);
-        let (mut offset, mut line, mut rows) = (0u64, 0u32, 0);
-        loop {
-            bytes.clear();
-            let n = reader.read_until(b'\n', &mut bytes).map_err(|e| io_error(path, "read", e))? as u64;
-            if n == 0 {
-                break;
-            }
-            hash.update(&bytes);
-            line += 1;
-            let json = content(&bytes, offset);
-            if (self.config.max_rows == 0 || rows < self.config.max_rows) && !json.is_empty() {
-                rows += 1;
-                let place = || format!("{}, {} {line}", path.display(), self.unit);
-                let row = serde_json::from_slice(json).map_err(|e| not_json(&place(), json, &e))?;
-                each(row, offset, line).map_err(|e| e.at(place()))?;
-            }
-            offset += n;
-        }
-        Ok(self.hash.clone().unwrap_or_else(|| files::hex(&hash.finalize())))
-    }
-}
-
-/// A line without its end and without the byte-order mark that some editors put at the start of a file.
-fn content(line: &[u8], offset: u64) -> &[u8] {
-    let line = line.trim_ascii_end();
-    if offset == 0 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
-}
-
-fn not_json(place: &str, json: &[u8], e: &serde_json::Error) -> Error {
-    if e.is_data() {
-        let found = if json.trim_ascii_start().starts_with(b"[") { "a list" } else { "another value" };
-        return Error::new(Code::DataJson, format!("{place}: expected a JSON object, found {found}"))
-            .hint("one object a line; a JSON array of rows is split by: jq -c '.[]' FILE > rows.jsonl");
-    }
-    let what = e.to_string();
-    let what = what.split(" at line ").next().unwrap_or_default();
-    let err = Error::new(Code::DataJson, format!("{place}, column {}: not valid JSON: {what}", e.column()));
-    match json.trim_ascii() {
-        b"[" | b"{" => err.hint("one object a line; pretty-printed JSON is flattened by: jq -c . FILE > rows.jsonl"),
-        _ => err.hint("correct the line; every line is one complete JSON object"),
-    }
 }
 
 /// Reads a file from an offset without moving the file's own position, so that threads can share it.

@@ -10,7 +10,7 @@ pub mod mt_bench;
 use crate::{
     Code, Error, Result,
     files::{self, Journal},
-    model::Policy,
+    model::{ModelConfig, Policy},
     ops::Precision,
     rundir::{self, HashedPath},
     text::TextCodec,
@@ -31,6 +31,7 @@ pub struct Subject<'a> {
 impl Subject<'_> {
     fn load(&self) -> Result<(Policy, TextCodec)> {
         let codec = TextCodec::load(self.model)?;
+        crate::pipeline::check_vocabulary(&codec, &ModelConfig::of(self.model)?)?;
         Ok((Policy::load_as(self.model, &crate::pipeline::device(self.device)?, self.precision)?, codec))
     }
 

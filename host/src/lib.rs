@@ -52,14 +52,14 @@
 //! // A row is a conversation and the response that the data has to it.
 //! let data = Dataset::open(&DataConfig::of(&example.join("golden.jsonl")))?;
 //! let row = data.row(0)?;
-//! assert_eq!(row.history[0].content, "Which vowels has loper?");
-//! assert_eq!(row.chosen, "oe");
+//! assert_eq!(row.prompt.messages[0].text(), "Which vowels has loper?");
+//! assert_eq!(row.chosen.text(), "oe");
 //!
 //! // The model's own template and tokenizer make ids of it. The response ends with an end token, the prompt with
 //! // whatever makes the model answer.
 //! let model = example.join("model");
 //! let codec = TextCodec::load(&model)?;
-//! let turn = codec.encode_turn(&row.history, &row.chosen)?;
+//! let turn = codec.encode_turn(&row.prompt, &row.chosen)?;
 //! assert!(codec.end_ids().contains(&turn.response[turn.response.len() - 1]));
 //! assert_eq!(codec.decode(&turn.response)?, "oe");
 //!
@@ -68,7 +68,7 @@
 //! let greedy = GenerateConfig { max_new_tokens: 24, temperature: 0.0, ..Default::default() };
 //! let request = Request { prompt: turn.prompt, key: 0, sample: 0 };
 //! let answer = generate_one(&policy, &request, &greedy, codec.end_ids(), 1, |_token| Ok(()))?;
-//! println!("{:?} instead of {:?}", codec.decode(&answer.ids)?, row.chosen);
+//! println!("{:?} instead of {:?}", codec.decode(&answer.ids)?, row.chosen.text());
 //! # assert!((1..=24).contains(&answer.ids.len()));
 //! # Ok(())
 //! # }

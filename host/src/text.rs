@@ -1,21 +1,16 @@
 //! Text to tokens and back: the model's tokenizer and chat template, the same for training, generation and reports.
 
 mod codec;
+mod faithful;
+mod jinja;
+mod message;
+mod oniguruma;
 mod special;
 mod template;
 
 pub use codec::{EncodedTurn, TextCodec, TextStream};
-
-use serde::{Deserialize, Serialize};
-
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, ...
-    pub role: String,
-    /// The turn's text.
-    pub content: String,
-}
+pub(crate) use message::HARMLESS;
+pub use message::{Message, Prompt};
 
 #[cfg(test)]
 mod tests;

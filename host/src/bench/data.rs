@@ -55,15 +55,7 @@ pub fn made_up<const N: usize>(
 }
 
 fn read(options: &Options, file: &Path, rows: usize, path: &Path) -> Result<TokenStore> {
-    let config = DataConfig {
-        path: file.to_owned(),
-        fields: Default::default(),
-        turns: Default::default(),
-        max_rows: rows,
-        system: None,
-        max_length: options.max_length,
-        max_prompt_length: 0,
-    };
+    let config = DataConfig { max_rows: rows, max_length: options.max_length, ..DataConfig::of(file) };
     let data = Dataset::open(&config)?;
     if !data.has_rejected() {
         return Err(Error::new(Code::BenchData, format!("{} has no rejected responses", file.display()))
@@ -75,9 +67,9 @@ fn read(options: &Options, file: &Path, rows: usize, path: &Path) -> Result<Toke
         let mut triple = || {
             interrupt::check()?;
             let row = data.row(index)?;
-            let chosen = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
-            let rejected = row.rejected.as_deref().unwrap_or_default();
-            let rejected = codec.encode_turn(&row.history, rejected).map_err(|e| e.at(data.place(&row)))?;
+            let chosen = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
+            let rejected = row.rejected.as_ref().expect("`has_rejected` was asked above");
+            let rejected = codec.encode_turn(&row.prompt, rejected).map_err(|e| e.at(data.place(&row)))?;
             let fitted = budget.fit(chosen.prompt, [chosen.response, rejected.response]);
             Ok(fitted.map(|(prompt, [chosen, rejected])| [prompt, chosen, rejected]))
         };

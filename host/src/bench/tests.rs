@@ -105,11 +105,12 @@ fn pairs_come_from_the_file() {
     let train = run(&options).unwrap().train.unwrap();
     // Prompt, chosen and rejected; in the pack the prompt is there once, and last tokens are not.
     let codec = crate::text::TextCodec::load(&options.model).unwrap();
-    let history = [crate::text::Message { role: "user".into(), content: "Shout bim.".into() }];
+    let history = vec![crate::text::Message::new("user", "Shout bim.")].into();
+    let reply = crate::text::Message::assistant;
     let [prompt, chosen, rejected] = [
         codec.encode_prompt(&history).unwrap().len(),
-        codec.encode_turn(&history, "BIM").unwrap().response.len(),
-        codec.encode_turn(&history, "bim bim").unwrap().response.len(),
+        codec.encode_turn(&history, &reply("BIM")).unwrap().response.len(),
+        codec.encode_turn(&history, &reply("bim bim")).unwrap().response.len(),
     ];
     assert_eq!(train.steps[0].sequence_tokens, 2 * (2 * prompt + chosen + rejected));
     assert_eq!(train.steps[0].packed_tokens, 2 * (prompt + chosen + rejected - 2));

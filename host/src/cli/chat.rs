@@ -55,7 +55,7 @@ impl Chat {
         let codec = TextCodec::load(&self.model)?;
         let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
         let policy = Policy::load_as(&self.model, &pipeline::device(&self.device)?, precision)?;
-        let opening = self.system.iter().map(|s| message("system", s)).collect::<Vec<_>>();
+        let opening = self.system.iter().map(|s| Message::new("system", s)).collect::<Vec<_>>();
         let mut history = opening.clone();
         let (terminal, paint) = (io::stdin().is_terminal(), Paint::stderr());
         if terminal {
@@ -82,8 +82,8 @@ impl Chat {
                 history.clone_from(&opening);
                 continue;
             }
-            history.push(message("user", line));
-            let request = Request { prompt: codec.encode_prompt(&history)?, key: turn, sample: 0 };
+            history.push(Message::new("user", line));
+            let request = Request { prompt: codec.encode_prompt(&history.clone().into())?, key: turn, sample: 0 };
             turn += 1;
             let mut text = codec.stream();
             let show = |token| write(&text.push(token)?);
@@ -96,7 +96,7 @@ impl Chat {
                     paint.style(Style::Note, "(cut: --max-new-tokens raises the limit)")
                 ));
             }
-            history.push(message("assistant", &text));
+            history.push(Message::assistant(text));
         }
     }
 
@@ -113,8 +113,4 @@ impl Chat {
         }
         Ok(GenerateConfig { max_new_tokens, temperature, top_p, top_k: 0, batch_size: 1, samples: None })
     }
-}
-
-fn message(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
 }

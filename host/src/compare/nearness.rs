@@ -122,9 +122,9 @@ fn chosen(config: &DataConfig, codec: &TextCodec) -> Result<Vec<Option<OwnedSamp
     let (data, mut budget) = (Dataset::open(config)?, config.budget());
     let sample = |index| {
         let row = data.row(index)?;
-        let turn = codec.encode_turn(&row.history, &row.chosen)?;
+        let turn = codec.encode_turn(&row.prompt, &row.chosen)?;
         let Some((prompt_ids, [response_ids])) = budget.fit(turn.prompt, [turn.response]) else { return Ok(None) };
-        let (prompt, response) = (prompt_text(&row.history), codec.decode(&response_ids)?);
+        let (prompt, response) = (prompt_text(&row.prompt.messages), codec.decode(&response_ids)?);
         Ok(Some(OwnedSample { prompt, response, prompt_ids, response_ids }))
     };
     (0..data.len()).map(sample).collect()

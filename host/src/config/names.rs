@@ -1,7 +1,7 @@
 //! Names that configs and other files share.
 
 /// Our names of fields, which `data.fields` can map to a file's.
-pub const ROW_FIELDS: [&str; 11] = [
+pub const ROW_FIELDS: [&str; 15] = [
     "messages",
     "prompt",
     "completion",
@@ -13,6 +13,10 @@ pub const ROW_FIELDS: [&str; 11] = [
     "real",
     "generated",
     "weight",
+    "system",
+    "history",
+    "tools",
+    "chat_template_kwargs",
 ];
 
 /// Our names of fields, which `validate.data.fields` can map to a file's.

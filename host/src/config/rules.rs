@@ -1,6 +1,6 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu, suggest};
+use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu, schema::at_home, suggest};
 use crate::{
     checker::{self, Checker},
     hub::{self, HubId},
@@ -116,7 +116,7 @@ fn rows(section: &str, data: &DataConfig, fields: &[&str], fault: &mut impl FnMu
 /// A plugin given with a `/`, or as `.so`, is a file.
 fn library_path(choice: &mut PluginChoice, base: &Path) {
     if (choice.plugin.contains('/') || choice.plugin.ends_with(".so"))
-        && let Ok(path) = std::path::absolute(base.join(&choice.plugin))
+        && let Ok(path) = std::path::absolute(base.join(at_home(&choice.plugin)))
     {
         choice.plugin = path.to_string_lossy().into_owned();
     }

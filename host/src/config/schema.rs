@@ -8,7 +8,7 @@
 use super::source::join;
 use crate::hub;
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One thing wrong with a config.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,14 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .filter(|(likeness, _)| *likeness >= 0.88)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, c)| c)
+}
+
+/// A path, with `~/` at its beginning as the user's home, as shells have it.
+pub fn at_home(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => text.into(),
+    }
 }
 
 /// A value as it stands in a message: short, strings quoted.
@@ -189,7 +197,7 @@ impl<'a> Walker<'a> {
 
     /// The absolute path, or None after a fault.
     fn path(&mut self, format: &str, text: &str, key: &str) -> Option<String> {
-        let path = match std::path::absolute(self.base.join(text)) {
+        let path = match std::path::absolute(self.base.join(at_home(text))) {
             Ok(path) if !text.is_empty() => path,
             _ => {
                 self.fault(key, "expected a path, found an empty string", None);

@@ -30,6 +30,19 @@ fn fails(yaml: &str, set: &[&str]) -> String {
 const GOOD: &str = "model: model\noutput_dir: out\ndata: {path: data.jsonl}\n";
 
 #[test]
+fn a_tilde_is_the_home_of_the_user() {
+    let home = std::env::home_dir().unwrap();
+    assert_eq!(schema::at_home("~/model"), home.join("model"));
+    for other in ["~", "~other/model", "a/~/b", "./~/x"] {
+        assert_eq!(schema::at_home(other), Path::new(other));
+    }
+    assert!(
+        fails("model: ~/no-such-model\noutput_dir: out\ndata: {path: data.jsonl}\n", &[])
+            .contains(home.join("no-such-model").to_str().unwrap())
+    );
+}
+
+#[test]
 fn defaults_paths_and_short_forms() {
     let dir = place();
     let c = load(&dir, &format!("{GOOD}distance: cosine\nencoder: {{plugin: ./libx.so, options: {{a: 1}}}}\n"), &[])

@@ -1,7 +1,8 @@
-//! The values of text fields: a string, or a list of messages.
+//! The values of text fields: a string, or a list of messages, which are of `role` and `content` or, as ShareGPT has
+//! them, of `from` and `value`.
 
 use crate::{Code, Error, Result, text::Message};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// What a text field holds.
 pub enum Text {
@@ -9,35 +10,79 @@ pub enum Text {
     Chat(Vec<Message>),
 }
 
+/// ShareGPT's names of roles. Calls of functions are not among them: they are JSON in a text.
+const ROLES: [(&str, &str); 7] = [
+    ("human", "user"),
+    ("user", "user"),
+    ("gpt", "assistant"),
+    ("assistant", "assistant"),
+    ("system", "system"),
+    ("observation", "tool"),
+    ("tool", "tool"),
+];
+
+/// Keys by which other trainers say which messages are trained on.
+const TRAINED: [&str; 5] = ["weight", "train", "training", "train_detail", "loss"];
+
 pub fn error(message: impl Into<String>) -> Error {
     Error::new(Code::DataRow, message)
 }
 
-pub fn message(role: &str, content: String) -> Message {
-    Message { role: role.into(), content }
-}
-
 pub fn chat(role: &str, text: Text) -> Vec<Message> {
     match text {
-        Text::Plain(content) => vec![message(role, content)],
+        Text::Plain(content) => vec![Message::new(role, content)],
         Text::Chat(messages) => messages,
     }
 }
 
-pub fn messages(items: &[Value], name: &str) -> Result<Vec<Message>> {
+/// A list of messages, without the keys of `ignored`. Keys beside role and text are kept for the chat template, but
+/// for nulls, which say that a key is not there.
+pub fn messages(items: &[Value], name: &str, ignored: &[String]) -> Result<Vec<Message>> {
     if items.is_empty() {
         return Err(error(format!("`{name}`: expected messages, found an empty list")).hint("remove the row"));
     }
-    let part = |item: &Value, i: usize, key: &str| match &item[key] {
-        Value::String(text) => Ok(text.clone()),
-        found => Err(error(format!("`{name}[{i}].{key}`: expected a string, found {}", describe(found))).hint(
-            match item.get("from") {
-                Some(_) => "messages are {\"role\": ..., \"content\": ...}; rename `from` and `value`",
-                None => "messages are {\"role\": ..., \"content\": ...}, both strings",
-            },
-        )),
+    items.iter().enumerate().map(|(i, item)| message(item, &format!("{name}[{i}]"), ignored)).collect()
+}
+
+/// One message, found at `place`.
+pub fn message(item: &Value, place: &str, ignored: &[String]) -> Result<Message> {
+    let empty = Map::new();
+    let item = item.as_object().unwrap_or(&empty);
+    let sharegpt = !item.contains_key("role") && item.contains_key("from");
+    let (role_key, text_key) = if sharegpt { ("from", "value") } else { ("role", "content") };
+    let wrong = |key: &str, found: &Value| {
+        error(format!("`{place}.{key}`: expected a string, found {}", describe(found)))
+            .hint(format!("messages are {{\"{role_key}\": ..., \"{text_key}\": ...}}, both strings"))
     };
-    items.iter().enumerate().map(|(i, item)| Ok(message(&part(item, i, "role")?, part(item, i, "content")?))).collect()
+    let (mut role, mut content, mut more) = (None, None, Map::new());
+    for (key, value) in item.iter().filter(|(key, value)| !value.is_null() && !ignored.contains(key)) {
+        match (key.as_str(), value) {
+            (key, Value::String(text)) if key == role_key => role = Some(text.clone()),
+            (key, Value::String(text)) if key == text_key => content = Some(text.clone()),
+            (key, other) if [role_key, text_key].contains(&key) => return Err(wrong(key, other)),
+            (key, _) if TRAINED.contains(&key) => {
+                return Err(error(format!(
+                    "`{place}.{key}`: which messages are trained on is said by data.turns alone"
+                ))
+                .hint(format!("data.ignore_fields: [{key}] leaves the key out")));
+            }
+            (key, value) => drop(more.insert(key.to_owned(), value.clone())),
+        }
+    }
+    let mut role = role.ok_or_else(|| wrong(role_key, &Value::Null))?;
+    if sharegpt {
+        let known = ROLES.iter().find(|(theirs, _)| *theirs == role).ok_or_else(|| {
+            let names = ROLES.map(|(theirs, _)| theirs).join(", ");
+            error(format!("`{place}.from`: expected one of {names}, found `{role}`"))
+                .hint("write calls of functions as messages of role `assistant` with `tool_calls`, or remove the row")
+        })?;
+        role = known.1.to_owned();
+    }
+    // Beside calls of tools there need not be a text.
+    if content.is_none() && !more.contains_key("tool_calls") {
+        return Err(wrong(text_key, &Value::Null));
+    }
+    Ok(Message { role, content, more })
 }
 
 pub fn describe(value: &Value) -> String {

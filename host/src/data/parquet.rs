@@ -2,13 +2,7 @@
 //! JSONL file.
 
 use crate::{Code, Error, Result};
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
-
-/// Whether a file begins as Parquet files do.
-pub fn is_parquet(file: &File) -> io::Result<bool> {
-    let mut magic = [0; 4];
-    Ok(file.read_at(&mut magic, 0)? == 4 && &magic == b"PAR1")
-}
+use std::{fs::File, path::Path};
 
 /// The rows of a Parquet file, one JSON object a line.
 #[cfg(not(feature = "parquet"))]
@@ -25,7 +19,7 @@ pub fn as_json_lines(path: &Path, _file: File) -> Result<File> {
 pub fn as_json_lines(path: &Path, file: File) -> Result<File> {
     use crate::files::io_error;
     use ::parquet::{errors::ParquetError, file::reader::SerializedFileReader};
-    use std::io::{BufWriter, Seek, Write};
+    use std::io::{self, BufWriter, Seek, Write};
     let damaged = |e: ParquetError| {
         Error::new(Code::DataParquet, format!("{}: cannot read the Parquet file", path.display()))
             .hint("files compressed by snappy or zstd are read; check that the download is complete")

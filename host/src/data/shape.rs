@@ -1,18 +1,20 @@
 //! The shapes that rows come in, and each row as one conversation with the turns that are trained on.
 //!
-//! The first row decides a file's shape; all rows are held to it. Preference shapes are those of TRL's dataset formats.
+//! The first row decides a file's shape; all rows are held to it. Preference shapes are those of TRL's dataset formats,
+//! and what Axolotl's and LLaMA-Factory's have in the place of `prompt`.
 
-use super::messages::{Text, chat, describe, error, message, messages, shared_text};
+mod pair;
+
+use super::{
+    fields::{Fields, Json, Names, keys},
+    messages::{Text, chat, error},
+};
 use crate::{
     Code, Error, Result,
-    config::{DataConfig, Turns, suggest},
+    config::{DataConfig, Turns},
     text::Message,
 };
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
-
-/// A row as its file has it.
-pub type Json = Map<String, Value>;
 
 /// A shape's first two fields decide that it is meant; richer shapes come first.
 const SHAPES: [(Shape, &[&str]); 5] = [
@@ -23,12 +25,15 @@ const SHAPES: [(Shape, &[&str]); 5] = [
     (Shape::Instruction, &["instruction", "output"]),
 ];
 
+/// Variables of a chat template that are the program's own.
+const RESERVED: [&str; 5] = ["messages", "tools", "documents", "add_generation_prompt", "continue_final_message"];
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Shape {
     Messages,
     PromptCompletion,
     Instruction,
-    /// Chosen and rejected, with a `prompt` or with the prompt as what both begin with.
+    /// Chosen and rejected, with a prompt or with the prompt as what both begin with.
     Pair(&'static str, &'static str),
 }
 
@@ -36,9 +41,11 @@ enum Shape {
 #[derive(Debug, PartialEq)]
 pub struct Conversation {
     pub messages: Vec<Message>,
+    /// Variables of the chat template beside the messages.
+    pub variables: Map<String, Value>,
     /// Indices of the messages that are golden responses; each follows at least one message of a user.
     pub targets: Vec<usize>,
-    pub rejected: Option<String>,
+    pub rejected: Option<Message>,
     pub weight: Option<f32>,
 }
 
@@ -56,7 +63,7 @@ pub struct Format {
     shape: Shape,
     /// The shape's fields in the first row.
     fields: Vec<(&'static str, Kind)>,
-    names: BTreeMap<String, String>,
+    names: Names,
     turns: Turns,
     system: Option<String>,
 }
@@ -64,22 +71,16 @@ pub struct Format {
 impl Format {
     /// The format of the file whose first row this is.
     pub fn detect(row: &Json, config: &DataConfig) -> Result<Self> {
-        let mut format = Self {
-            shape: Shape::Messages,
-            fields: Vec::new(),
-            names: config.fields.clone(),
-            turns: config.turns,
-            system: config.system.clone(),
-        };
-        if let Some((ours, theirs)) = config.fields.iter().find(|(_, theirs)| !row.contains_key(*theirs)) {
-            let near = suggest(theirs, row.keys().map(String::as_str));
-            let near = near.map_or(String::new(), |n| format!("; did you mean `{n}`?"));
-            let message = format!("there is no `{theirs}`, which data.fields names for {ours}{near}");
-            return Err(error(message).hint(keys(row)));
+        let mut names = Names::new(row, config)?;
+        names.or("messages", "conversations", row);
+        names.or("system", "system_prompt", row);
+        let has = |f: &&str| Fields::new(&names, row).find(f).is_some();
+        let shape = SHAPES.iter().find(|(_, needs)| needs.iter().all(has)).ok_or_else(|| no_shape(row))?.0;
+        if matches!(shape, Shape::Pair(..)) && !["prompt", "instruction", "messages"].iter().any(has) {
+            names.or("prompt", "question", row);
         }
-        let found = SHAPES.iter().find(|(_, needs)| needs.iter().all(|f| format.get(row, f).is_some()));
-        format.shape = found.ok_or_else(|| no_shape(row))?.0;
-        format.fields = format.signature(row);
+        let mut format = Self { shape, fields: vec![], names, turns: config.turns, system: config.system.clone() };
+        format.fields = format.signature(&Fields::new(&format.names, row));
         Ok(format)
     }
 
@@ -92,40 +93,50 @@ impl Format {
 
     /// A row as a conversation. Errors name the key; where the row is, the caller adds.
     pub fn parse(&self, row: &Json) -> Result<Conversation> {
+        let row = &Fields::new(&self.names, row);
         self.same_shape(row)?;
         let (mut messages, mut earliest, rejected) = match self.shape {
-            Shape::Messages => match self.text(row, "messages")? {
+            Shape::Messages => match row.text("messages")? {
                 Text::Chat(list) => (list, 0, None),
-                Text::Plain(_) => return Err(self.wrong(row, "messages", "a list of messages")),
+                Text::Plain(_) => return Err(row.wrong("messages", "a list of messages")),
             },
             Shape::PromptCompletion => {
-                let history = chat("user", self.text(row, "prompt")?);
+                let history = prompt(row, row.text("prompt")?)?;
                 let earliest = history.len();
-                ([history, chat("assistant", self.text(row, "completion")?)].concat(), earliest, None)
+                ([history, chat("assistant", row.text("completion")?)].concat(), earliest, None)
             }
             Shape::Instruction => {
-                let mut prompt = self.plain(row, "instruction")?;
-                if self.get(row, "input").is_some() {
-                    let input = self.plain(row, "input")?;
-                    if !input.is_empty() {
-                        prompt = format!("{prompt}\n\n{input}");
-                    }
-                }
-                (vec![message("user", prompt), message("assistant", self.plain(row, "output")?)], 1, None)
+                let mut history = prompt(row, Text::Plain(instruction(row)?))?;
+                let earliest = history.len();
+                history.push(Message::assistant(row.plain("output")?));
+                (history, earliest, None)
             }
-            Shape::Pair(chosen_field, rejected_field) => {
-                let (mut messages, chosen, rejected) = self.pair(row, chosen_field, rejected_field)?;
-                messages.push(message("assistant", chosen));
+            Shape::Pair(chosen, rejected) => {
+                let (mut messages, chosen, rejected) = pair::read(row, chosen, rejected)?;
+                messages.push(chosen);
                 let earliest = messages.len() - 1;
                 (messages, earliest, Some(rejected))
             }
         };
-        if let Some(system) = self.system.as_ref().filter(|_| messages.first().is_none_or(|m| m.role != "system")) {
-            messages.insert(0, message("system", system.clone()));
+        let own = messages.first().filter(|m| m.role == "system").map(|m| m.text().to_owned());
+        let system = match (row.optional("system")?, &own) {
+            (Some(system), Some(own)) if system != *own => {
+                return Err(error(format!(
+                    "`{}` is not the system message that the conversation has",
+                    row.name("system")
+                ))
+                .hint("correct the row"));
+            }
+            (system, _) => system.or_else(|| self.system.clone()),
+        };
+        if let Some(system) = system.filter(|_| own.is_none()) {
+            messages.insert(0, Message::new("system", system));
             earliest += 1;
         }
         let targets = self.targets(&messages, earliest)?;
-        Ok(Conversation { messages, targets, rejected, weight: self.weight(row)? })
+        let (variables, weight) = (variables(row)?, weight(row)?);
+        row.refuse_others(&messages, rejected.as_ref())?;
+        Ok(Conversation { messages, variables, targets, rejected, weight })
     }
 
     /// The assistant turns from message `earliest` on that are trained on.
@@ -135,13 +146,17 @@ impl Format {
             turns.drain(..turns.len().saturating_sub(1));
         }
         if turns.is_empty() {
-            return Err(error("there is no message of role `assistant` to learn").hint("remove the row"));
+            let e = error("there is no message of role `assistant` to learn");
+            return Err(match messages.iter().find(|m| ["gpt", "model", "bot", "chatbot", "ai"].contains(&&*m.role)) {
+                Some(other) => e.hint(format!("the row has role `{}`: write `assistant` and `user`", other.role)),
+                None => e.hint("remove the row"),
+            });
         }
         for &i in &turns {
-            if messages[i].content.trim().is_empty() {
+            if messages[i].is_empty() {
                 return Err(error("the golden response is empty").hint("remove the row"));
             }
-            if !messages[..i].iter().any(|m| m.role != "system" && !m.content.trim().is_empty()) {
+            if !messages[..i].iter().any(|m| m.role != "system" && !m.is_empty()) {
                 return Err(error("there is no prompt before the response")
                     .hint("remove the row, or use data.turns: last if its first message is the assistant's"));
             }
@@ -149,67 +164,8 @@ impl Format {
         Ok(turns)
     }
 
-    /// History, chosen and rejected response, from the fields of these names.
-    fn pair(
-        &self,
-        row: &Json,
-        chosen_field: &'static str,
-        rejected_field: &'static str,
-    ) -> Result<(Vec<Message>, String, String)> {
-        let prompt = self.get(row, "prompt").map(|_| self.text(row, "prompt")).transpose()?;
-        let name = |f| self.name(f);
-        match (prompt, self.text(row, chosen_field)?, self.text(row, rejected_field)?) {
-            (Some(prompt), Text::Plain(chosen), Text::Plain(rejected)) => Ok((chat("user", prompt), chosen, rejected)),
-            (None, Text::Plain(chosen), Text::Plain(rejected)) => {
-                let at = shared_text(&chosen, &rejected);
-                if at == 0 || chosen[at..].is_empty() || rejected[at..].is_empty() {
-                    return Err(error(format!(
-                        "`{}` and `{}` are not one prompt with two responses",
-                        name(chosen_field),
-                        name(rejected_field)
-                    ))
-                    .hint("without `prompt`, both begin with the same prompt and then differ"));
-                }
-                Ok((vec![message("user", chosen[..at].into())], chosen[at..].into(), rejected[at..].into()))
-            }
-            // Some data sets repeat the prompt of whole conversations as a string: the conversations say more.
-            (prompt, Text::Chat(chosen), Text::Chat(rejected)) => {
-                let bare = chosen.first().is_some_and(|m| m.role == "assistant");
-                let (mut history, at) = match prompt {
-                    Some(prompt) if bare => (chat("user", prompt), 0),
-                    _ => (Vec::new(), chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count()),
-                };
-                // Equal responses are still responses.
-                let at = at.min(chosen.len() - 1).min(rejected.len() - 1);
-                let response = |list: &[Message], field| match &list[at..] {
-                    [one] if one.role == "assistant" => Ok(one.content.clone()),
-                    _ => Err(error(format!(
-                        "`{}`: expected one message of the assistant after the shared prompt",
-                        name(field)
-                    ))
-                    .hint("cut both conversations after the first response that differs")),
-                };
-                let texts = (response(&chosen, chosen_field)?, response(&rejected, rejected_field)?);
-                history.extend_from_slice(&chosen[..at]);
-                Ok((history, texts.0, texts.1))
-            }
-            _ => Err(error(format!(
-                "`{}` and `{}` are not both strings or both lists of messages",
-                name(chosen_field),
-                name(rejected_field)
-            ))
-            .hint("write both in the same form")),
-        }
-    }
-
-    fn weight(&self, row: &Json) -> Result<Option<f32>> {
-        let Some(value) = self.get(row, "weight") else { return Ok(None) };
-        let weight = value.as_f64().map(|w| w as f32).filter(|w| w.is_finite() && *w >= 0.0);
-        weight.map(Some).ok_or_else(|| self.wrong(row, "weight", "a number of at least 0"))
-    }
-
     /// The fields of this format that a row has, and their kinds.
-    fn signature(&self, row: &Json) -> Vec<(&'static str, Kind)> {
+    fn signature(&self, row: &Fields) -> Vec<(&'static str, Kind)> {
         let needs = SHAPES.iter().find(|(shape, _)| *shape == self.shape).map_or(&[][..], |(_, needs)| *needs);
         let optional = if self.has_rejected() { &["prompt", "weight"][..] } else { &["weight"][..] };
         let kind = |v: &Value| match v {
@@ -217,10 +173,10 @@ impl Format {
             Value::Array(_) => Kind::List,
             _ => Kind::Other,
         };
-        needs.iter().chain(optional).filter_map(|f| Some((*f, kind(self.get(row, f)?)))).collect()
+        needs.iter().chain(optional).filter_map(|f| Some((*f, kind(row.find(f)?)))).collect()
     }
 
-    fn same_shape(&self, row: &Json) -> Result<()> {
+    fn same_shape(&self, row: &Fields) -> Result<()> {
         let here = self.signature(row);
         let differs = |message: String| {
             Err(Error::new(Code::DataShape, message)
@@ -228,13 +184,13 @@ impl Format {
         };
         for (field, kind) in &self.fields {
             match here.iter().find(|(f, _)| f == field) {
-                None => return differs(format!("there is no `{}`, which the first row has", self.name(field))),
+                None => return differs(format!("there is no `{}`, which the first row has", row.name(field))),
                 // A kind that no shape has is an error of its own, with the expected kind.
                 Some((_, k)) if k != kind && *k != Kind::Other => {
                     let words = |k| if k == Kind::Text { "a string" } else { "a list" };
                     return differs(format!(
                         "`{}` is {}, in the first row {}",
-                        self.name(field),
+                        row.name(field),
                         words(*k),
                         words(*kind)
                     ));
@@ -243,45 +199,73 @@ impl Format {
             }
         }
         match here.iter().find(|(f, _)| !self.fields.iter().any(|(g, _)| f == g)) {
-            Some((field, _)) => differs(format!("there is `{}`, which the first row has not", self.name(field))),
+            Some((field, _)) => differs(format!("there is `{}`, which the first row has not", row.name(field))),
             None => Ok(()),
-        }
-    }
-
-    /// The file's name of a field.
-    fn name<'a>(&'a self, field: &'a str) -> &'a str {
-        self.names.get(field).map_or(field, String::as_str)
-    }
-
-    /// A field's value; null, which Parquet gives for missing ones, is none.
-    fn get<'a>(&self, row: &'a Json, field: &str) -> Option<&'a Value> {
-        row.get(self.name(field)).filter(|v| !v.is_null())
-    }
-
-    fn wrong(&self, row: &Json, field: &str, expected: &str) -> Error {
-        let found = self.get(row, field).map_or("nothing".into(), describe);
-        error(format!("`{}`: expected {expected}, found {found}", self.name(field))).hint("correct or remove the row")
-    }
-
-    fn plain(&self, row: &Json, field: &str) -> Result<String> {
-        self.get(row, field)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-            .ok_or_else(|| self.wrong(row, field, "a string"))
-    }
-
-    fn text(&self, row: &Json, field: &str) -> Result<Text> {
-        match self.get(row, field) {
-            Some(Value::String(text)) => Ok(Text::Plain(text.clone())),
-            Some(Value::Array(items)) => messages(items, self.name(field)).map(Text::Chat),
-            _ => Err(self.wrong(row, field, "a string or a list of messages")),
         }
     }
 }
 
-/// What a row has, for messages.
-pub fn keys(row: &Json) -> String {
-    format!("the row has {}", row.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+/// Alpaca's instruction, with the input below it.
+fn instruction(row: &Fields) -> Result<String> {
+    let instruction = row.plain("instruction")?;
+    Ok(match row.optional("input")? {
+        Some(input) => format!("{instruction}\n\n{input}"),
+        None => instruction,
+    })
+}
+
+/// The messages of a prompt; before a text, those of `history`, a list of texts and the replies to them.
+fn prompt(row: &Fields, text: Text) -> Result<Vec<Message>> {
+    let Text::Plain(text) = text else { return Ok(chat("user", text)) };
+    let wrong = || row.wrong("history", "a list of [text, reply]");
+    let mut messages = vec![];
+    match row.get("history") {
+        None => {}
+        Some(Value::Array(turns)) => {
+            for turn in turns {
+                let [Value::String(said), Value::String(reply)] = turn.as_array().ok_or_else(wrong)?.as_slice() else {
+                    return Err(wrong());
+                };
+                messages.extend([Message::new("user", said), Message::assistant(reply)]);
+            }
+        }
+        Some(_) => return Err(wrong()),
+    }
+    messages.push(Message::new("user", text));
+    Ok(messages)
+}
+
+/// What the chat template sees beside the messages, as TRL gives it: no tools where their list is empty.
+fn variables(row: &Fields) -> Result<Map<String, Value>> {
+    let mut variables = Map::new();
+    let map = "a map of variables for the chat template";
+    match row.json("chat_template_kwargs", map)? {
+        None => {}
+        Some(Value::Object(kwargs)) => {
+            if let Some(name) = kwargs.keys().find(|name| RESERVED.contains(&name.as_str())) {
+                let place = row.name("chat_template_kwargs");
+                return Err(error(format!("`{place}.{name}` is set by the program")).hint("remove it from the rows"));
+            }
+            variables.extend(kwargs.into_iter().filter(|(name, value)| !value.is_null() && !row.ignores(name)));
+        }
+        Some(_) => return Err(row.wrong("chat_template_kwargs", map)),
+    }
+    let list = "a list of JSON schemas";
+    match row.json("tools", list)? {
+        None => {}
+        Some(Value::Array(tools)) if tools.is_empty() => {}
+        Some(Value::Array(tools)) if tools.iter().all(Value::is_object) => {
+            variables.insert("tools".into(), Value::Array(tools));
+        }
+        Some(_) => return Err(row.wrong("tools", list)),
+    }
+    Ok(variables)
+}
+
+fn weight(row: &Fields) -> Result<Option<f32>> {
+    let Some(value) = row.get("weight") else { return Ok(None) };
+    let weight = value.as_f64().map(|w| w as f32).filter(|w| w.is_finite() && *w >= 0.0);
+    weight.map(Some).ok_or_else(|| row.wrong("weight", "a number of at least 0"))
 }
 
 fn no_shape(row: &Json) -> Error {

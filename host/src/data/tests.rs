@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::config::Turns;
+use crate::{config::Turns, files};
 use serde_json::json;
 use std::io::Write;
 
@@ -29,9 +29,9 @@ fn rows(lines: &[serde_json::Value], change: impl FnOnce(&mut DataConfig)) -> Ve
 
 /// `u:hello|a:hi => yes / no`
 fn brief(row: &Row) -> String {
-    let history: Vec<String> = row.history.iter().map(|m| format!("{}:{}", &m.role[..1], m.content)).collect();
-    let rejected = row.rejected.as_ref().map_or(String::new(), |r| format!(" / {r}"));
-    format!("{} => {}{rejected}", history.join("|"), row.chosen)
+    let history: Vec<String> = row.prompt.messages.iter().map(|m| format!("{}:{}", &m.role[..1], m.text())).collect();
+    let rejected = row.rejected.as_ref().map_or(String::new(), |r| format!(" / {}", r.text()));
+    format!("{} => {}{rejected}", history.join("|"), row.chosen.text())
 }
 
 fn user(text: &str) -> serde_json::Value {
@@ -44,7 +44,7 @@ fn assistant(text: &str) -> serde_json::Value {
 #[test]
 fn every_shape_becomes_history_and_responses() {
     let one = |line: serde_json::Value| brief(&rows(&[line], |_| {})[0]);
-    assert_eq!(one(json!({"messages": [user("q"), assistant("a")], "prompt": "ignored"})), "u:q => a");
+    assert_eq!(one(json!({"messages": [user("q"), assistant("a")], "prompt": " q\n"})), "u:q => a");
     assert_eq!(one(json!({"prompt": "q", "completion": "a", "id": 7})), "u:q => a");
     assert_eq!(one(json!({"prompt": [user("q")], "completion": [assistant("a")]})), "u:q => a");
     assert_eq!(one(json!({"instruction": "do", "input": "this", "output": "done"})), "u:do\n\nthis => done");
@@ -75,6 +75,116 @@ fn fields_are_mapped_and_weights_read() {
     let fields = |c: &mut DataConfig| c.fields = map.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
     let row = rows(&[line], fields).remove(0);
     assert_eq!((brief(&row).as_str(), row.weight), ("u:q => a", Some(0.5)));
+}
+
+/// `every_shape_becomes_history_and_responses` goes on: what Axolotl's and LLaMA-Factory's rows have.
+#[test]
+fn rows_of_other_trainers_are_read_with_all_they_say() {
+    let one = |line: serde_json::Value| brief(&rows(&[line], |_| {})[0]);
+    let alpaca = json!({"instruction": "And of Chile?", "input": "", "output": "Santiago", "system": "One word.",
+        "history": [["Capital of Peru?", "Lima"]]});
+    assert_eq!(one(alpaca), "s:One word.|u:Capital of Peru?|a:Lima|u:And of Chile? => Santiago");
+    let rendered = json!({"instruction": "Do", "input": "it.", "output": "Done.", "text": "Below: Do, it.\nDone."});
+    assert_eq!(one(rendered), "u:Do\n\nit. => Done.");
+    let orca = json!({"system": "One word.", "question": "Of Peru?", "chosen": "Lima", "rejected": "Quito"});
+    assert_eq!(one(orca), "s:One word.|u:Of Peru? => Lima / Quito");
+    let open_orca = json!({"system_prompt": "", "prompt": "Of Peru?", "completion": "Lima"});
+    assert_eq!(one(open_orca), "u:Of Peru? => Lima");
+    let code = json!({"instruction": "Add.", "input": "", "chosen": "def add(a, b)", "rejected": "def add(a)"});
+    assert_eq!(one(code), "u:Add. => def add(a, b) / def add(a)");
+    let question = json!({"question": "Who?", "chosen": "The author is Ana.", "rejected": "The author is Ben."});
+    assert_eq!(one(question), "u:Who? => The author is Ana. / The author is Ben.");
+    let from = |role: &str, text: &str| json!({"from": role, "value": text});
+    let talk = json!({"conversations": [from("system", "s"), from("human", "q"), from("gpt", "a")], "id": "x"});
+    assert_eq!(one(talk), "s:s|u:q => a");
+    let factory =
+        json!({"conversations": [from("human", "q")], "chosen": from("gpt", "a"), "rejected": from("gpt", "b")});
+    assert_eq!(one(factory), "u:q => a / b");
+    let ultra = json!({"prompt": "q", "prompt_id": "7", "chosen": [user("q"), assistant("a")],
+        "rejected": [user("q"), assistant("b")], "messages": [user("q"), assistant("a")], "score_chosen": 9.5});
+    assert_eq!(one(ultra), "u:q => a / b");
+    assert_eq!(one(json!({"prompt": "q", "completion": "a", "label": true, "context": null})), "u:q => a");
+}
+
+#[test]
+fn tools_and_all_keys_of_messages_reach_the_template() {
+    let schema = json!([{"type": "function", "function": {"name": "depth"}}]);
+    let call = json!([{"type": "function", "function": {"name": "depth", "arguments": {"well": "B"}}}]);
+    let line = json!({
+        "messages": [user("q"), {"role": "assistant", "content": null, "tool_calls": call},
+            {"role": "tool", "name": "depth", "content": "12"},
+            {"role": "assistant", "content": "12 m", "reasoning_content": "look", "tool_calls": null}],
+        "tools": schema.to_string(), "chat_template_kwargs": {"enable_thinking": false, "date": null},
+    });
+    let row = rows(std::slice::from_ref(&line), |_| {}).remove(0);
+    assert_eq!(json!(row.prompt.messages[1]), json!({"role": "assistant", "tool_calls": call}));
+    assert_eq!(json!(row.prompt.messages[2]), json!({"role": "tool", "content": "12", "name": "depth"}));
+    assert_eq!(json!(row.chosen), json!({"role": "assistant", "content": "12 m", "reasoning_content": "look"}));
+    assert_eq!(json!(row.prompt.variables), json!({"enable_thinking": false, "tools": schema}));
+    let ignored = ["tools", "enable_thinking", "reasoning_content"].map(str::to_owned);
+    let row = rows(&[line], |c| c.ignore_fields = ignored.into()).remove(0);
+    assert_eq!((row.prompt.variables.len(), row.chosen.more.len()), (0, 0));
+    // An empty list is no tools, as in TRL.
+    let row = rows(&[json!({"prompt": "q", "completion": "a", "tools": []})], |_| {}).remove(0);
+    assert!(row.prompt.variables.is_empty());
+}
+
+/// docs/data.md has what becomes of each key; a key that is on no list there is refused as `zzz` is.
+#[test]
+fn the_documented_keys_are_treated_as_documented() {
+    let table = include_str!("../../../docs/data.md").split("## Keys of other trainers' rows").nth(1).unwrap();
+    let table = table.split("Keys of messages:").next().unwrap();
+    let good = |key: &str| match key {
+        "messages" | "conversations" => json!({key: [user("q"), assistant("a")]}),
+        "chosen" | "rejected" => json!({"prompt": "q", "chosen": "a", "rejected": "b"}),
+        "instruction" | "input" | "output" => json!({"instruction": "q", "input": "r", "output": "a"}),
+        _ => json!({"prompt": "q", "completion": "a"}),
+    };
+    let read = |line: &serde_json::Value| open(line.to_string().as_bytes(), |_| {}).map(|data| data.row(0).unwrap());
+    let mut seen = vec![];
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let [key, _, what] = line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()[..] else {
+            panic!("{line}")
+        };
+        let key = key.trim_matches('`');
+        let (plain, mut row) = (good(key), good(key));
+        let value = match key {
+            "tools" => json!([{"name": "f"}]),
+            "chat_template_kwargs" => json!({"x": 1}),
+            "history" => json!([["p", "b"]]),
+            _ => json!("something else"),
+        };
+        if row.get(key).is_none() {
+            row[key] = value;
+        }
+        let (found, without) = (read(&row), read(&plain).unwrap());
+        let refused = found.as_ref().is_err_and(|e| e.message().contains(&format!("`{key}`")));
+        match what {
+            "used" => assert!(row == plain || found.unwrap() != without, "{line}"),
+            "harmless" => assert_eq!(found.unwrap(), without, "{line}"),
+            "refused" | "mapped" | "used beside `chosen`, else mapped" => assert!(refused, "{line}"),
+            other => {
+                assert!(refused && other.ends_with("harmless, all else refused"), "{line}");
+                row[key] = if key == "text" { json!("q then a") } else { json!(true) };
+                assert_eq!(read(&row).unwrap(), without, "{line}");
+            }
+        }
+        seen.push(key);
+    }
+    assert_eq!(seen.len(), 60);
+    assert!(read(&json!({"prompt": "q", "completion": "a", "zzz": 1})).is_err());
+    // What is used or harmless is in the table, or of one kind with what is.
+    for field in crate::config::ROW_FIELDS.iter().filter(|f| !["real", "generated", "weight"].contains(f)) {
+        assert!(seen.contains(field), "{field}");
+    }
+}
+
+#[test]
+fn what_is_to_be_ignored_is_as_if_it_were_not_there() {
+    let line = json!({"prompt": "q", "completion": "a", "margin": 2.0, "system": "s"});
+    let ignored = |c: &mut DataConfig| c.ignore_fields = vec!["margin".into(), "system".into()];
+    assert_eq!(brief(&rows(std::slice::from_ref(&line), ignored)[0]), "u:q => a");
+    assert!(open(line.to_string().as_bytes(), |_| {}).err().unwrap().message().contains("`margin`"));
 }
 
 #[test]
@@ -112,6 +222,29 @@ fn marks_blank_lines_and_line_ends_do_not_matter() {
 }
 
 #[test]
+fn packed_files_are_read_and_other_kinds_named() {
+    let plain = b"{\"prompt\": \"q\", \"completion\": \"a\"}\n{\"prompt\": \"r\", \"completion\": \"b\"}\n";
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    gzip.write_all(plain).unwrap();
+    for packed in [gzip.finish().unwrap(), zstd::encode_all(&plain[..], 1).unwrap()] {
+        let data = open(&packed, |_| {}).unwrap();
+        let rows: Vec<Row> = (0..data.len()).map(|i| data.row(i).unwrap()).collect();
+        assert_eq!(rows.iter().map(brief).collect::<Vec<_>>(), ["u:q => a", "u:r => b"]);
+        assert_eq!((rows[1].line, data.hash()), (2, files::sha256(&packed).as_str()));
+        let e = open(&packed[..packed.len() / 2], |_| {}).err().unwrap();
+        assert_eq!((e.code(), e.message()), (Code::DataPacked, "FILE cannot be unpacked"));
+    }
+    let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for bytes in [&utf16[..], &utf16[2..]] {
+        let e = open(bytes, |_| {}).err().unwrap();
+        assert_eq!(e.message(), "FILE is UTF-16, expected UTF-8");
+        assert!(e.hint_text().unwrap().contains("iconv"));
+    }
+    assert_eq!(open(b"PK\x03\x04", |_| {}).err().unwrap().message(), "FILE is a ZIP archive, expected JSON lines");
+    assert!(open(b"prompt,completion\nq,a\n", |_| {}).err().unwrap().hint_text().unwrap().starts_with("is it CSV?"));
+}
+
+#[test]
 fn only_the_first_rows_are_used_and_checked() {
     let text = b"\n{\"prompt\": \"q\", \"completion\": \"a\"}\nnot json\n";
     let data = open(text, |c| c.max_rows = 1).unwrap();
@@ -129,7 +262,7 @@ fn rows_are_read_by_several_threads_in_any_order() {
             let data = &data;
             s.spawn(move || {
                 for i in (0..500).map(|i| (i * 7 + t * 131) % 500) {
-                    assert_eq!(data.row(i).unwrap().chosen, i.to_string());
+                    assert_eq!(data.row(i).unwrap().chosen.text(), i.to_string());
                 }
             });
         }
@@ -178,6 +311,16 @@ fn messages_of_faulty_rows() {
         json!({"messages": [{"from": "human", "value": "q"}]}).to_string(),
         json!({"messages": [user("q"), {"role": "assistant", "content": [{"type": "text"}]}]}).to_string(),
         json!({"instruction": "do", "input": 3, "output": "x"}).to_string(),
+        json!({"messages": [{"from": "function_call", "value": "{}"}]}).to_string(),
+        json!({"messages": [user("q"), {"role": "gpt", "content": "a"}]}).to_string(),
+        json!({"messages": [user("q"), {"role": "assistant", "content": "a", "weight": 0}]}).to_string(),
+        json!({"messages": [{"role": "system", "content": "s"}, user("q"), assistant("a")], "system": "t"}).to_string(),
+        json!({"prompt": "q", "completion": "a", "label": false}).to_string(),
+        json!({"prompt": "q", "completion": "a", "context": "It was so.", "images": ["x.png"], "id": 7}).to_string(),
+        json!({"messages": [user("q"), assistant("a")], "prompt": "another"}).to_string(),
+        json!({"prompt": "q", "completion": "a", "tools": "{"}).to_string(),
+        json!({"prompt": "q", "completion": "a", "chat_template_kwargs": {"messages": []}}).to_string(),
+        json!({"instruction": "q", "output": "a", "history": ["q"]}).to_string(),
         json!({"chosen": "abc", "rejected": "xyz"}).to_string(),
         json!({"chosen": "abc", "rejected": "abc"}).to_string(),
         json!({"chosen": "abc", "rejected": [assistant("b")]}).to_string(),

@@ -115,7 +115,7 @@ fn answer(policy: &Policy, codec: &TextCodec, question: &Question, chat: bool) -
 /// Question and choice as tokens.
 fn encode(codec: &TextCodec, question: &str, choice: &str, chat: bool) -> Result<EncodedTurn> {
     if chat {
-        return codec.encode_reply(&[Message { role: "user".into(), content: question.into() }], choice);
+        return codec.encode_reply(&vec![Message::new("user", question)].into(), choice);
     }
     // White space at the question's end belongs to what follows: a token for words holds the space before them.
     let context = question.trim_end();

@@ -155,7 +155,7 @@ impl Work {
         let room = self.policy.max_positions().saturating_sub(sampling.max_new_tokens);
         let mut prompts = Vec::with_capacity(questions.len());
         for question in questions {
-            let mut prompt = self.codec.encode_prompt(&history(question, turn, replies))?;
+            let mut prompt = self.codec.encode_prompt(&history(question, turn, replies).into())?;
             let over = prompt.len().saturating_sub(room.max(1));
             prompt.drain(..over);
             self.cut += usize::from(over > 0);
@@ -185,12 +185,11 @@ impl Work {
 
 /// The conversation before a turn's reply.
 fn history(question: &Question, turn: usize, replies: &BTreeMap<(u64, usize), String>) -> Vec<Message> {
-    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
     let mut messages = vec![];
     for (i, text) in question.turns[..=turn].iter().enumerate() {
-        messages.push(message("user", text));
+        messages.push(Message::new("user", text));
         if let Some(reply) = replies.get(&(question.question_id, i)) {
-            messages.push(message("assistant", reply));
+            messages.push(Message::assistant(reply));
         }
     }
     messages

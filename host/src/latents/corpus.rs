@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// The text that stands for a conversation up to its response.
 pub fn prompt_text(history: &[Message]) -> String {
-    history.iter().map(|message| message.content.as_str()).collect::<Vec<_>>().join("\n\n")
+    history.iter().map(|message| message.text()).collect::<Vec<_>>().join("\n\n")
 }
 
 /// Indices of the chosen responses of a corpus of so many pairs.
@@ -47,7 +47,7 @@ impl CorpusSource for Stored<'_> {
             let (pair, side) = (index / 2, index % 2);
             let response_ids = self.pairs.get(pair, 1 + side).to_vec();
             Ok(OwnedSample {
-                prompt: prompt_text(&self.data.row(self.rows.get(pair))?.history),
+                prompt: prompt_text(&self.data.row(self.rows.get(pair))?.prompt.messages),
                 response: self.codec.decode(&response_ids)?,
                 prompt_ids: self.pairs.get(pair, 0).to_vec(),
                 response_ids,

@@ -35,7 +35,7 @@ impl Run {
             let triples = (|| {
                 interrupt::check()?;
                 let row = data.row(index)?;
-                let chosen = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
+                let chosen = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
                 let mut responses = vec![chosen.response];
                 let mut whole = vec![];
                 match (&mut generations, &row.rejected) {
@@ -46,7 +46,7 @@ impl Run {
                             responses.push(line.ids);
                         }
                     }
-                    (None, Some(text)) => responses.push(codec.encode_turn(&row.history, text)?.response),
+                    (None, Some(text)) => responses.push(codec.encode_turn(&row.prompt, text)?.response),
                     (None, None) => return Err(Error::new(Code::DataRow, "has no rejected response")),
                 }
                 let Some((prompt, responses)) = budget.fit(chosen.prompt, responses) else { return Ok(vec![]) };

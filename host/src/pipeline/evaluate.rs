@@ -83,13 +83,13 @@ impl HeldOut<'_> {
     fn answers(&self, how: &GenerateConfig, seed: u64, progress: &mut Progress) -> Result<Vec<Answer>> {
         let budget = self.config.data.budget();
         let requests = (0..self.data.len()).map(|index| {
-            let prompt = budget.cut_prompt(self.codec.encode_prompt(&self.data.row(index)?.history)?);
+            let prompt = budget.cut_prompt(self.codec.encode_prompt(&self.data.row(index)?.prompt)?);
             Ok((index, Request { prompt, key: index as u64, sample: 0 }))
         });
         let mut answers = vec![Answer::default(); self.data.len()];
         generate(self.policy, requests, how, self.codec.end_ids(), seed, |index, generation| {
             let text = self.codec.decode(&generation.ids)?;
-            let right = self.check.is_right(&text, &self.data.row(index)?.chosen);
+            let right = self.check.is_right(&text, self.data.row(index)?.chosen.text());
             answers[index] = Answer { right, ids: generation.ids, text };
             progress.advance(1, "");
             Ok(())
@@ -105,7 +105,7 @@ impl HeldOut<'_> {
         for index in 0..self.data.len() {
             interrupt::check()?;
             let row = self.data.row(index)?;
-            let turn = self.codec.encode_turn(&row.history, &row.chosen)?;
+            let turn = self.codec.encode_turn(&row.prompt, &row.chosen)?;
             progress.advance(1, "");
             let Some((prompt, [response])) = budget.fit(turn.prompt, [turn.response]) else { continue };
             if pass.pack.len() + prompt.len() + response.len() > PASS_TOKENS {
@@ -121,9 +121,9 @@ impl HeldOut<'_> {
     /// The texts of a row and of its sampled response.
     fn sample(&self, outcome: &Outcome) -> Result<EvalSample> {
         let row = self.data.row(outcome.row)?;
-        let prompt = row.history.last().map(|m| m.content.clone()).unwrap_or_default();
+        let prompt = row.prompt.messages.last().map(|m| m.text().to_owned()).unwrap_or_default();
         let Answer { right, text, .. } = &outcome.sampled;
-        Ok(EvalSample { prompt, golden: row.chosen, response: text.clone(), right: *right })
+        Ok(EvalSample { prompt, golden: row.chosen.text().to_owned(), response: text.clone(), right: *right })
     }
 }
 

@@ -50,7 +50,7 @@ impl Run {
         let requests = missing.iter().map(|&number| {
             let (index, sample) = of(number);
             let row = data.row(index)?;
-            let prompt = codec.encode_prompt(&row.history).map_err(|e| e.at(data.place(&row)))?;
+            let prompt = codec.encode_prompt(&row.prompt).map_err(|e| e.at(data.place(&row)))?;
             let prompt = budget.cut_prompt(prompt);
             Ok((number, Request { prompt, key: (round << 40) | index as u64, sample }))
         });

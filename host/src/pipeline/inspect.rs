@@ -60,9 +60,9 @@ pub fn inspect(
     Ok((*budget.report(), longest))
 }
 
-/// Fails where the tokenizer has tokens that the model does not know.
+/// Fails where the tokenizer has tokens that the model does not know, and would not refuse the texts that have them.
 pub fn check_vocabulary(codec: &TextCodec, model: &ModelConfig) -> Result<()> {
-    if codec.vocab_size() <= model.vocab_size {
+    if codec.knows_model() || codec.vocab_size() <= model.vocab_size {
         return Ok(());
     }
     let message = format!("the tokenizer has {} tokens, the model {}", codec.vocab_size(), model.vocab_size);
@@ -75,11 +75,11 @@ type Fitted = (Vec<u32>, Vec<Vec<u32>>);
 /// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do
 /// not fit.
 fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
-    let golden = codec.encode_turn(&row.history, &row.chosen)?;
+    let golden = codec.encode_turn(&row.prompt, &row.chosen)?;
     Ok(match &row.rejected {
         None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
         Some(text) => {
-            let rejected = codec.encode_turn(&row.history, text)?.response;
+            let rejected = codec.encode_turn(&row.prompt, text)?.response;
             budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
         }
     })

@@ -152,7 +152,7 @@ impl Run {
             weight,
             chosen_tokens: chosen.len(),
             rejected_tokens: rejected.len(),
-            prompt: prompt_text(&row.history),
+            prompt: prompt_text(&row.prompt.messages),
             chosen: self.codec.decode(chosen)?,
             rejected: self.codec.decode(rejected)?,
         };

@@ -34,7 +34,7 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
             let row = (|| -> Result<_> {
                 crate::interrupt::check()?;
                 let row = data.row(index)?;
-                let turn = codec.encode_turn(&row.history, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
+                let turn = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
                 Ok(budget.fit(turn.prompt, [turn.response]).map(|(prompt, [completion])| [prompt, completion]))
             })();
             row.transpose()

@@ -1,7 +1,8 @@
 //! The codec: prompts and turns to token ids and back.
 
-use super::{Message, special::SpecialTokens, template::ChatTemplate};
+use super::{Message, Prompt, faithful, oniguruma, special::SpecialTokens, template::ChatTemplate};
 use crate::{Code, Error, Result, files};
+use serde_json::Value;
 use std::path::Path;
 use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
@@ -44,10 +45,11 @@ impl TextCodec {
                 .caused_by(e.to_string())
         };
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(unreadable)?;
+        read_patterns(&mut tokenizer, &bytes).map_err(|e| e.at(path.display()))?;
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
         let special = SpecialTokens::read(model_dir, &tokenizer)?;
-        let template = ChatTemplate::load(model_dir)?;
+        let template = ChatTemplate::load(model_dir, &special)?;
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];
         let mut codec = Self {
@@ -69,22 +71,31 @@ impl TextCodec {
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
+    /// Whether texts with tokens that the model does not know are refused, one by one: where config.json says how many
+    /// it knows.
+    pub fn knows_model(&self) -> bool {
+        self.special.model_vocab.is_some()
+    }
     /// Tokens that end a response: those of generation_config.json, config.json and the tokenizer's EOS, ascending.
     pub fn end_ids(&self) -> &[u32] {
         &self.special.end_ids
     }
 
     /// The prompt as text, with the generation prompt.
-    pub fn render_prompt(&self, history: &[Message]) -> Result<String> {
+    ///
+    /// Fails where the template does not read what a message or the prompt has beside its texts, or where a text was
+    /// rendered already.
+    pub fn render_prompt(&self, prompt: &Prompt) -> Result<String> {
+        faithful::check_prompt(self.template.as_ref(), prompt)?;
         match &self.template {
-            Some(template) => template.render(history, true, &self.special),
-            None => Ok(history.iter().map(|m| m.content.as_str()).collect()),
+            Some(template) => template.render(prompt, None, &self.special),
+            None => Ok(prompt.messages.iter().map(Message::text).collect()),
         }
     }
 
     /// Ids of the prompt, ending with the generation prompt.
-    pub fn encode_prompt(&self, history: &[Message]) -> Result<Vec<u32>> {
-        self.prompt_ids(&self.render_prompt(history)?)
+    pub fn encode_prompt(&self, prompt: &Prompt) -> Result<Vec<u32>> {
+        self.prompt_ids(&self.render_prompt(prompt)?)
     }
 
     /// Ids of prompt and golden response; fails where the template's rendering of the prompt is not a prefix of the
@@ -93,20 +104,21 @@ impl TextCodec {
     /// The prompt's ids are those of [`encode_prompt`](Self::encode_prompt), from which a model will generate. Where
     /// tokenizing both as one text begins with these ids, the response is the rest; where a token would span the
     /// border, the response is tokenized on its own. What a template adds after the end token is left out.
-    pub fn encode_turn(&self, history: &[Message], response: &str) -> Result<EncodedTurn> {
-        let prompt = self.render_prompt(history)?;
+    pub fn encode_turn(&self, replied_to: &Prompt, response: &Message) -> Result<EncodedTurn> {
+        let prompt = self.render_prompt(replied_to)?;
         let prompt_ids = self.prompt_ids(&prompt)?;
+        let ends = self.end_ids().iter().map(|id| self.token_text(*id));
+        faithful::check_response(self.template.as_ref(), response, ends)?;
         let Some(template) = &self.template else {
             let eos = self.special.eos.ok_or_else(|| {
                 Error::new(Code::TextEnd, "the model names no end token: a response cannot be ended")
                     .hint("set eos_token in tokenizer_config.json")
             })?;
-            let mut response = self.continuation(&prompt, response)?;
+            let mut response = self.continuation(&prompt, response.text())?;
             response.push(eos);
             return Ok(EncodedTurn { prompt: prompt_ids, response });
         };
-        let turn = Message { role: "assistant".into(), content: response.into() };
-        let whole = template.render(&[history, &[turn]].concat(), false, &self.special)?;
+        let whole = template.render(replied_to, Some(response), &self.special)?;
         let Some(completion) = whole.strip_prefix(&prompt) else {
             return Err(no_prefix(&prompt, &whole));
         };
@@ -127,8 +139,8 @@ impl TextCodec {
     }
 
     /// Ids of a prompt and of a text in reply to it, with no end token.
-    pub fn encode_reply(&self, history: &[Message], text: &str) -> Result<EncodedTurn> {
-        let prompt = self.render_prompt(history)?;
+    pub fn encode_reply(&self, prompt: &Prompt, text: &str) -> Result<EncodedTurn> {
+        let prompt = self.render_prompt(prompt)?;
         Ok(EncodedTurn { prompt: self.prompt_ids(&prompt)?, response: self.continuation(&prompt, text)? })
     }
 
@@ -201,7 +213,15 @@ impl TextCodec {
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let fail =
             |e: tokenizers::Error| Error::new(Code::TextEncode, "text cannot be tokenized").caused_by(e.to_string());
-        Ok(self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec())
+        let ids = self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec();
+        match ids.iter().find(|id| self.special.model_vocab.is_some_and(|size| **id as usize >= size)) {
+            Some(id) => {
+                let what = format!("the text has token {id} `{}`, which the model does not know", self.token_text(*id));
+                Err(Error::new(Code::ModelVocabulary, what)
+                    .hint("remove it from the texts; or tokenizer and weights are not of one model"))
+            }
+            None => Ok(ids),
+        }
     }
 
     /// The tokens that the tokenizer's post-processor puts before a text.
@@ -211,6 +231,33 @@ impl TextCodec {
         with.truncate(at);
         Ok(with)
     }
+}
+
+/// Gives the tokenizer's parts their patterns as Oniguruma reads them.
+fn read_patterns(tokenizer: &mut Tokenizer, bytes: &[u8]) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Parts {
+        #[serde(default)]
+        normalizer: Value,
+        #[serde(default)]
+        pre_tokenizer: Value,
+        #[serde(default)]
+        decoder: Value,
+    }
+    let unreadable = |e: String| Error::new(Code::TextTokenizer, "a pattern cannot be read").caused_by(e);
+    let fail = |e: serde_json::Error| unreadable(e.to_string());
+    let Parts { mut normalizer, mut pre_tokenizer, mut decoder } = serde_json::from_slice(bytes).map_err(fail)?;
+    if oniguruma::rewrite(&mut normalizer)? {
+        let normalizer: NormalizerWrapper = serde_json::from_value(normalizer).map_err(fail)?;
+        tokenizer.with_normalizer(Some(normalizer)).map_err(|e| unreadable(e.to_string()))?;
+    }
+    if oniguruma::rewrite(&mut pre_tokenizer)? {
+        tokenizer.with_pre_tokenizer(Some(serde_json::from_value::<PreTokenizerWrapper>(pre_tokenizer).map_err(fail)?));
+    }
+    if oniguruma::rewrite(&mut decoder)? {
+        tokenizer.with_decoder(Some(serde_json::from_value::<DecoderWrapper>(decoder).map_err(fail)?));
+    }
+    Ok(())
 }
 
 fn decode_error(e: tokenizers::Error) -> Error {

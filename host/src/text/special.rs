@@ -13,6 +13,8 @@ pub(super) struct SpecialTokens {
     pub eos: Option<u32>,
     /// Every token that ends a response, ascending.
     pub end_ids: Vec<u32>,
+    /// How many tokens the model knows, where config.json says so.
+    pub model_vocab: Option<usize>,
 }
 
 impl SpecialTokens {
@@ -47,7 +49,9 @@ impl SpecialTokens {
             return Err(Error::new(Code::TextEnd, message)
                 .hint("set eos_token_id in generation_config.json or eos_token in tokenizer_config.json"));
         }
-        Ok(Self { named, bos, eos, end_ids })
+        let config = read_object(&model_dir.join("config.json"))?.unwrap_or_default();
+        let model_vocab = config.get("vocab_size").and_then(Value::as_u64).map(|size| size as usize);
+        Ok(Self { named, bos, eos, end_ids, model_vocab })
     }
 
     /// All of it as text, for hashing.

@@ -56,8 +56,8 @@ fn chatml() -> tempfile::TempDir {
     ])
 }
 
-fn message(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+fn user(content: &str) -> Message {
+    Message::new("user", content)
 }
 
 fn load(dir: &tempfile::TempDir) -> TextCodec {
@@ -77,15 +77,18 @@ fn renderings_equal_those_of_transformers() {
         bos: None,
         eos: None,
         end_ids: vec![],
+        model_vocab: None,
     };
     let cases = fixture["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 108);
     for case in cases {
         let name = case["template"].as_str().unwrap();
-        let template = ChatTemplate::new(&fs::read_to_string(Path::new(TEMPLATES).join(name)).unwrap()).unwrap();
+        let source = fs::read_to_string(Path::new(TEMPLATES).join(name)).unwrap();
+        let template = ChatTemplate::new(&source, &special).unwrap();
         let conversation = &fixture["conversations"][case["conversation"].as_str().unwrap()];
-        let messages: Vec<Message> = serde_json::from_value(conversation.clone()).unwrap();
-        let rendered = template.render(&messages, case["add_generation_prompt"] == true, &special);
+        let mut messages: Vec<Message> = serde_json::from_value(conversation.clone()).unwrap();
+        let last = if case["add_generation_prompt"] == true { None } else { messages.pop() };
+        let rendered = template.render(&messages.into(), last.as_ref(), &special);
         match (rendered, &case["error"]) {
             (Ok(text), Value::Null) => assert_eq!(text, case["expected"], "{case}"),
             (Err(e), Value::String(expected)) => assert!(e.message().ends_with(expected), "{e} instead of {expected}"),
@@ -99,8 +102,8 @@ fn a_turn_is_the_prompt_and_the_response_up_to_its_end_token() {
     let codec = load(&chatml());
     assert_eq!(codec.end_ids(), [1, 2]);
     assert_eq!(codec.vocab_size(), 259);
-    let history = [message("user", "He?"), message("assistant", "Ja."), message("user", "Gut")];
-    let turn = codec.encode_turn(&history, " schön ").unwrap();
+    let history = vec![user("He?"), Message::assistant("Ja."), user("Gut")].into();
+    let turn = codec.encode_turn(&history, &Message::assistant(" schön ")).unwrap();
     assert_eq!(turn.prompt, codec.encode_prompt(&history).unwrap());
     assert_eq!(shown(&codec, &turn.prompt), codec.render_prompt(&history).unwrap());
     assert_eq!(codec.decode(&turn.response).unwrap(), " schön ");
@@ -123,7 +126,7 @@ fn a_template_that_rewrites_the_prompt_is_refused_with_both_texts() {
         ("tokenizer_config.json", json!({ "eos_token": "</s>", "chat_template": "not this one" })),
         ("chat_template.jinja", json!(template)),
     ]);
-    let error = load(&dir).encode_turn(&[message("user", "Hi")], "Ho").unwrap_err();
+    let error = load(&dir).encode_turn(&vec![user("Hi")].into(), &Message::assistant("Ho")).unwrap_err();
     assert_eq!(error.code(), Code::TextPrefix);
     assert_eq!(
         error.message(),
@@ -138,7 +141,7 @@ fn a_response_must_end_with_an_end_token() {
     fs::write(dir.path().join("tokenizer_config.json"), json!({ "eos_token": "<|endoftext|>" }).to_string()).unwrap();
     fs::write(dir.path().join("generation_config.json"), json!({ "eos_token_id": 2 }).to_string()).unwrap();
     fs::write(dir.path().join("chat_template.jinja"), CHATML).unwrap();
-    let error = load(&dir).encode_turn(&[message("user", "Hi")], "Ho").unwrap_err();
+    let error = load(&dir).encode_turn(&vec![user("Hi")].into(), &Message::assistant("Ho")).unwrap_err();
     assert_eq!(error.code(), Code::TextEnd);
     assert_eq!(
         error.message(),
@@ -152,15 +155,15 @@ fn without_a_template_contents_are_joined_after_bos_and_end_with_eos() {
     let files = |special: &[&str]| {
         model(&[("tokenizer.json", byte_tokenizer(special)), ("tokenizer_config.json", json!({ "eos_token": "</s>" }))])
     };
-    let history = [message("system", "A "), message("user", "B: ")];
+    let history = vec![Message::new("system", "A "), user("B: ")].into();
     for (special, prompt) in [(vec!["</s>"], "A B: "), (vec!["<s>", "</s>"], "<s>A B: ")] {
         let codec = load(&files(&special));
-        let turn = codec.encode_turn(&history, "42").unwrap();
+        let turn = codec.encode_turn(&history, &Message::assistant("42")).unwrap();
         assert_eq!(shown(&codec, &turn.prompt), prompt);
         assert_eq!(shown(&codec, &turn.response), "42</s>");
         assert_eq!(turn.prompt, codec.encode_prompt(&history).unwrap());
     }
-    let error = load(&files(&["</s>"])).encode_prompt(&[]).unwrap_err();
+    let error = load(&files(&["</s>"])).encode_prompt(&Prompt::default()).unwrap_err();
     assert_eq!(error.code(), Code::TextEmpty);
 }
 
@@ -172,8 +175,8 @@ fn templates_add_bos_themselves_and_a_doubled_one_is_refused() {
         ("chat_template.jinja", json!("{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}")),
     ]);
     let codec = load(&dir);
-    assert_eq!(shown(&codec, &codec.encode_prompt(&[message("user", "x")]).unwrap()), "<s>x");
-    let error = codec.encode_prompt(&[message("user", "<s>x")]).unwrap_err();
+    assert_eq!(shown(&codec, &codec.encode_prompt(&vec![user("x")].into()).unwrap()), "<s>x");
+    let error = codec.encode_prompt(&vec![user("<s>x")].into()).unwrap_err();
     assert_eq!(error.code(), Code::TextBos);
     assert_eq!(error.message(), "the prompt begins with `<s>` twice: \"<s><s>x\"");
 }
@@ -197,7 +200,7 @@ fn a_response_gets_no_space_that_is_not_in_the_text() {
     let codec =
         load(&model(&[("tokenizer.json", tokenizer), ("tokenizer_config.json", json!({ "eos_token": "</s>" }))]));
     let turn = |prompt, response| {
-        let turn = codec.encode_turn(&[message("user", prompt)], response).unwrap();
+        let turn = codec.encode_turn(&vec![user(prompt)].into(), &Message::assistant(response)).unwrap();
         [turn.prompt, turn.response].map(|ids| ids.iter().map(|id| pieces[*id as usize]).collect::<Vec<_>>())
     };
     // Together "a b" is [▁a, ▁b]: the prompt's ids are a prefix.
@@ -243,7 +246,7 @@ fn faulty_model_files_are_named() {
     case("tokenizer_config.json", "[]", "FILE is not a JSON object: ");
     case("generation_config.json", r#"{"eos_token_id": "x"}"#, "FILE: eos_token_id is \"x\", expected a token id or");
     case("tokenizer_config.json", r#"{"bos_token": "<x>"}"#, "DIR: bos_token is `<x>`, which tokenizer.json does not");
-    case("chat_template.jinja", "a\n{% if %}", "FILE: the chat template cannot be compiled (line 2): ");
+    case("chat_template.jinja", "a\n{% if %}", "FILE: the chat template cannot be read (line 2): ");
     case(
         "tokenizer_config.json",
         r#"{"chat_template": [{"name": "rag", "template": ""}]}"#,
@@ -251,4 +254,114 @@ fn faulty_model_files_are_named() {
     );
     fs::remove_file(dir.path().join("generation_config.json")).unwrap();
     case("tokenizer_config.json", "{}", "DIR names no end token");
+}
+
+#[test]
+fn what_the_template_does_not_read_is_refused() {
+    let codec = load(&chatml());
+    let row = |key: &str| {
+        let mut message = user("Hi");
+        message.more.insert(key.into(), json!("x"));
+        codec.encode_prompt(&vec![message].into())
+    };
+    assert!(row("name").is_ok() && row("tool_call_id").is_ok());
+    for key in ["tool_calls", "reasoning_content", "thinking", "persona"] {
+        let error = row(key).unwrap_err();
+        assert_eq!(error.message(), format!("the model's chat template does not read `{key}`, which the row has"));
+        assert!(error.hint_text().unwrap().ends_with(&format!("data.ignore_fields: [{key}]")));
+    }
+    let variables = json!({"tools": []}).as_object().unwrap().clone();
+    let error = codec.encode_prompt(&Prompt { messages: vec![user("Hi")], variables }).unwrap_err();
+    assert_eq!(error.code(), Code::TextTemplate);
+    // Without a template nothing reads it.
+    let files =
+        [("tokenizer.json", byte_tokenizer(&["</s>"])), ("tokenizer_config.json", json!({"eos_token": "</s>"}))];
+    let mut response = Message::assistant("Ho");
+    response.more.insert("tool_calls".into(), json!([]));
+    let error = load(&model(&files)).encode_turn(&vec![user("Hi")].into(), &response).unwrap_err();
+    assert_eq!(error.message(), "the model has no chat template that could read `tool_calls`, which the row has");
+}
+
+#[test]
+fn reasoning_is_shown_under_the_names_that_transformers_gives_it() {
+    let template = "{% for m in messages %}{{ m.reasoning_content }}/{{ m.thinking }}/{{ m.content }}</s>{% endfor %}";
+    let dir = model(&[
+        ("tokenizer.json", byte_tokenizer(&["</s>"])),
+        ("tokenizer_config.json", json!({ "eos_token": "</s>", "chat_template": template })),
+    ]);
+    let codec = load(&dir);
+    for (name, shown) in [("reasoning", "r/r/a</s>"), ("thinking", "r/r/a</s>"), ("reasoning_content", "r/r/a</s>")] {
+        let mut message = Message::assistant("a");
+        message.more.insert(name.into(), json!("r"));
+        assert_eq!(codec.render_prompt(&vec![message].into()).unwrap(), shown, "{name}");
+    }
+}
+
+#[test]
+fn texts_that_were_rendered_before_are_refused() {
+    let codec = load(&chatml());
+    let rendered = codec.render_prompt(&vec![user("Hi")].into()).unwrap();
+    let error = codec.encode_prompt(&vec![user(&rendered)].into()).unwrap_err();
+    assert_eq!(error.code(), Code::TextRendered);
+    assert!(error.message().contains("<|im_start|>assistant"), "{error}");
+    let turn = |response: &str| codec.encode_turn(&vec![user("Hi")].into(), &Message::assistant(response));
+    let error = turn("Ho<|im_end|>\n").unwrap_err();
+    assert_eq!(error.message(), "the response has the end token `<|im_end|>`, which is added to it");
+    // To speak of one is no fault.
+    assert!(turn("<|im_end|> ends it").is_ok());
+    assert!(codec.encode_prompt(&vec![user("What does <|im_start|>assistant mean?")].into()).is_ok());
+}
+
+#[test]
+fn a_token_beyond_the_embedding_is_refused_where_it_is_used() {
+    let dir = chatml();
+    let mut tokenizer = byte_tokenizer(&["<|im_start|>", "<|im_end|>", "<|endoftext|>"]);
+    tokenizer["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "id": 259, "content": "[PAD]", "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": false, "special": true }));
+    fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    fs::write(dir.path().join("config.json"), json!({ "vocab_size": 259 }).to_string()).unwrap();
+    let codec = load(&dir);
+    assert!(codec.knows_model() && !load(&chatml()).knows_model());
+    assert!(codec.encode_prompt(&vec![user("Hi")].into()).is_ok());
+    let error = codec.encode_prompt(&vec![user("a [PAD] b")].into()).unwrap_err();
+    assert_eq!(error.code(), Code::ModelVocabulary);
+    assert_eq!(error.message(), "the text has token 259 `[PAD]`, which the model does not know");
+}
+
+/// Tokens by Oniguruma, in which `$` stands at every line's end: `tokenizers` in Python gives these.
+#[test]
+fn patterns_are_read_as_their_tokenizer_reads_them() {
+    let dir = chatml();
+    let pieces = |pattern: &str, text: &str| {
+        let mut tokenizer = byte_tokenizer(&["<|im_start|>", "<|im_end|>", "<|endoftext|>"]);
+        let split =
+            json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false });
+        let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false });
+        tokenizer["pre_tokenizer"] = json!({ "type": "Sequence", "pretokenizers": [split, bytes] });
+        // A merge of two spaces shows whether they are in one piece.
+        tokenizer["model"]["vocab"]["ĠĠ"] = json!(259);
+        tokenizer["model"]["merges"] = json!(["Ġ Ġ"]);
+        fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        TextCodec::load(dir.path()).map(|codec| codec.encode_plain(text, "").unwrap().prompt.len())
+    };
+    assert_eq!(pieces(r" $|[\s\S]", "a  \nb").unwrap(), 5);
+    assert_eq!(pieces(r" +$|[\s\S]", "a  \nb").unwrap(), 4);
+    assert_eq!(pieces(r"^ +|[\s\S]", "a\n  b").unwrap(), 4);
+    let error = pieces("[[:alpha:]]+", "a").err().unwrap();
+    assert!(error.message().ends_with("has the POSIX class [:alpha:]"), "{error}");
+}
+
+#[test]
+fn a_template_that_never_ends_is_named() {
+    let dir = chatml();
+    let hostile = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}</s>";
+    fs::write(dir.path().join("chat_template.jinja"), hostile).unwrap();
+    let error = load(&dir).encode_prompt(&vec![user("Hi")].into()).unwrap_err();
+    let file = dir.path().join("chat_template.jinja");
+    let what =
+        "the chat template cannot render the conversation (line 1): it takes more steps or makes more text than any";
+    assert!(error.message().starts_with(&format!("{}: {what}", file.display())), "{error}");
 }

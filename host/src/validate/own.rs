@@ -42,13 +42,13 @@ pub fn read(config: &RunConfig, checker: &Checker) -> Result<Annotated> {
         }
         if rows.last().is_none_or(|(index, _)| *index != line.index) {
             let row = data.row(line.index)?;
-            let judged = Row { line: row.line as u32, history: row.history, golden: row.chosen, responses: vec![] };
+            let judged = Row { line: row.line as u32, prompt: row.prompt, golden: row.chosen, responses: vec![] };
             rows.push((line.index, judged));
         }
         let (_, row) = rows.last_mut().expect("one was pushed");
         // A sample without text is no response that could be encoded.
         if !line.text.trim().is_empty() {
-            let label = f64::from(u8::from(check.is_right(&line.text, &row.golden)));
+            let label = f64::from(u8::from(check.is_right(&line.text, row.golden.text())));
             row.responses.push(Response { text: line.text, label });
         }
     }

@@ -5,10 +5,11 @@ use crate::{
     config::DataConfig,
     data::{
         self,
-        messages::{Text, chat, describe, error, message, messages},
+        fields::{Fields, Names},
+        messages::{Text, chat, describe, error, messages},
     },
     rundir::HashedPath,
-    text::Message,
+    text::{Message, Prompt},
 };
 use serde_json::{Map, Value};
 use std::collections::HashSet;
@@ -18,10 +19,10 @@ use std::collections::HashSet;
 pub struct Row {
     /// Line of the file, from 1.
     pub line: u32,
-    /// The conversation up to the response.
-    pub history: Vec<Message>,
+    /// What is replied to.
+    pub prompt: Prompt,
     /// The golden response.
-    pub golden: String,
+    pub golden: Message,
     /// Two at least, with two different labels at least.
     pub responses: Vec<Response>,
 }
@@ -82,17 +83,23 @@ impl Format<'_> {
     fn parse(&self, row: &Map<String, Value>, line: u32) -> Result<Row> {
         let mut history = match self.get(row, "prompt") {
             Some(Value::String(text)) => chat("user", Text::Plain(text.clone())),
-            Some(Value::Array(items)) => messages(items, self.name("prompt"))?,
+            Some(Value::Array(items)) => messages(items, self.name("prompt"), &self.0.ignore_fields)?,
             found => return Err(wrong(self.name("prompt"), "a string or a list of messages", found)),
         };
-        if !history.iter().any(|m| m.role != "system" && !m.content.trim().is_empty()) {
+        if !history.iter().any(|m| m.role != "system" && !m.is_empty()) {
             return Err(error(format!("`{}` is empty", self.name("prompt"))).hint("remove the row"));
         }
         if let Some(system) = self.0.system.as_ref().filter(|_| history[0].role != "system") {
-            history.insert(0, message("system", system.clone()));
+            history.insert(0, Message::new("system", system));
         }
-        let golden = text(row, self.name("golden"), self.name("golden"))?;
+        let golden = Message::assistant(text(row, self.name("golden"), self.name("golden"))?);
         let pair = ["better", "worse"].map(|field| row.contains_key(self.name(field)));
+        let names = Names::given(self.0);
+        let fields = Fields::new(&names, row);
+        ["prompt", "golden", "better", "worse"].iter().for_each(|field| fields.read_key(self.name(field)));
+        if pair == [false, false] {
+            self.name("responses").split(',').for_each(|field| fields.read_key(field.trim()));
+        }
         let responses = match pair {
             [false, false] => self.responses(row)?,
             _ => {
@@ -102,7 +109,9 @@ impl Format<'_> {
                 vec![read("better", 1.0)?, read("worse", 0.0)?]
             }
         };
-        Ok(Row { line, history, golden, responses })
+        let said = [&history[..], std::slice::from_ref(&golden)].concat();
+        fields.refuse_others(&said, None)?;
+        Ok(Row { line, prompt: history.into(), golden, responses })
     }
 
     /// The labelled responses of all fields that stand for `responses`.

@@ -13,7 +13,7 @@ use crate::{
     model::ModelConfig,
     pipeline::check_vocabulary,
     plugin::OwnedSample,
-    text::TextCodec,
+    text::{Message, TextCodec},
 };
 use serde_json::json;
 
@@ -56,7 +56,7 @@ impl Samples {
     }
 
     fn push(&mut self, row: &Row, prompt_ids: &[u32], ids: &[Vec<u32>], codec: &TextCodec) -> Result<()> {
-        let prompt = prompt_text(&row.history);
+        let prompt = prompt_text(&row.prompt.messages);
         let sample = |ids: &Vec<u32>| {
             let (prompt, prompt_ids, response_ids) = (prompt.clone(), prompt_ids.to_vec(), ids.clone());
             Ok::<_, Error>(OwnedSample { prompt, response: codec.decode(ids)?, prompt_ids, response_ids })
@@ -93,10 +93,10 @@ impl Samples {
 
 /// Ids of the prompt, and of the golden and then the other responses.
 fn encode(row: &Row, codec: &TextCodec) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
-    let golden = codec.encode_turn(&row.history, &row.golden)?;
+    let golden = codec.encode_turn(&row.prompt, &row.golden)?;
     let mut ids = vec![golden.response];
     for response in &row.responses {
-        ids.push(codec.encode_turn(&row.history, &response.text)?.response);
+        ids.push(codec.encode_turn(&row.prompt, &Message::assistant(&response.text))?.response);
     }
     Ok((golden.prompt, ids))
 }

@@ -66,14 +66,13 @@ fn a_turn_is_answered_in_view_of_those_before() {
     let codec = TextCodec::load(&model()).unwrap();
     let policy = Policy::load(&model(), &Device::Cpu).unwrap();
     let sampling = GenerateConfig { max_new_tokens: 12, temperature: 0.0, ..GenerateConfig::default() };
-    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
     let mut history = vec![];
     for (said, reply) in ["Write bukar in capitals.", "Reverse it."].into_iter().zip(&answers[1].choices[0].turns) {
-        history.push(message("user", said));
-        let request = Request { prompt: codec.encode_prompt(&history).unwrap(), key: 0, sample: 0 };
+        history.push(Message::new("user", said));
+        let request = Request { prompt: codec.encode_prompt(&history.clone().into()).unwrap(), key: 0, sample: 0 };
         let generated = generate_one(&policy, &request, &sampling, codec.end_ids(), 0, |_| Ok(())).unwrap();
         assert_eq!(codec.decode(&generated.ids).unwrap().trim(), reply);
-        history.push(message("assistant", reply));
+        history.push(Message::assistant(reply));
     }
 }
 

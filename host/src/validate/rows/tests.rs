@@ -30,7 +30,18 @@ fn both_shapes_and_rows_of_one_label() {
     assert_eq!((rows.rows.len(), rows.one_label), (2, 1));
     assert_eq!(labels(&rows.rows[0]), [("b", 1.0), ("w", 0.0)]);
     assert_eq!((rows.rows[1].line, labels(&rows.rows[1])), (4, vec![("x", 2.5), ("y", 0.0)]));
-    assert_eq!(rows.rows[1].history[0].content, "q");
+    assert_eq!(rows.rows[1].prompt.messages[0].text(), "q");
+}
+
+#[test]
+fn keys_that_nothing_reads_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"prompt": "p", "golden": "g", "better": "b", "worse": "w", "id": 7, "context": "It was so."}"#;
+    let e = read(dir.path(), row, &[]).unwrap_err();
+    assert!(
+        e.message().ends_with("line 1: `context`: nothing reads this, and it may change what the row means"),
+        "{e}"
+    );
 }
 
 #[test]
