@@ -71,13 +71,11 @@ impl Estimate {
     ) -> Result<Self> {
         let [h, f, layers, vocab] =
             [model.hidden_size, model.intermediate_size, model.num_layers, model.vocab_size].map(|n| n as u64);
-        let (a, k) = ((model.num_heads * model.head_dim) as u64, (model.num_kv_heads * model.head_dim) as u64);
+        let k = (model.num_kv_heads * model.head_dim) as u64;
         let linears = model.linears().map(|(name, i, o)| (name.to_owned(), (i, o)));
         let products: u64 = linears.iter().map(|(_, (i, o))| (i * o) as u64).sum();
-        let biases = if model.qkv_bias { a + 2 * k } else { 0 };
-        let head_norms = if model.qk_norm { 2 * model.head_dim as u64 } else { 0 };
         let tables = if model.tied { 1 } else { 2 } * vocab * h;
-        let parameters = tables + layers * (products + biases + head_norms + 2 * h) + h;
+        let parameters: u64 = model.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
         let adapters = match &train.lora {
             Some(lora) => {
                 let sizes: usize = lora_targets(lora, &linears)?.iter().map(|(_, (i, o))| i + o).sum();
@@ -156,7 +154,7 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_model() {
         let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
-        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3"] {
+        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3", "biases", "qwen3-bias"] {
             let mut policy = Policy::load(&models.join(name), &Device::Cpu).unwrap();
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {

@@ -1,6 +1,7 @@
 //! Turns a GGUF file into a Hugging Face model directory: weights de-quantised, tokenizer and chat template unpacked.
 
 mod architecture;
+mod keys;
 mod metadata;
 mod tokenizer;
 mod weights;
@@ -64,6 +65,7 @@ fn convert(
 ) -> Result<ImportReport> {
     let metadata = Metadata(&content.metadata);
     let mut architecture = Architecture::read(metadata, &content.tensor_infos)?;
+    keys::check(&content.metadata)?;
     if content.tensor_infos.contains_key(ROPE_FACTORS) {
         architecture.set_rope_factors(&weights::values(content, reader, ROPE_FACTORS)?)?;
     }

@@ -26,7 +26,7 @@ use crate::{
     interrupt,
     latents::{PolicyServices, SharedPolicy},
     library::Kind,
-    model::{ModelConfig, Policy},
+    model::{self, ModelConfig, Policy},
     plugin::{Finder, Plugin},
     rundir::{Manifest, RunDir, Stage, Stopwatch},
     text::TextCodec,
@@ -95,7 +95,7 @@ impl Run {
     pub fn open(config: RunConfig) -> Result<Self> {
         let [encoder, distance, schedule] = plugins(&config)?;
         let data = Dataset::open(&config.data)?;
-        let codec = TextCodec::load(&config.model)?;
+        let codec = model::codec(&config.model)?;
         let device = device(&config.device)?;
         if !RunDir::is_started(&config.output_dir) {
             let model = ModelConfig::of(&config.model)?;

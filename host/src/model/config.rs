@@ -1,7 +1,16 @@
 //! config.json of Hugging Face: which transformer to build. What we do not compute exactly is refused by name.
 
-use super::lora::{self, AdapterFile};
-use crate::{Code, Error, Result, files};
+mod fields;
+mod keys;
+mod rope;
+
+pub use rope::RopeConfig;
+
+use crate::{
+    Code, Error, Result, files,
+    keys::{self as lists, Keys},
+};
+use fields::Fields;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -28,8 +37,8 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Whether the head is the embedding.
     pub tied: bool,
-    /// Whether q, k and v have biases (Qwen2).
-    pub qkv_bias: bool,
+    /// Linear modules that have biases, by the names of [`linears`](Self::linears).
+    pub biased: Vec<&'static str>,
     /// Whether q and k are normalised head by head (Qwen3).
     pub qk_norm: bool,
     /// Sliding window of each layer, if it has one.
@@ -40,111 +49,61 @@ pub struct ModelConfig {
     pub raw: Map<String, Value>,
 }
 
-/// Rotary embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RopeConfig {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Llama 3's scaling of low frequencies.
-    pub llama3: Option<Llama3Scaling>,
+/// A family of models: what its config.json leaves out or unsaid, as transformers has it.
+struct Family {
+    name: &'static str,
+    /// `num_key_value_heads`; as many as heads where there is none.
+    kv_heads: Option<usize>,
+    max_positions: usize,
+    /// Where the file does not say it; otherwise a head has its share of the hidden width.
+    head_dim: Option<usize>,
+    rope_theta: f64,
+    tied: bool,
+    qk_norm: bool,
+    /// Modules with biases always, where `attention_bias` says so, and where `mlp_bias` does.
+    biased: [&'static [&'static str]; 3],
+    keys: &'static [&'static Keys],
 }
 
-/// `rope_type: llama3`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Llama3Scaling {
-    /// Low frequencies are divided by this.
-    pub factor: f64,
-    /// Bounds of the band between scaled and unscaled frequencies, in turns over the original length.
-    pub low_freq_factor: f64,
-    /// See `low_freq_factor`.
-    pub high_freq_factor: f64,
-    /// Length the model was first trained for.
-    pub original_max_positions: f64,
-}
+const QKV: &[&str] = &["q_proj", "k_proj", "v_proj"];
+const ATTENTION: &[&str] = &["q_proj", "k_proj", "v_proj", "o_proj"];
+const FEED_FORWARD: &[&str] = &["gate_proj", "up_proj", "down_proj"];
 
-impl RopeConfig {
-    /// Radians per position of each pair of a head's numbers: [dim / 2]. In f32 as transformers computes it.
-    pub fn frequencies(&self, dim: usize) -> Vec<f32> {
-        let base = self.theta as f32;
-        let plain = (0..dim / 2).map(|i| 1.0 / base.powf(2.0 * i as f32 / dim as f32));
-        let Some(s) = &self.llama3 else { return plain.collect() };
-        plain
-            .map(|f| {
-                let turns = s.original_max_positions * f64::from(f) / (2.0 * std::f64::consts::PI);
-                let smooth = (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-                let smooth = smooth.clamp(0.0, 1.0) as f32;
-                (1.0 - smooth) * (f / s.factor as f32) + smooth * f
-            })
-            .collect()
-    }
-}
-
-/// What to do with a damaged file.
-const SOURCE: &str = "copy config.json from the model's source again";
-
-/// A JSON object being read, with the file's name for messages.
-struct Fields<'a> {
-    file: &'a str,
-    map: &'a Map<String, Value>,
-}
-
-impl<'a> Fields<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|v| !v.is_null())
-    }
-    fn bad(&self, key: &str, value: &Value, expected: &str) -> Error {
-        Error::new(Code::ModelConfig, format!("{}: {key} is {value}, expected {expected}", self.file)).hint(SOURCE)
-    }
-    fn unsupported(&self, key: &str, value: &Value, supported: &str) -> Error {
-        Error::new(Code::ModelUnsupported, format!("{}: {key} is {value}; supported is {supported}", self.file))
-            .hint("take another model; what is not computed exactly is refused")
-    }
-    fn size(&self, key: &str) -> Result<Option<usize>> {
-        let Some(v) = self.get(key) else { return Ok(None) };
-        match v.as_u64() {
-            // Far above any model, and products of two stay far below overflow.
-            Some(n) if (1..1 << 31).contains(&n) => Ok(Some(n as usize)),
-            _ => Err(self.bad(key, v, "a whole number above 0")),
-        }
-    }
-    fn required(&self, key: &str) -> Result<usize> {
-        self.size(key)?
-            .ok_or_else(|| Error::new(Code::ModelConfig, format!("{}: {key} is missing", self.file)).hint(SOURCE))
-    }
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        let Some(v) = self.get(key) else { return Ok(None) };
-        v.as_f64().filter(|x| *x > 0.0).map(Some).ok_or_else(|| self.bad(key, v, "a number above 0"))
-    }
-    fn flag(&self, key: &str) -> Result<bool> {
-        let Some(v) = self.get(key) else { return Ok(false) };
-        v.as_bool().ok_or_else(|| self.bad(key, v, "true or false"))
-    }
-    /// Fails unless `key` is absent or one of `values`.
-    fn only(&self, key: &str, values: &[Value]) -> Result<()> {
-        match self.get(key) {
-            Some(v) if !values.contains(v) => {
-                let list: Vec<_> = values.iter().map(Value::to_string).collect();
-                Err(self.unsupported(key, v, &list.join(" or ")))
-            }
-            _ => Ok(()),
-        }
-    }
-    fn object(&self, key: &str) -> Result<Option<Fields<'a>>> {
-        let Some(v) = self.get(key) else { return Ok(None) };
-        let map = v.as_object().ok_or_else(|| self.bad(key, v, "an object"))?;
-        Ok(Some(Fields { file: self.file, map }))
-    }
-}
+const LLAMA: Family = Family {
+    name: "llama",
+    kv_heads: None,
+    max_positions: 2048,
+    head_dim: None,
+    rope_theta: 10_000.0,
+    tied: false,
+    qk_norm: false,
+    biased: [&[], ATTENTION, FEED_FORWARD],
+    keys: &[keys::KEYS],
+};
+const FAMILIES: [Family; 4] = [
+    LLAMA,
+    Family { name: "mistral", kv_heads: Some(8), max_positions: 4096 * 32, biased: [&[]; 3], ..LLAMA },
+    Family {
+        name: "qwen2",
+        kv_heads: Some(32),
+        max_positions: 32_768,
+        biased: [QKV, &[], &[]],
+        keys: &[keys::KEYS, keys::QWEN],
+        ..LLAMA
+    },
+    Family {
+        name: "qwen3",
+        kv_heads: Some(32),
+        max_positions: 32_768,
+        head_dim: Some(128),
+        qk_norm: true,
+        biased: [&[], ATTENTION, &[]],
+        keys: &[keys::KEYS, keys::QWEN],
+        ..LLAMA
+    },
+];
 
 impl ModelConfig {
-    /// That of a model directory, or of the base model that an adapter directory names.
-    pub fn of(dir: &Path) -> Result<Self> {
-        match dir.join(lora::CONFIG).exists() {
-            true => Self::load(&AdapterFile::load(dir)?.base()?.join("config.json")),
-            false => Self::load(&dir.join("config.json")),
-        }
-    }
-
     /// Linear modules of every layer: name, inputs, outputs.
     pub fn linears(&self) -> [(&'static str, usize, usize); 7] {
         let (h, f) = (self.hidden_size, self.intermediate_size);
@@ -160,6 +119,44 @@ impl ModelConfig {
         ]
     }
 
+    /// Every tensor of a model: Hugging Face's name and shape.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let h = self.hidden_size;
+        let table = |name: &str| (name.to_owned(), vec![self.vocab_size, h]);
+        let mut all = vec![table("model.embed_tokens.weight"), ("model.norm.weight".to_owned(), vec![h])];
+        all.extend((!self.tied).then(|| table("lm_head.weight")));
+        for layer in (0..self.num_layers).map(|i| format!("model.layers.{i}")) {
+            let mut norm = |name: &str, width| all.push((format!("{layer}.{name}.weight"), vec![width]));
+            norm("input_layernorm", h);
+            norm("post_attention_layernorm", h);
+            if self.qk_norm {
+                norm("self_attn.q_norm", self.head_dim);
+                norm("self_attn.k_norm", self.head_dim);
+            }
+        }
+        for (name, (inputs, outputs)) in self.modules() {
+            all.extend(self.is_biased(&name).then(|| (format!("{name}.bias"), vec![outputs])));
+            all.push((format!("{name}.weight"), vec![outputs, inputs]));
+        }
+        all
+    }
+
+    /// Linear modules of all layers: Hugging Face's name, inputs and outputs.
+    pub fn modules(&self) -> Vec<(String, (usize, usize))> {
+        let of_layer = |i| {
+            self.linears().map(|(module, inputs, outputs)| {
+                let block = if ATTENTION.contains(&module) { "self_attn" } else { "mlp" };
+                (format!("model.layers.{i}.{block}.{module}"), (inputs, outputs))
+            })
+        };
+        (0..self.num_layers).flat_map(of_layer).collect()
+    }
+
+    /// Whether a linear module has a bias.
+    pub fn is_biased(&self, module: &str) -> bool {
+        self.biased.iter().any(|biased| module.ends_with(biased))
+    }
+
     /// Bytes that the backward pass of a layer needs of a token.
     pub fn kept_bytes(&self) -> usize {
         let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
@@ -170,42 +167,30 @@ impl ModelConfig {
     /// Reads and checks a config.json.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let raw: Value = serde_json::from_str(&files::read_text(path)?).map_err(|e| {
-            Error::new(Code::ModelConfig, format!("{file} is not valid JSON")).hint(SOURCE).caused_by(e)
-        })?;
-        let Value::Object(raw) = raw else {
-            return Err(Error::new(Code::ModelConfig, format!("{file} is not a JSON object")));
-        };
+        let damaged = |what: &str| Fields { file: &file, map: &Map::new() }.damaged(what);
+        let raw: Value =
+            serde_json::from_str(&files::read_text(path)?).map_err(|e| damaged(" is not valid JSON").caused_by(e))?;
+        let Value::Object(raw) = raw else { return Err(damaged(" is not a JSON object")) };
         Self::read(&file, raw)
     }
 
     fn read(file: &str, raw: Map<String, Value>) -> Result<Self> {
         let f = Fields { file, map: &raw };
-        const FAMILIES: &str = "llama, mistral, qwen2 or qwen3";
-        let family = match f.get("model_type") {
-            Some(Value::String(s)) if ["llama", "mistral", "qwen2", "qwen3"].contains(&s.as_str()) => s.as_str(),
-            Some(v) => return Err(f.unsupported("model_type", v, FAMILIES)),
-            None => {
-                return Err(Error::new(Code::ModelConfig, format!("{file}: model_type is missing"))
-                    .hint(format!("expected the config.json of a causal language model of type {FAMILIES}")));
-            }
-        };
-        f.only("hidden_act", &["silu".into()])?;
-        for key in ["attention_bias", "mlp_bias"] {
-            f.only(key, &[false.into()])?;
-        }
-        f.only("attention_dropout", &[0.into(), 0.0.into()])?;
-        f.only("partial_rotary_factor", &[1.into(), 1.0.into()])?;
+        let family = family(&f)?;
         if let Some(v) = f.get("quantization_config") {
             let method = v.get("quant_method").unwrap_or(v);
             return Err(f.unsupported("quantization_config", method, "a model with float weights"));
         }
+        lists::check(family.keys, file, raw.iter().map(|(k, v)| (k.as_str(), v)))?;
 
         let (hidden_size, num_heads) = (f.required("hidden_size")?, f.required("num_attention_heads")?);
-        let num_kv_heads = f.size("num_key_value_heads")?.unwrap_or(num_heads);
-        let head_dim = match f.size("head_dim")? {
+        let num_kv_heads = match (f.size("num_key_value_heads")?, raw.contains_key("num_key_value_heads")) {
+            (Some(n), _) => n,
+            (None, true) => num_heads,
+            (None, false) => family.kv_heads.unwrap_or(num_heads),
+        };
+        let head_dim = match f.size("head_dim")?.or(family.head_dim) {
             Some(dim) => dim,
-            None if family == "qwen3" => 128,
             None if hidden_size % num_heads == 0 => hidden_size / num_heads,
             None => {
                 let v = hidden_size.into();
@@ -213,15 +198,21 @@ impl ModelConfig {
             }
         };
         if num_heads % num_kv_heads != 0 {
-            let v = num_kv_heads.into();
-            return Err(f.bad("num_key_value_heads", &v, &format!("a divisor of num_attention_heads, {num_heads}")));
+            let there = raw.contains_key("num_key_value_heads");
+            let key = format!("num_key_value_heads{}", if there { "" } else { ", which is missing," });
+            return Err(f.bad(&key, &num_kv_heads.into(), &format!("a divisor of num_attention_heads, {num_heads}")));
         }
         if head_dim % 2 != 0 {
             return Err(f.bad("head_dim", &head_dim.into(), "an even number"));
         }
         let num_layers = f.required("num_hidden_layers")?;
         let (vocab_size, intermediate_size) = (f.required("vocab_size")?, f.required("intermediate_size")?);
-        let (windows, rope) = (windows(&f, family, num_layers)?, rope(&f)?);
+        let max_positions = f.size("max_position_embeddings")?.unwrap_or(family.max_positions);
+        let [always, attention, feed_forward] = family.biased;
+        let asked = |key: &str| Ok::<_, Error>(f.flag(key)?.unwrap_or(false));
+        let biased = [(true, always), (asked("attention_bias")?, attention), (asked("mlp_bias")?, feed_forward)];
+        let biased = biased.into_iter().filter(|(has, _)| *has).flat_map(|(_, modules)| modules).copied().collect();
+        let windows = windows(&f, family.name, num_layers)?;
         Ok(Self {
             vocab_size,
             hidden_size,
@@ -230,15 +221,31 @@ impl ModelConfig {
             num_heads,
             num_kv_heads,
             head_dim,
-            max_positions: f.size("max_position_embeddings")?.unwrap_or(2048),
+            max_positions,
             rms_norm_eps: f.number("rms_norm_eps")?.unwrap_or(1e-6),
-            tied: f.flag("tie_word_embeddings")?,
-            qkv_bias: family == "qwen2",
-            qk_norm: family == "qwen3",
+            tied: f.flag("tie_word_embeddings")?.unwrap_or(family.tied),
+            biased,
+            qk_norm: family.qk_norm,
             windows,
-            rope,
+            rope: RopeConfig::read(&f, head_dim, max_positions, family.rope_theta)?,
             raw,
         })
+    }
+}
+
+fn family(f: &Fields) -> Result<Family> {
+    let names = || {
+        let (last, first) =
+            FAMILIES.map(|family| family.name).split_last().map(|(l, f)| (*l, f.join(", "))).expect("some");
+        format!("{first} or {last}")
+    };
+    match f.get("model_type") {
+        Some(v) => {
+            let known = FAMILIES.into_iter().find(|family| v.as_str() == Some(family.name));
+            known.ok_or_else(|| f.unsupported("model_type", v, &names()))
+        }
+        None => Err(Error::new(Code::ModelConfig, format!("{}: model_type is missing", f.file))
+            .hint(format!("expected the config.json of a causal language model of type {}", names()))),
     }
 }
 
@@ -250,7 +257,7 @@ fn windows(f: &Fields, family: &str, layers: usize) -> Result<Vec<Option<usize>>
     };
     match family {
         "mistral" => Ok(vec![window; layers]),
-        "qwen2" | "qwen3" if f.flag("use_sliding_window")? => {
+        "qwen2" | "qwen3" if f.flag("use_sliding_window")? == Some(true) => {
             if let Some(types) = f.get("layer_types") {
                 let list = types.as_array().filter(|l| l.len() == layers);
                 let list = list.ok_or_else(|| f.bad("layer_types", types, &format!("a list of {layers} types")))?;
@@ -265,42 +272,6 @@ fn windows(f: &Fields, family: &str, layers: usize) -> Result<Vec<Option<usize>>
             Ok((0..layers).map(|i| window.filter(|_| i >= full)).collect())
         }
         _ => Ok(vec![None; layers]),
-    }
-}
-
-/// transformers 5 writes `rope_parameters`; before, `rope_theta` and `rope_scaling`.
-fn rope(f: &Fields) -> Result<RopeConfig> {
-    let parameters = f.object("rope_parameters")?;
-    let scaling = f.object("rope_scaling")?;
-    let theta = match &parameters {
-        Some(p) => p.number("rope_theta")?,
-        None => None,
-    };
-    let theta = theta.or(f.number("rope_theta")?).unwrap_or(10_000.0);
-    let Some(p) = parameters.or(scaling) else { return Ok(RopeConfig { theta, llama3: None }) };
-    p.only("partial_rotary_factor", &[1.into(), 1.0.into()])?;
-    let key = if p.get("rope_type").is_some() { "rope_type" } else { "type" };
-    match p.get(key).map(|v| (v, v.as_str())) {
-        None | Some((_, Some("default"))) => Ok(RopeConfig { theta, llama3: None }),
-        Some((_, Some("llama3"))) => {
-            let need = |key: &str| {
-                p.number(key)?.ok_or_else(|| {
-                    Error::new(Code::ModelConfig, format!("{}: {key} is missing in the llama3 rope scaling", f.file))
-                })
-            };
-            let scaling = Llama3Scaling {
-                factor: need("factor")?,
-                low_freq_factor: need("low_freq_factor")?,
-                high_freq_factor: need("high_freq_factor")?,
-                original_max_positions: need("original_max_position_embeddings")?,
-            };
-            if scaling.high_freq_factor <= scaling.low_freq_factor {
-                let v = scaling.high_freq_factor.into();
-                return Err(f.bad("high_freq_factor", &v, "a number above low_freq_factor"));
-            }
-            Ok(RopeConfig { theta, llama3: Some(scaling) })
-        }
-        Some((v, _)) => Err(f.unsupported(key, v, "default or llama3")),
     }
 }
 

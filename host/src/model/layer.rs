@@ -99,7 +99,7 @@ impl Layer {
         };
         let mut linear = |module: &str, (inputs, outputs): (usize, usize)| -> Result<Linear> {
             let name = format!("model.layers.{index}.{module}");
-            let biased = c.qkv_bias && ["q_proj", "k_proj", "v_proj"].iter().any(|m| module.ends_with(m));
+            let biased = c.is_biased(module);
             let weight = Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, compute)?;
             Ok(Linear::new(weight, biased.then(|| get(&format!("{name}.bias"), &[outputs])).transpose()?))
         };
