@@ -60,10 +60,11 @@ pub struct Longest {
 }
 
 impl Estimate {
-    /// Estimates a run that trains, and generates if it does that. Fails where `train.lora` names modules that the
-    /// model has not.
+    /// Estimates a run that trains, and generates if it does that. `adapter` is the number of parameters of an adapter
+    /// that the model brings, 0 without. Fails where `train.lora` names modules that the model has not.
     pub fn new(
         model: &ModelConfig,
+        adapter: u64,
         precision: Precision,
         train: &TrainConfig,
         generate: Option<&GenerateConfig>,
@@ -81,7 +82,7 @@ impl Estimate {
                 let sizes: usize = lora_targets(lora, &linears)?.iter().map(|(_, (i, o))| i + o).sum();
                 layers * (lora.r * sizes) as u64
             }
-            None => 0,
+            None => adapter,
         };
         let trained = if adapters > 0 { adapters } else { parameters };
         let (full, bf16) = (adapters == 0, precision == Precision::Bf16);
@@ -154,12 +155,12 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_model() {
         let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
-        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3", "biases", "qwen3-bias"] {
+        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3", "biases", "qwen3-bias", "smollm3"] {
             let mut policy = Policy::load(&models.join(name), &Device::Cpu).unwrap();
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {
                 let train = TrainConfig { lora: lora.cloned(), ..Default::default() };
-                Estimate::new(&model, Precision::F32, &train, None, Longest::default()).unwrap()
+                Estimate::new(&model, 0, Precision::F32, &train, None, Longest::default()).unwrap()
             };
             let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");
@@ -169,6 +170,9 @@ mod tests {
             policy.add_lora(&lora, 0).unwrap();
             let adapters: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();
             assert_eq!(estimate(Some(&lora)).trained, adapters as u64, "{name}");
+            let train = TrainConfig::default();
+            let brought = Estimate::new(&model, 8, Precision::F32, &train, None, Longest::default()).unwrap();
+            assert_eq!((brought.trained, brought.optimizer), (8, 64));
         }
     }
 }

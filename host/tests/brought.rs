@@ -1,13 +1,14 @@
-//! Model and adapter directories as people bring them: taken for what they are, or refused by name. `check` says before a
-//! run what loading would say.
+//! Model and adapter directories as people bring them: taken for what they are, or refused by name. `check` says before
+//! a run what loading would say.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use candle_core::{DType, Device, Tensor};
 use ldalign::{
     Code, Error,
-    config::LoraConfig,
+    config::{LoraConfig, RunConfig},
+    data::Dataset,
     model::{ModelDir, Pack, Policy},
-    rundir::HashedModel,
+    rundir::{HashedModel, Manifest, RunDir},
 };
 use serde_json::{Value, json};
 use std::{
@@ -318,4 +319,31 @@ fn hashes_are_of_the_files_that_are_read() {
         after.files.iter().filter(|(name, hash)| before.files[*name] != **hash).map(|(name, _)| name.as_str());
     assert_eq!(changed.collect::<Vec<_>>(), ["base/model.safetensors"]);
     assert_ne!(after.sha256, before.sha256);
+}
+
+#[test]
+fn a_run_does_not_go_on_with_another_base() {
+    let dir = copies(&["llama", "llama-lora"]);
+    let base = dir.path().join("llama");
+    fs::write(dir.path().join("rows.jsonl"), "{\"prompt\": \"a\", \"completion\": \"b\"}\n").unwrap();
+    let yaml = "model: llama-lora\noutput_dir: out\ndata: {path: rows.jsonl}\n";
+    fs::write(dir.path().join("run.yaml"), yaml).unwrap();
+    let config = RunConfig::load(&dir.path().join("run.yaml"), &[]).unwrap();
+    let open = || {
+        let manifest = Manifest::new(&config, &Dataset::open(&config.data).unwrap(), vec![]).unwrap();
+        RunDir::open(&config.output_dir, &manifest).map(drop)
+    };
+    open().unwrap();
+    for place in ["llama", "llama-lora"] {
+        fs::write(dir.path().join(place).join(".DS_Store"), "x").unwrap();
+    }
+    open().unwrap();
+    rewrite(&base.join("model.safetensors"), |mut tensors| {
+        tensors.insert("model.norm.weight".into(), zeros(&[24]));
+        tensors
+    });
+    let error = open().unwrap_err();
+    assert_eq!(error.code(), Code::RunChanged);
+    let (_, changes) = error.message().split_once("was started from something else: ").unwrap();
+    assert!(changes.starts_with("model.files.base/model.safetensors was \"") && !changes.contains(';'), "{changes}");
 }

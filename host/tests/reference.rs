@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MODELS: [&str; 13] = [
+const MODELS: [&str; 14] = [
     "llama",
     "llama3",
     "mistral",
@@ -28,6 +28,7 @@ const MODELS: [&str; 13] = [
     "yarn-untruncated",
     "biases",
     "qwen3-bias",
+    "smollm3",
 ];
 const ADAPTERS: [&str; 3] = ["llama-lora", "llama-lora-patterns", "biases-lora"];
 
@@ -272,7 +273,7 @@ fn passes_repeat_to_the_bit() {
 /// A layer that is run again in the backward pass gives the bits that keeping it gives.
 #[test]
 fn gradients_do_not_depend_on_what_is_kept() {
-    for name in ["llama", "qwen2", "qwen3", "yarn", "biases", "llama-lora-patterns"] {
+    for name in ["llama", "qwen2", "qwen3", "yarn", "biases", "smollm3", "llama-lora-patterns"] {
         let (mut policy, reference) = (load(name), Reference::of(name));
         let kept = gradients(&policy, &reference).1;
         assert!(policy.pass_tokens() > 1000);

@@ -63,7 +63,8 @@ impl Check {
                 false => Ok(()),
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
-        let memory = Estimate::new(&model, config.precision(), &config.train, generate, longest)?;
+        let memory =
+            Estimate::new(&model, source.adapter_parameters()?, config.precision(), &config.train, generate, longest)?;
         let standing = validate::standing(&config, [&plugins[0], &plugins[1]], data.has_rejected())?;
         if let Some(standing) = standing.as_ref().filter(|standing| !standing.is_good()) {
             tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());

@@ -1,15 +1,14 @@
 //! config.json of Hugging Face: which transformer to build. What we do not compute exactly is refused by name.
 
+mod family;
 mod fields;
 mod keys;
 mod rope;
 
 pub use rope::RopeConfig;
 
-use crate::{
-    Code, Error, Result, files,
-    keys::{self as lists, Keys},
-};
+use crate::{Error, Result, files, keys as lists};
+use family::{ATTENTION, Family};
 use fields::Fields;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -43,65 +42,13 @@ pub struct ModelConfig {
     pub qk_norm: bool,
     /// Sliding window of each layer, if it has one.
     pub windows: Vec<Option<usize>>,
+    /// Whether each layer's attention knows positions (SmolLM3 has layers that do not).
+    pub rotates: Vec<bool>,
     /// Frequencies of the rotary embedding.
     pub rope: RopeConfig,
     /// The file, for writing it again.
     pub raw: Map<String, Value>,
 }
-
-/// A family of models: what its config.json leaves out or unsaid, as transformers has it.
-struct Family {
-    name: &'static str,
-    /// `num_key_value_heads`; as many as heads where there is none.
-    kv_heads: Option<usize>,
-    max_positions: usize,
-    /// Where the file does not say it; otherwise a head has its share of the hidden width.
-    head_dim: Option<usize>,
-    rope_theta: f64,
-    tied: bool,
-    qk_norm: bool,
-    /// Modules with biases always, where `attention_bias` says so, and where `mlp_bias` does.
-    biased: [&'static [&'static str]; 3],
-    keys: &'static [&'static Keys],
-}
-
-const QKV: &[&str] = &["q_proj", "k_proj", "v_proj"];
-const ATTENTION: &[&str] = &["q_proj", "k_proj", "v_proj", "o_proj"];
-const FEED_FORWARD: &[&str] = &["gate_proj", "up_proj", "down_proj"];
-
-const LLAMA: Family = Family {
-    name: "llama",
-    kv_heads: None,
-    max_positions: 2048,
-    head_dim: None,
-    rope_theta: 10_000.0,
-    tied: false,
-    qk_norm: false,
-    biased: [&[], ATTENTION, FEED_FORWARD],
-    keys: &[keys::KEYS],
-};
-const FAMILIES: [Family; 4] = [
-    LLAMA,
-    Family { name: "mistral", kv_heads: Some(8), max_positions: 4096 * 32, biased: [&[]; 3], ..LLAMA },
-    Family {
-        name: "qwen2",
-        kv_heads: Some(32),
-        max_positions: 32_768,
-        biased: [QKV, &[], &[]],
-        keys: &[keys::KEYS, keys::QWEN],
-        ..LLAMA
-    },
-    Family {
-        name: "qwen3",
-        kv_heads: Some(32),
-        max_positions: 32_768,
-        head_dim: Some(128),
-        qk_norm: true,
-        biased: [&[], ATTENTION, &[]],
-        keys: &[keys::KEYS, keys::QWEN],
-        ..LLAMA
-    },
-];
 
 impl ModelConfig {
     /// Linear modules of every layer: name, inputs, outputs.
@@ -176,7 +123,7 @@ impl ModelConfig {
 
     fn read(file: &str, raw: Map<String, Value>) -> Result<Self> {
         let f = Fields { file, map: &raw };
-        let family = family(&f)?;
+        let family = Family::of(&f)?;
         if let Some(v) = f.get("quantization_config") {
             let method = v.get("quant_method").unwrap_or(v);
             return Err(f.unsupported("quantization_config", method, "a model with float weights"));
@@ -212,7 +159,11 @@ impl ModelConfig {
         let asked = |key: &str| Ok::<_, Error>(f.flag(key)?.unwrap_or(false));
         let biased = [(true, always), (asked("attention_bias")?, attention), (asked("mlp_bias")?, feed_forward)];
         let biased = biased.into_iter().filter(|(has, _)| *has).flat_map(|(_, modules)| modules).copied().collect();
-        let windows = windows(&f, family.name, num_layers)?;
+        let rotates = match family.name {
+            "smollm3" => rotates(&f, num_layers)?,
+            _ => vec![true; num_layers],
+        };
+        let windows = windows(&f, family.name, &rotates)?;
         Ok(Self {
             vocab_size,
             hidden_size,
@@ -227,37 +178,38 @@ impl ModelConfig {
             biased,
             qk_norm: family.qk_norm,
             windows,
+            rotates,
             rope: RopeConfig::read(&f, head_dim, max_positions, family.rope_theta)?,
             raw,
         })
     }
 }
 
-fn family(f: &Fields) -> Result<Family> {
-    let names = || {
-        let (last, first) =
-            FAMILIES.map(|family| family.name).split_last().map(|(l, f)| (*l, f.join(", "))).expect("some");
-        format!("{first} or {last}")
-    };
-    match f.get("model_type") {
-        Some(v) => {
-            let known = FAMILIES.into_iter().find(|family| v.as_str() == Some(family.name));
-            known.ok_or_else(|| f.unsupported("model_type", v, &names()))
-        }
-        None => Err(Error::new(Code::ModelConfig, format!("{}: model_type is missing", f.file))
-            .hint(format!("expected the config.json of a causal language model of type {}", names()))),
+/// Defaults as in transformers: every fourth layer of SmolLM3 knows no positions.
+fn rotates(f: &Fields, layers: usize) -> Result<Vec<bool>> {
+    if let Some(v) = f.get("no_rope_layers") {
+        let of = |v: &Value| v.as_u64().filter(|v| *v < 2).map(|v| v == 1);
+        let list = v.as_array().filter(|list| list.len() == layers);
+        let list: Option<_> = list.and_then(|list| list.iter().map(of).collect());
+        return list.ok_or_else(|| f.bad("no_rope_layers", v, &format!("a list of {layers} numbers, 0 or 1")));
     }
+    let interval = f.size("no_rope_layer_interval")?.unwrap_or(4);
+    Ok((1..=layers).map(|layer| layer % interval != 0).collect())
 }
 
-/// Defaults as in transformers: Mistral's window is 4096 unless null; Qwen's only where `use_sliding_window` says so.
-fn windows(f: &Fields, family: &str, layers: usize) -> Result<Vec<Option<usize>>> {
+/// Defaults as in transformers: Mistral's window is 4096 unless null; the others' only where `use_sliding_window` says
+/// so, and SmolLM3's then in layers without positions.
+fn windows(f: &Fields, family: &str, rotates: &[bool]) -> Result<Vec<Option<usize>>> {
+    let layers = rotates.len();
     let window = match f.map.get("sliding_window") {
         Some(Value::Null) => None,
+        None if family == "smollm3" => None,
         _ => Some(f.size("sliding_window")?.unwrap_or(4096)),
     };
+    let wanted = f.flag("use_sliding_window")?.unwrap_or(false);
     match family {
         "mistral" => Ok(vec![window; layers]),
-        "qwen2" | "qwen3" if f.flag("use_sliding_window")? == Some(true) => {
+        "qwen2" | "qwen3" | "smollm3" if wanted => {
             if let Some(types) = f.get("layer_types") {
                 let list = types.as_array().filter(|l| l.len() == layers);
                 let list = list.ok_or_else(|| f.bad("layer_types", types, &format!("a list of {layers} types")))?;
@@ -268,9 +220,19 @@ fn windows(f: &Fields, family: &str, layers: usize) -> Result<Vec<Option<usize>>
                 };
                 return list.iter().map(of).collect();
             }
+            if family == "smollm3" {
+                return Ok(rotates.iter().map(|rotates| window.filter(|_| !rotates)).collect());
+            }
             let full = f.map.get("max_window_layers").and_then(Value::as_u64).unwrap_or(28) as usize;
             Ok((0..layers).map(|i| window.filter(|_| i >= full)).collect())
         }
+        // Its masks follow layer_types alone, its attention asks for both.
+        "smollm3" => match f.get("layer_types") {
+            Some(v) if v.to_string().contains("sliding_attention") => {
+                Err(f.bad("use_sliding_window", &false.into(), "true, since layer_types has sliding_attention"))
+            }
+            _ => Ok(vec![None; layers]),
+        },
         _ => Ok(vec![None; layers]),
     }
 }

@@ -97,6 +97,18 @@ impl ModelDir {
         Ok(all)
     }
 
+    /// Parameters of the adapter, 0 where there is none.
+    ///
+    /// # Errors
+    /// Where its tensors cannot be read.
+    pub fn adapter_parameters(&self) -> Result<u64> {
+        if !self.is_adapter() {
+            return Ok(0);
+        }
+        let weights = Weights::open_files(vec![self.dir.join(adapter::WEIGHTS)])?;
+        Ok(weights.shapes().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum())
+    }
+
     /// Reads every tensor as loading it would, and keeps none: what loading would refuse, this refuses. `lora` is the
     /// fresh adapter that is to be trained on it.
     ///

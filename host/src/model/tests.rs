@@ -66,7 +66,8 @@ fn compare(models: &[&str], precision: Precision, tolerance: f32) {
 
 #[test]
 fn plain_operations_give_what_kernels_give() {
-    let models = ["llama", "mistral", "qwen2", "qwen3", "yarn", "biases", "llama-lora", "llama-lora-patterns"];
+    let models =
+        ["llama", "mistral", "qwen2", "qwen3", "yarn", "biases", "smollm3", "llama-lora", "llama-lora-patterns"];
     compare(&models, Precision::F32, 3e-5);
 }
 

@@ -32,7 +32,22 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The shard of each tensor.
-fn read_index(index: &Path) -> Result<BTreeMap<String, String>> {
+///
+/// # Errors
+/// Where there is no index: then there are no weights that can be read.
+fn read_index(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let index = &dir.join(INDEX);
+    if !index.exists() {
+        let what = format!("no {SINGLE} in {}", dir.display());
+        let bin = ["pytorch_model.bin", "pytorch_model.bin.index.json"].into_iter().find(|f| dir.join(f).exists());
+        return Err(match bin {
+            Some(bin) => Error::new(Code::ModelWeights, format!("{what}, and {bin} is not read")).hint(
+                "load it with transformers' from_pretrained and save it by save_pretrained, which writes safetensors",
+            ),
+            None => Error::new(Code::ModelWeights, what)
+                .hint("expected a Hugging Face model directory; turn a GGUF file into one by `ldalign import`"),
+        });
+    }
     let value: Value = serde_json::from_str(&files::read_text(index)?).map_err(|e| bad(index, e))?;
     let map = value["weight_map"].as_object().ok_or_else(|| bad(index, "no weight_map"))?;
     let shard = |(tensor, file): (&String, &Value)| match file.as_str() {
@@ -49,32 +64,21 @@ impl Weights {
         if dir.join(SINGLE).exists() {
             return Ok(vec![SINGLE.to_owned()]);
         }
-        let shards = read_index(&dir.join(INDEX))?.into_values().collect::<BTreeSet<_>>();
+        let shards: BTreeSet<_> = read_index(dir)?.into_values().collect();
         Ok(shards.into_iter().chain([INDEX.to_owned()]).collect())
     }
 
     /// Opens model.safetensors, or the shards of model.safetensors.index.json.
     pub fn open(dir: &Path) -> Result<Self> {
-        let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
+        let single = dir.join(SINGLE);
         if single.exists() {
             return Ok(Self::open_files(vec![single])?.named_plainly());
         }
-        if !index.exists() {
-            let what = format!("no model.safetensors in {}", dir.display());
-            let bin = ["pytorch_model.bin", "pytorch_model.bin.index.json"].into_iter().find(|f| dir.join(f).exists());
-            return Err(match bin {
-                Some(bin) => Error::new(Code::ModelWeights, format!("{what}, and {bin} is not read")).hint(
-                    "load it with transformers' from_pretrained and save it by save_pretrained, which writes safetensors",
-                ),
-                None => Error::new(Code::ModelWeights, what)
-                    .hint("expected a Hugging Face model directory; turn a GGUF file into one by `ldalign import`"),
-            });
-        }
-        let map = read_index(&index)?;
+        let map = read_index(dir)?;
         let names: BTreeSet<_> = map.values().collect();
         let weights = Self::open_files(names.into_iter().map(|n| dir.join(n)).collect())?;
         match map.keys().find(|k| !weights.entries.contains_key(*k)) {
-            Some(k) => Err(bad(&index, format!("no shard holds the tensor {k}"))),
+            Some(k) => Err(bad(&dir.join(INDEX), format!("no shard holds the tensor {k}"))),
             None => Ok(weights.named_plainly()),
         }
     }

@@ -24,7 +24,7 @@ pub const KEYS: &Keys = &[
     (
         Use::Used,
         &["sliding_window", "use_sliding_window", "max_window_layers"],
-        "windows of mistral, qwen2 and qwen3; llama has none, whatever they say",
+        "windows of mistral, qwen2, qwen3 and smollm3; llama has none, whatever they say",
     ),
     (
         Use::Used,
@@ -175,5 +175,8 @@ pub const KEYS: &Keys = &[
     ),
 ];
 
-/// Of qwen2 and qwen3 alone: the other families have one kind of layer.
-pub const QWEN: &Keys = &[(Use::Used, &["layer_types"], "which layers have windows (qwen2 and qwen3 alone)")];
+/// Of families with several kinds of layers.
+pub const QWEN: &Keys = &[(Use::Used, &["layer_types"], "which layers have windows (qwen2, qwen3 and smollm3 alone)")];
+/// Of SmolLM3 besides.
+pub const SMOLLM3: &Keys =
+    &[(Use::Used, &["no_rope_layers", "no_rope_layer_interval"], "which layers know no positions (smollm3 alone)")];

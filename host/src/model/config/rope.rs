@@ -28,7 +28,8 @@ pub enum Scaling {
     Llama3 {
         /// What low frequencies are divided by.
         factor: f64,
-        /// Bounds, low and high, of the band between scaled and unscaled frequencies, in turns over the original length.
+        /// Bounds, low and high, of the band between scaled and unscaled frequencies, in turns over the original
+        /// length.
         band: [f64; 2],
         /// Tokens that the model was first trained for.
         original: f64,

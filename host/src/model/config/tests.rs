@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::{rope::Scaling, *};
+use super::{family::FAMILIES, rope::Scaling, *};
 use serde_json::json;
 
 fn base() -> Value {
@@ -48,9 +48,31 @@ fn windows_follow_the_family() {
 }
 
 #[test]
+fn layers_of_smollm3_without_positions_are_those_of_transformers() {
+    let read = |changes: Value| {
+        let mut all = json!({"model_type": "smollm3"});
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read(all)
+    };
+    let plain = read(json!({})).unwrap();
+    assert_eq!((plain.rotates, plain.windows, plain.tied), (vec![true, true, true, false], vec![None; 4], true));
+    let second = read(json!({"no_rope_layer_interval": 2, "use_sliding_window": true, "sliding_window": 9})).unwrap();
+    assert_eq!((second.rotates, second.windows), (vec![true, false, true, false], vec![None, Some(9), None, Some(9)]));
+    let given = read(json!({"no_rope_layers": [0, 1, 1, 1], "use_sliding_window": true})).unwrap();
+    assert_eq!((given.rotates, given.windows), (vec![false, true, true, true], vec![None; 4]));
+    let short = read(json!({"no_rope_layers": [1]})).unwrap_err();
+    assert_eq!(short.message(), "config.json: no_rope_layers is [1], expected a list of 4 numbers, 0 or 1");
+    let sliding = json!(["sliding_attention", "full_attention", "full_attention", "full_attention"]);
+    assert!(read(json!({"layer_types": sliding})).unwrap_err().message().contains("use_sliding_window is false"));
+}
+
+#[test]
 fn what_is_not_computed_is_refused_by_key_and_value() {
     let cases = [
-        (json!({"model_type": "gpt2"}), r#"model_type is "gpt2"; supported is llama, mistral, qwen2 or qwen3"#),
+        (
+            json!({"model_type": "gpt2"}),
+            r#"model_type is "gpt2"; supported is llama, mistral, qwen2, qwen3 or smollm3"#,
+        ),
         (json!({"model_type": null}), "model_type is missing"),
         (json!({"hidden_act": "gelu"}), r#"hidden_act is "gelu"; supported is "silu" or "swish""#),
         (json!({"attention_bias": 1}), "attention_bias is 1, expected true or false"),
@@ -101,8 +123,8 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
     }
 }
 
-/// As transformers: `rope_scaling` takes the place of `rope_parameters`, the model's own original length goes first, and
-/// its longest sequence stands for one that is missing.
+/// As transformers: `rope_scaling` takes the place of `rope_parameters`, the model's own original length goes first,
+/// and its longest sequence stands for one that is missing.
 #[test]
 fn rope_is_read_as_transformers_reads_it() {
     let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
@@ -151,7 +173,7 @@ fn every_key_of_transformers_is_on_a_list() {
     }
     lists::covers(&[rope::KEYS], all["rope"].iter().map(String::as_str));
     let docs = include_str!("../../../../docs/models.md");
-    for table in [lists::table(&[keys::KEYS, keys::QWEN]), lists::table(&[rope::KEYS])] {
+    for table in [lists::table(&[keys::KEYS, keys::QWEN, keys::SMOLLM3]), lists::table(&[rope::KEYS])] {
         assert!(docs.contains(&table), "docs/models.md must have\n{table}");
     }
 }
