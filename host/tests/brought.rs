@@ -142,7 +142,9 @@ fn weights_that_are_not_what_the_config_says_are_refused() {
     let bin = copies(&["llama"]);
     let model = bin.path().join("llama");
     fs::rename(model.join("model.safetensors"), model.join("pytorch_model.bin")).unwrap();
-    assert_eq!(message(&refused(&model), &model), "no model.safetensors in DIR, and pytorch_model.bin is not read");
+    let said = "no model.safetensors in DIR, and pytorch_model.bin is not read";
+    assert_eq!(message(&refused(&model), &model), said);
+    assert_eq!(message(&HashedModel::of(&model).unwrap_err(), &model), said);
 }
 
 #[test]
@@ -190,6 +192,8 @@ fn adapters_that_are_not_computed_say_what_they_are() {
             &[37, 24][..],
             "it brings a whole embedding or head (save_embedding_layers, modules_to_save)",
         ),
+        ("lm_head.weight", &[37, 24], "it brings a whole embedding or head (save_embedding_layers, modules_to_save)"),
+        ("model.embed_tokens.base_layer.weight", &[37, 24], "it adapts the embedding or the head"),
         ("model.embed_tokens.lora_embedding_A", &[3, 37], "it adapts the embedding or the head"),
         ("lm_head.lora_A.weight", &[3, 24], "it adapts the embedding or the head"),
         ("model.layers.0.self_attn.q_proj.lora_magnitude_vector.weight", &[24], "it holds DoRA's magnitudes"),
@@ -236,6 +240,18 @@ fn adapters_that_are_not_computed_say_what_they_are() {
         "adapter_model.safetensors: base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight is [3, 24], but \
          adapter_config.json asks for [2, 24]"
     );
+}
+
+#[test]
+fn an_alpha_that_is_missing_is_that_of_peft() {
+    let dir = copies(&["llama", "llama-lora"]);
+    let config = dir.path().join("llama-lora/adapter_config.json");
+    edit(&config, "lora_alpha", json!(8));
+    let expected = logps(&dir.path().join("llama-lora"));
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("\"lora_alpha\":8,", "")).unwrap();
+    assert!(!fs::read_to_string(&config).unwrap().contains("lora_alpha"));
+    assert_eq!(logps(&dir.path().join("llama-lora")), expected);
 }
 
 #[test]

@@ -68,7 +68,9 @@ impl Adapter {
         lists::check(&[keys::KEYS], &file, map.iter().map(|(k, v)| (k.as_str(), v)))?;
         let get = |key: &str| map.get(key).filter(|v| !v.is_null());
         let rank = |v: &Value| v.as_u64().filter(|r| (1..1 << 20).contains(r)).map(|r| r as usize);
-        let (Some(r), Some(lora_alpha)) = (get("r").and_then(rank), get("lora_alpha").and_then(Value::as_f64)) else {
+        // Both are 8 where PEFT finds none.
+        let r = map.get("r").map_or(Some(8), rank);
+        let (Some(r), Some(lora_alpha)) = (r, map.get("lora_alpha").map_or(Some(8.0), Value::as_f64)) else {
             return Err(bad("expected numbers r and lora_alpha"));
         };
         let rslora = match get("use_rslora") {
@@ -199,10 +201,10 @@ fn explain(name: &str) -> Option<(&'static str, &'static str)> {
     if name.contains(".lora_magnitude_vector") {
         return Some(("it holds DoRA's magnitudes", MERGE));
     }
-    if name.contains(".lora_embedding_")
-        || name.contains(".lm_head.lora_")
-        || name.starts_with("base_model.model.lm_head.")
-    {
+    if ends(&["embed_tokens.weight", "lm_head.weight"]) {
+        return Some(("it brings a whole embedding or head (save_embedding_layers, modules_to_save)", MERGE));
+    }
+    if [".embed_tokens.", ".lm_head."].iter().any(|table| name.contains(table)) {
         return Some(("it adapts the embedding or the head", MERGE));
     }
     if name.contains(".lora_") && !ends(&[".lora_A.weight", ".lora_B.weight", ".lora_A.bias", ".lora_B.bias"]) {
@@ -210,9 +212,6 @@ fn explain(name: &str) -> Option<(&'static str, &'static str)> {
             "its names hold the name of an adapter, as in a state_dict",
             "save it by PEFT's save_pretrained, which leaves that name out",
         ));
-    }
-    if ends(&["embed_tokens.weight", "lm_head.weight"]) {
-        return Some(("it brings a whole embedding or head (save_embedding_layers, modules_to_save)", MERGE));
     }
     ends(&[".bias"]).then_some(("it brings biases", MERGE))
 }

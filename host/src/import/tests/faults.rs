@@ -69,7 +69,9 @@ fn faults_name_the_key_or_tensor() {
     ];
     for (gguf, expected) in cases {
         let dir = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", gguf.import(dir.path(), WeightType::F32).unwrap_err());
+        let error = gguf.import(dir.path(), WeightType::F32).unwrap_err();
+        assert!(error.hint_text().is_some(), "{error}");
+        let error = format!("{error:#}");
         let (file, message) = error.split_once(": ").unwrap();
         assert_eq!(file, dir.path().join("model.gguf").display().to_string());
         assert_eq!(message, expected);
