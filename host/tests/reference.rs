@@ -153,7 +153,7 @@ fn the_gradient_check_notices_a_wrong_model() {
     for (model, right, wrong) in [
         ("mistral", "\"sliding_window\": 4", "\"sliding_window\": null"),
         ("linear", "\"factor\": 4.0", "\"factor\": 3.0"),
-        ("yarn", "\"beta_fast\": 4.0", "\"beta_fast\": 2.0"),
+        ("yarn", "\"beta_fast\": 4.0", "\"beta_fast\": 1.0"),
         ("yarn", "\"beta_fast\": 4.0", "\"beta_fast\": 4.0, \"attention_factor\": 1.0"),
         ("yarn-untruncated", "\"truncate\": false", "\"truncate\": true"),
     ] {

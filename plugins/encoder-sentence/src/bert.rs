@@ -101,7 +101,7 @@ impl Config {
             serde_json::from_slice(bytes).map_err(|e| Error::options(format!("{FILE} is not usable: {e}")))?;
         for (key, value) in config.others.iter().filter(|(_, value)| !value.is_null()) {
             match ONLY.iter().find(|(only, _)| only == key) {
-                Some((_, one)) if value.to_string() == *one => {}
+                Some((_, one)) if serde_json::from_str(one).is_ok_and(|one: Value| one == *value) => {}
                 Some((_, one)) => return Err(recipe::refused(FILE, key, value, one)),
                 None if HARMLESS.contains(&key.as_str()) => {}
                 None => {
