@@ -11,7 +11,7 @@ pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// A decoder-only transformer as its GGUF file describes it.
 pub(super) struct Architecture {
-    /// Hugging Face's `model_type`: llama, mistral, qwen2 or qwen3.
+    /// Hugging Face's `model_type`: llama, mistral, qwen2, qwen3 or smollm3.
     pub model_type: &'static str,
     pub vocab_size: usize,
     pub max_positions: usize,
@@ -60,10 +60,11 @@ impl Architecture {
             "llama" => "llama",
             "qwen2" => "qwen2",
             "qwen3" => "qwen3",
+            "smollm3" => "smollm3",
             other => {
                 let message = format!("key `general.architecture` is `{other}`");
                 return Err(Error::new(Code::ImportArchitecture, message)
-                    .hint("supported are llama (SmolLM, TinyLlama, Llama, Mistral), qwen2 and qwen3"));
+                    .hint("supported are llama (SmolLM, TinyLlama, Llama, Mistral), qwen2, qwen3 and smollm3"));
             }
         };
         if metadata.get::<usize>(&key("expert_count"))?.is_some_and(|n| n > 0) {
@@ -212,8 +213,8 @@ impl Architecture {
             _ => self.biases[usize::from(name.starts_with("ffn"))],
         };
         parts.extend(biases.iter().filter(|b| wanted(b.0)).map(|(from, to, width)| (*from, *to, vec![*width])));
-        // llama.cpp rotates neighbouring pairs for llama, and halves (as Hugging Face) for Qwen.
-        let interleaved = matches!(self.model_type, "llama" | "mistral");
+        // llama.cpp rotates neighbouring pairs for llama and its like, and halves (as Hugging Face) for Qwen.
+        let interleaved = matches!(self.model_type, "llama" | "mistral" | "smollm3");
         let heads = |name: &str| match name {
             "attn_q.weight" | "attn_q.bias" if interleaved => Some(self.heads),
             "attn_k.weight" | "attn_k.bias" if interleaved => Some(self.kv_heads),
@@ -234,6 +235,7 @@ impl Architecture {
             "mistral" => "MistralForCausalLM",
             "qwen2" => "Qwen2ForCausalLM",
             "qwen3" => "Qwen3ForCausalLM",
+            "smollm3" => "SmolLM3ForCausalLM",
             _ => "LlamaForCausalLM",
         };
         let mut config = json!({
@@ -259,6 +261,10 @@ impl Architecture {
         });
         if let Some(window) = self.sliding_window {
             config["sliding_window"] = window.into();
+        }
+        if self.model_type == "smollm3" {
+            // The one that llama.cpp knows.
+            config["no_rope_layer_interval"] = 4.into();
         }
         for (key, there) in ["attention_bias", "mlp_bias"].into_iter().zip(self.biases) {
             if there {

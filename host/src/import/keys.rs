@@ -7,7 +7,7 @@ use crate::{
 use candle_core::quantized::gguf_file::Value;
 use std::collections::HashMap;
 
-/// Of llama, qwen2 and qwen3.
+/// Of llama, qwen2, qwen3 and smollm3.
 pub const KEYS: &Keys = &[
     (Use::Used, &["general.architecture", "general.alignment"], "the family; where tensors lie"),
     (Use::Only(&["\"model\""]), &["general.type"], "a file of another kind, such as an adapter"),

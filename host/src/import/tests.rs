@@ -93,7 +93,7 @@ impl Gguf {
         let mut rng = ChaCha8Rng::seed_from_u64(self.tensors.len() as u64);
         let values = (0..shape.iter().product()).map(|_| rng.next_u32() as f32 / u32::MAX as f32 - 0.5).collect();
         let original = Tensor::from_vec::<_, f32>(values, shape, &Device::Cpu).unwrap();
-        let llama = self.metadata.iter().any(|(k, _)| k.starts_with("llama."));
+        let llama = self.metadata.iter().any(|(k, _)| k.starts_with("llama.") || k.starts_with("smollm3."));
         let mut stored = original.clone();
         if llama && (from.contains("attn_q.") || from.contains("attn_k.")) {
             let columns = shape.get(1).copied().unwrap_or(1);
@@ -241,6 +241,17 @@ fn rope_scaling_is_what_llama_cpp_makes_of_the_keys() {
     let yarn = |n| serde_json::json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": n});
     assert_eq!(scaling(&[kind("yarn"), factor.clone(), original]), yarn(128));
     assert_eq!(scaling(&[kind("yarn"), factor]), yarn(512));
+}
+
+#[test]
+fn smollm3_is_a_llama_with_layers_that_know_no_positions() {
+    let gguf = Gguf::new("smollm3", GgmlDType::F32);
+    let config = config_of(&gguf);
+    assert_eq!((&config["model_type"], &config["no_rope_layer_interval"]), (&"smollm3".into(), &4.into()));
+    let dir = tempfile::tempdir().unwrap();
+    gguf.import(dir.path(), WeightType::F32).unwrap();
+    let found = safetensors::load(dir.path().join("out/model.safetensors"), &Device::Cpu).unwrap();
+    assert!(gguf.original.iter().all(|(name, t)| numbers(&found[name]) == numbers(t)));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub const KEYS: &Keys = &[
     ),
     (
         Use::Only(&["false"]),
-        &["use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out"],
+        &["use_dora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out", "enable_lora", "merge_weights"],
         "another formula than W + scale B A: merge the adapter with PEFT",
     ),
     (
