@@ -45,13 +45,17 @@ enum Family {
 }
 
 /// Keys that change nothing outside training or other tasks.
-const HARMLESS: [&str; 33] = [
+const HARMLESS: [&str; 43] = [
+    "_attn_implementation",
+    "_attn_implementation_autoset",
+    "_commit_hash",
     "_name_or_path",
     "architectures",
     "attention_probs_dropout_prob",
     "bos_token_id",
     "chunk_size_feed_forward",
     "classifier_dropout",
+    "cls_token_id",
     "directionality",
     "dtype",
     "eos_token_id",
@@ -62,9 +66,12 @@ const HARMLESS: [&str; 33] = [
     "initializer_range",
     "label2id",
     "layer_norm_type",
+    "mask_token_id",
+    "num_labels",
     "output_attentions",
     "output_hidden_states",
     "output_past",
+    "output_scores",
     "pooler_fc_size",
     "pooler_num_attention_heads",
     "pooler_num_fc_layers",
@@ -76,8 +83,11 @@ const HARMLESS: [&str; 33] = [
     "tie_word_embeddings",
     "tokenizer_class",
     "torch_dtype",
+    "torchscript",
+    "transformers.js_config",
     "transformers_version",
     "unk_token_id",
+    "use_bfloat16",
     "use_cache",
 ];
 

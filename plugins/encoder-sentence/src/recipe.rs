@@ -27,8 +27,13 @@ pub fn read(dir: &Path) -> Result<Pooling, Error> {
         return Err(refused("sentence_bert_config.json", "do_lower_case", &settings["do_lower_case"], "false"));
     }
     let file = format!("{pooling}/config.json");
-    let Some(config) = object(dir, &file)? else { return Ok(Pooling::Mean) };
-    mode(&file, &config)
+    match object(dir, &file)? {
+        Some(config) => mode(&file, &config),
+        None if modules.is_some() => {
+            Err(Error::options(format!("{file} is missing, which modules.json names: copy it from the model's source")))
+        }
+        None => Ok(Pooling::Mean),
+    }
 }
 
 /// Where modules.json says the pooling lies, if there is such a file.

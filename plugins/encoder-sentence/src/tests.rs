@@ -142,6 +142,10 @@ fn what_is_not_computed_is_refused_by_name() {
             refused("modules.json", r#"[{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]"#),
             "modules.json has the module",
         ),
+        (
+            refused("modules.json", r#"[{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]"#),
+            "1_Pooling/config.json is missing, which modules.json names",
+        ),
         (refused("modules.json", "[]"), "modules.json names no Pooling in the directory"),
         (
             refused("sentence_bert_config.json", r#"{"max_seq_length": 12, "do_lower_case": true}"#),
