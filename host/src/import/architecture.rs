@@ -124,6 +124,10 @@ impl Architecture {
     /// The file keeps only these factors. Llama 3.1 to 3.3 share all parameters but `factor`, which is the largest of
     /// them; the factors that follow from it must equal those in the file.
     pub fn set_rope_factors(&mut self, factors: &[f32]) -> Result<()> {
+        if let Some(scaling) = &self.rope_scaling {
+            let message = format!("tensor `{ROPE_FACTORS}` stands beside the RoPE scaling {scaling}");
+            return Err(Error::new(Code::ImportTensor, message).hint("supported is one kind of scaling at a time"));
+        }
         let (low, high, original) = (1.0, 4.0, 8192.0);
         let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
         let expected = (0..self.head_dim / 2).map(|i| {

@@ -128,12 +128,7 @@ impl Adapter {
         device: &Device,
     ) -> Result<BTreeMap<String, Tensor>> {
         let path = dir.join(WEIGHTS);
-        if !path.exists() && dir.join("adapter_model.bin").exists() {
-            let what = format!("{} has its weights in adapter_model.bin alone, which is not read", dir.display());
-            return Err(Error::new(Code::ModelWeights, what)
-                .hint("load it with PEFT and save it by save_pretrained, which writes adapter_model.safetensors"));
-        }
-        let mut weights = Weights::open_files(vec![path.clone()])?;
+        let mut weights = open(dir)?;
         let adapted: Vec<String> = lora::modules_of(weights.shapes()).into_iter().map(str::to_owned).collect();
         let mut tensors = BTreeMap::new();
         for (module, (inputs, outputs)) in modules.iter().filter(|(name, _)| adapted.contains(name)) {
@@ -168,6 +163,17 @@ impl Adapter {
         map.insert("inference_mode".into(), true.into());
         files::write_json(&dir.join(CONFIG), &map)
     }
+}
+
+/// Opens the weights of the adapter in `dir`.
+pub fn open(dir: &Path) -> Result<Weights> {
+    let path = dir.join(WEIGHTS);
+    if !path.exists() && dir.join("adapter_model.bin").exists() {
+        let what = format!("{} has its weights in adapter_model.bin alone, which is not read", dir.display());
+        return Err(Error::new(Code::ModelWeights, what)
+            .hint("load it with PEFT and save it by save_pretrained, which writes adapter_model.safetensors"));
+    }
+    Weights::open_files(vec![path])
 }
 
 /// Values by the end of a module's name, the first that fits.

@@ -105,7 +105,7 @@ impl ModelDir {
         if !self.is_adapter() {
             return Ok(0);
         }
-        let weights = Weights::open_files(vec![self.dir.join(adapter::WEIGHTS)])?;
+        let weights = adapter::open(&self.dir)?;
         Ok(weights.shapes().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum())
     }
 
