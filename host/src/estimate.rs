@@ -60,10 +60,11 @@ pub struct Longest {
 }
 
 impl Estimate {
-    /// Estimates a run that trains, and generates if it does that. Fails where `train.lora` names modules that the
-    /// model has not.
+    /// Estimates a run that trains, and generates if it does that. `adapter` is the number of parameters of an adapter
+    /// that the model brings, 0 without. Fails where `train.lora` names modules that the model has not.
     pub fn new(
         model: &ModelConfig,
+        adapter: u64,
         precision: Precision,
         train: &TrainConfig,
         generate: Option<&GenerateConfig>,
@@ -71,19 +72,17 @@ impl Estimate {
     ) -> Result<Self> {
         let [h, f, layers, vocab] =
             [model.hidden_size, model.intermediate_size, model.num_layers, model.vocab_size].map(|n| n as u64);
-        let (a, k) = ((model.num_heads * model.head_dim) as u64, (model.num_kv_heads * model.head_dim) as u64);
+        let k = (model.num_kv_heads * model.head_dim) as u64;
         let linears = model.linears().map(|(name, i, o)| (name.to_owned(), (i, o)));
         let products: u64 = linears.iter().map(|(_, (i, o))| (i * o) as u64).sum();
-        let biases = if model.qkv_bias { a + 2 * k } else { 0 };
-        let head_norms = if model.qk_norm { 2 * model.head_dim as u64 } else { 0 };
         let tables = if model.tied { 1 } else { 2 } * vocab * h;
-        let parameters = tables + layers * (products + biases + head_norms + 2 * h) + h;
+        let parameters: u64 = model.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
         let adapters = match &train.lora {
             Some(lora) => {
                 let sizes: usize = lora_targets(lora, &linears)?.iter().map(|(_, (i, o))| i + o).sum();
                 layers * (lora.r * sizes) as u64
             }
-            None => 0,
+            None => adapter,
         };
         let trained = if adapters > 0 { adapters } else { parameters };
         let (full, bf16) = (adapters == 0, precision == Precision::Bf16);
@@ -156,12 +155,12 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_model() {
         let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
-        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3"] {
+        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3", "biases", "qwen3-bias", "smollm3"] {
             let mut policy = Policy::load(&models.join(name), &Device::Cpu).unwrap();
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {
                 let train = TrainConfig { lora: lora.cloned(), ..Default::default() };
-                Estimate::new(&model, Precision::F32, &train, None, Longest::default()).unwrap()
+                Estimate::new(&model, 0, Precision::F32, &train, None, Longest::default()).unwrap()
             };
             let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");
@@ -171,6 +170,9 @@ mod tests {
             policy.add_lora(&lora, 0).unwrap();
             let adapters: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();
             assert_eq!(estimate(Some(&lora)).trained, adapters as u64, "{name}");
+            let train = TrainConfig::default();
+            let brought = Estimate::new(&model, 8, Precision::F32, &train, None, Longest::default()).unwrap();
+            assert_eq!((brought.trained, brought.optimizer), (8, 64));
         }
     }
 }

@@ -10,9 +10,9 @@ pub mod mt_bench;
 use crate::{
     Code, Error, Result,
     files::{self, Journal},
-    model::{ModelConfig, Policy},
+    model::{self, ModelConfig, Policy},
     ops::Precision,
-    rundir::{self, HashedPath},
+    rundir::{self, HashedModel},
     text::TextCodec,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -30,14 +30,14 @@ pub struct Subject<'a> {
 
 impl Subject<'_> {
     fn load(&self) -> Result<(Policy, TextCodec)> {
-        let codec = TextCodec::load(self.model)?;
+        let codec = model::codec(self.model)?;
         crate::pipeline::check_vocabulary(&codec, &ModelConfig::of(self.model)?)?;
         Ok((Policy::load_as(self.model, &crate::pipeline::device(self.device)?, self.precision)?, codec))
     }
 
     /// What decides its answers.
-    fn source(&self) -> Result<HashedPath> {
-        HashedPath::of(self.model)
+    fn source(&self) -> Result<HashedModel> {
+        HashedModel::of(self.model)
     }
 }
 

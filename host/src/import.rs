@@ -1,6 +1,7 @@
 //! Turns a GGUF file into a Hugging Face model directory: weights de-quantised, tokenizer and chat template unpacked.
 
 mod architecture;
+mod keys;
 mod metadata;
 mod tokenizer;
 mod weights;
@@ -53,7 +54,12 @@ pub fn gguf(input: &Path, output_dir: &Path, weight_type: WeightType) -> Result<
                 "supported are GGUF 1 to 3 with tensors of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K",
             )
     })?;
-    convert(&content, &mut reader, output_dir, weight_type).map_err(|e| e.at(input.display()))
+    convert(&content, &mut reader, output_dir, weight_type).map_err(|e| match e.hint_text() {
+        Some(_) => e.at(input.display()),
+        None => {
+            e.at(input.display()).hint("the file is damaged or incomplete: copy it again, or convert the model again")
+        }
+    })
 }
 
 fn convert(
@@ -64,6 +70,7 @@ fn convert(
 ) -> Result<ImportReport> {
     let metadata = Metadata(&content.metadata);
     let mut architecture = Architecture::read(metadata, &content.tensor_infos)?;
+    keys::check(&content.metadata)?;
     if content.tensor_infos.contains_key(ROPE_FACTORS) {
         architecture.set_rope_factors(&weights::values(content, reader, ROPE_FACTORS)?)?;
     }

@@ -123,6 +123,7 @@ pub mod generate;
 pub mod hub;
 pub mod import;
 pub mod interrupt;
+mod keys;
 pub mod latents;
 pub mod library;
 pub mod machine;

@@ -1,5 +1,6 @@
 //! Decoder-only transformers: one definition for every family, device, and use.
 
+mod adapter;
 mod cache;
 mod config;
 mod gradients;
@@ -10,6 +11,7 @@ mod pack;
 mod parameter;
 mod passes;
 mod policy;
+mod source;
 mod transformer;
 mod weights;
 
@@ -19,6 +21,7 @@ pub use gradients::Gradients;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
 pub use policy::{Policy, Trainable, activation_budget};
+pub use source::{ModelDir, codec};
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use crate::{
     interrupt,
     latents::{PolicyServices, SharedPolicy},
     library::Kind,
-    model::{ModelConfig, Policy},
+    model::{self, ModelDir, Policy},
     plugin::{Finder, Plugin},
     rundir::{Manifest, RunDir, Stage, Stopwatch},
     text::TextCodec,
@@ -95,13 +95,21 @@ impl Run {
     pub fn open(config: RunConfig) -> Result<Self> {
         let [encoder, distance, schedule] = plugins(&config)?;
         let data = Dataset::open(&config.data)?;
-        let codec = TextCodec::load(&config.model)?;
+        let codec = model::codec(&config.model)?;
         let device = device(&config.device)?;
         if !RunDir::is_started(&config.output_dir) {
-            let model = ModelConfig::of(&config.model)?;
+            let source = ModelDir::open(&config.model)?;
+            let model = source.config()?;
             let (_, longest) = inspect(&config, &model, &data, &codec, |_, _, _, _| Ok(()))?;
             let generate = (!data.has_rejected()).then_some(&config.generate);
-            let estimate = Estimate::new(&model, config.precision(), &config.train, generate, longest)?;
+            let estimate = Estimate::new(
+                &model,
+                source.adapter_parameters()?,
+                config.precision(),
+                &config.train,
+                generate,
+                longest,
+            )?;
             tracing::info!("memory: {estimate}");
         }
         let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());

@@ -46,7 +46,7 @@ pub use choices::{CandidateLine, ChoiceLine, Distances};
 pub use evaluation::{Answer, EvalSample, Evaluation, Outcome};
 pub use file::{Json, JsonFile, Lines, LinesFile, RunFile};
 pub use generations::GenerationLine;
-pub use hashed::{HashedPath, hash_path};
+pub use hashed::{HashedModel, HashedPath, hash_path};
 pub use layout::{Layout, Numbered, RoundLayout, TrainLayout};
 pub use lenient::LenientReader;
 pub use manifest::{Manifest, differences};

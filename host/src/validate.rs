@@ -26,10 +26,9 @@ use crate::{
     files, interrupt,
     latents::{Held, Measure, Pairs, PolicyServices},
     library::Kind,
-    model::ModelConfig,
+    model::{self, ModelConfig},
     plugin::{Finder, Plugin, PluginRecord},
-    rundir::HashedPath,
-    text::TextCodec,
+    rundir::{HashedModel, HashedPath},
 };
 use latents::{Encoded, Encodings};
 use rows::Annotated;
@@ -43,7 +42,7 @@ pub struct Validation {
     /// Version of the host.
     pub ldalign: String,
     /// The model whose tokenizer and hidden states were used.
-    pub model: HashedPath,
+    pub model: HashedModel,
     /// The judged rows, or the samples that the checker judged.
     pub data: HashedPath,
     /// What judged the samples, where no rows with judgements were given.
@@ -135,9 +134,9 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     };
     let encoders = load(Kind::Encoder, &settings.encoders, &config.encoder)?;
     let distances = load(Kind::Distance, &settings.distances, &config.distance)?;
-    let codec = TextCodec::load(&config.model)?;
+    let codec = model::codec(&config.model)?;
     let samples = Samples::new(&annotated, rows, &codec, &ModelConfig::of(&config.model)?)?;
-    let model = HashedPath::of(&config.model)?;
+    let model = HashedModel::of(&config.model)?;
 
     let (truth, seed) = (&samples.truth, config.seed);
     let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output.join("latents"));

@@ -220,12 +220,9 @@ fn wrong_adapter_requests_are_refused() {
     assert_eq!(with("use_dora", true.into()), "FILE: use_dora is true; supported is false");
     assert_eq!(with("bias", "all".into()), "FILE: bias is \"all\"; supported is \"none\"");
     assert_eq!(with("peft_type", "IA3".into()), "FILE: peft_type is \"IA3\"; supported is \"LORA\"");
-    assert_eq!(
-        with("modules_to_save", json!(["lm_head"])),
-        "FILE: modules_to_save is [\"lm_head\"]; supported is null"
-    );
+    assert_eq!(with("modules_to_save", json!(["lm_head"])), "FILE: modules_to_save is [\"lm_head\"]; supported is []");
     assert_eq!(with("r", "3".into()), "FILE: expected numbers r and lora_alpha");
-    assert!(with("r", 4.into()).contains("is [3, 24], but config.json asks for [4, 24]"));
+    assert!(with("r", 4.into()).contains("is [3, 24], but adapter_config.json asks for [4, 24]"));
     fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
     assert_eq!(refused(dir.path()).code(), Code::ModelAdapterBase, "its relative base is not beside the copy");
 }

@@ -14,7 +14,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MODELS: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "llama-bf16", "qwen2-sharded"];
+const MODELS: [&str; 14] = [
+    "llama",
+    "llama3",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "llama-bf16",
+    "qwen2-sharded",
+    "linear",
+    "dynamic",
+    "yarn",
+    "yarn-untruncated",
+    "biases",
+    "qwen3-bias",
+    "smollm3",
+];
+const ADAPTERS: [&str; 3] = ["llama-lora", "llama-lora-patterns", "biases-lora"];
 
 fn dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models").join(name)
@@ -133,35 +149,52 @@ fn loss_and_every_gradient_equal_transformers() {
 
 #[test]
 fn the_gradient_check_notices_a_wrong_model() {
-    // The same weights without sliding window, as one wrong line of a config would have it.
-    let tmp = tempfile::tempdir().unwrap();
-    let config = std::fs::read_to_string(dir("mistral").join("config.json")).unwrap();
-    assert!(config.contains("\"sliding_window\": 4"));
-    let config = config.replace("\"sliding_window\": 4", "\"sliding_window\": null");
-    std::fs::write(tmp.path().join("config.json"), config).unwrap();
-    std::fs::copy(dir("mistral").join("model.safetensors"), tmp.path().join("model.safetensors")).unwrap();
-    let (policy, reference) = (Policy::load(tmp.path(), &Device::Cpu).unwrap(), Reference::of("mistral"));
-    let (value, grads) = gradients(&policy, &reference);
-    assert!((value - reference.numbers("loss")[0]).abs() > 1e-3);
-    let name = "model.layers.0.self_attn.q_proj.weight";
-    assert!(difference(&numbers(&grads[name]), &reference.numbers(&format!("grad.{name}"))) > 1e-2);
+    // The same weights without sliding window or with another rope, as one wrong line of a config would have it.
+    for (model, right, wrong) in [
+        ("mistral", "\"sliding_window\": 4", "\"sliding_window\": null"),
+        ("linear", "\"factor\": 4.0", "\"factor\": 3.0"),
+        ("yarn", "\"beta_fast\": 4.0", "\"beta_fast\": 1.0"),
+        ("yarn", "\"beta_fast\": 4.0", "\"beta_fast\": 4.0, \"attention_factor\": 1.0"),
+        ("yarn-untruncated", "\"truncate\": false", "\"truncate\": true"),
+    ] {
+        let tmp = tempfile::tempdir().unwrap();
+        let config = std::fs::read_to_string(dir(model).join("config.json")).unwrap();
+        assert!(config.contains(right));
+        std::fs::write(tmp.path().join("config.json"), config.replace(right, wrong)).unwrap();
+        std::fs::copy(dir(model).join("model.safetensors"), tmp.path().join("model.safetensors")).unwrap();
+        let (policy, reference) = (Policy::load(tmp.path(), &Device::Cpu).unwrap(), Reference::of(model));
+        let (value, grads) = gradients(&policy, &reference);
+        assert!((value - reference.numbers("loss")[0]).abs() > 1e-3, "{model} {wrong}");
+        let name = "model.layers.0.self_attn.q_proj.weight";
+        let d = difference(&numbers(&grads[name]), &reference.numbers(&format!("grad.{name}")));
+        assert!(d > 1e-2, "{model} {wrong}: {d:e}");
+    }
 }
 
 #[test]
 fn adapters_equal_peft() {
-    let (policy, reference) = (load("llama-lora"), Reference::of("llama-lora"));
-    assert_eq!(policy.lora().unwrap().r, 3);
-    check_gradients(&policy, &reference, 1e-4);
-    for response in ["chosen", "rejected"] {
-        let ids = [reference.ids("prompt"), reference.ids(response)].concat();
-        let d = difference(&all_logps(&policy, &ids), &reference.numbers(&format!("logps.{response}")));
-        assert!(d < 1e-5, "{response}: {d:e}");
+    for name in ADAPTERS {
+        let (policy, reference) = (load(name), Reference::of(name));
+        assert_eq!(policy.lora().unwrap().r, 3);
+        check_gradients(&policy, &reference, 1e-4);
+        for response in ["chosen", "rejected"] {
+            let ids = [reference.ids("prompt"), reference.ids(response)].concat();
+            let d = difference(&all_logps(&policy, &ids), &reference.numbers(&format!("logps.{response}")));
+            assert!(d < 1e-5, "{name} {response}: {d:e}");
+        }
+        let mut merged = load(name);
+        merged.merge().unwrap();
+        let base = load(if name == "biases-lora" { "biases" } else { "llama" });
+        assert!(merged.lora().is_none() && merged.trainable().len() == base.trainable().len());
+        let ids = [reference.ids("prompt"), reference.ids("chosen")].concat();
+        assert!(difference(&all_logps(&merged, &ids), &reference.numbers("logps.chosen")) < 1e-5);
+        assert!(difference(&all_logps(&base, &ids), &reference.numbers("logps.chosen")) > 1e-2);
+        // Saved, it is the same adapter.
+        let saved = tempfile::tempdir().unwrap();
+        policy.save(saved.path()).unwrap();
+        let again = Policy::load(saved.path(), &Device::Cpu).unwrap();
+        assert_eq!(all_logps(&again, &ids), all_logps(&policy, &ids), "{name}");
     }
-    let mut merged = load("llama-lora");
-    merged.merge().unwrap();
-    assert!(merged.lora().is_none() && merged.trainable().len() == load("llama").trainable().len());
-    let ids = [reference.ids("prompt"), reference.ids("chosen")].concat();
-    assert!(difference(&all_logps(&merged, &ids), &reference.numbers("logps.chosen")) < 1e-5);
 }
 
 #[test]
@@ -240,7 +273,7 @@ fn passes_repeat_to_the_bit() {
 /// A layer that is run again in the backward pass gives the bits that keeping it gives.
 #[test]
 fn gradients_do_not_depend_on_what_is_kept() {
-    for name in ["llama", "qwen2", "qwen3"] {
+    for name in ["llama", "qwen2", "qwen3", "yarn", "biases", "smollm3", "llama-lora-patterns"] {
         let (mut policy, reference) = (load(name), Reference::of(name));
         let kept = gradients(&policy, &reference).1;
         assert!(policy.pass_tokens() > 1000);
@@ -310,9 +343,9 @@ fn argmax(x: &[f32]) -> u32 {
 
 #[test]
 fn cached_decoding_equals_uncached() {
-    for name in MODELS.into_iter().chain(["llama-lora"]) {
+    for name in MODELS.into_iter().chain(ADAPTERS) {
         let (policy, vocab) = (load(name), load(name).vocab_size());
-        let mut ids = Reference::of(if name == "llama-lora" { "llama" } else { name }).ids("prompt");
+        let mut ids = Reference::of(name).ids("prompt");
         let mut cache = policy.cache(2, 40).unwrap();
         // The prompt in two pieces, the second one longer than a token.
         policy.prefill(&mut cache, &[(1, &ids[..2])]).unwrap();

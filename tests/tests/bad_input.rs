@@ -292,6 +292,18 @@ fn model_files() {
             |d| edit_json(d, "model/config.json", |c| c["num_hidden_layers"] = json!(3)),
             &["chat", "model"],
         ),
+        (
+            "weights of another shape, before a run",
+            |d| edit_json(d, "model/config.json", |c| c["intermediate_size"] = json!(44)),
+            &[],
+        ),
+        (
+            "weights of PyTorch alone",
+            |d| fs::rename(d.join("model/model.safetensors"), d.join("model/pytorch_model.bin")).unwrap(),
+            &[],
+        ),
+        ("a key that is not known", |d| edit_json(d, "model/config.json", |c| c["logit_scale"] = json!(0.5)), &[]),
+        ("another activation", |d| edit_json(d, "model/config.json", |c| c["hidden_act"] = json!("gelu")), &[]),
         ("no such model", |_| {}, &["chat", "nowhere"]),
         ("text as GGUF", |_| {}, &["import", "rows.jsonl", "out"]),
         ("import into a full directory", |_| {}, &["import", "rows.jsonl", "model"]),

@@ -6,8 +6,7 @@ use crate::{
     config::DataConfig,
     data::{Dataset, tokens::TokenStore},
     interrupt,
-    model::ModelConfig,
-    text::TextCodec,
+    model::{self, ModelConfig},
 };
 use std::path::Path;
 
@@ -61,7 +60,7 @@ fn read(options: &Options, file: &Path, rows: usize, path: &Path) -> Result<Toke
         return Err(Error::new(Code::BenchData, format!("{} has no rejected responses", file.display()))
             .hint("rows need prompt, chosen and rejected; without --data, tokens are made up"));
     }
-    let codec = TextCodec::load(&options.model)?;
+    let codec = model::codec(&options.model)?;
     let mut budget = config.budget();
     let triples = (0..data.len()).filter_map(|index| {
         let mut triple = || {

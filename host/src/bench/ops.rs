@@ -200,7 +200,8 @@ fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
         Ok(())
     })?;
 
-    let angles = Angles::new(&pack.positions, &c.rope.frequencies(c.head_dim), &Device::Cpu)?;
+    let angles =
+        Angles::new(&pack.positions, &c.rope.frequencies(c.head_dim), c.rope.attention_factor(), &Device::Cpu)?;
     let heads = (c.num_heads + c.num_kv_heads) * c.head_dim;
     let x = numbers(tokens, heads)?;
     measured.add(format!("rope {heads}"), 2 * layers, Bound::Memory, bytes(2, heads), || {

@@ -10,10 +10,10 @@ use ldalign::{
     config::GenerateConfig,
     generate::{Request, StopReason, generate_one},
     interrupt,
-    model::Policy,
+    model::{self, Policy},
     ops::Precision,
     pipeline,
-    text::{Message, TextCodec},
+    text::Message,
 };
 use std::{
     io::{self, BufRead, IsTerminal, Write},
@@ -52,7 +52,7 @@ impl Chat {
     /// Answers lines of stdin until its end.
     pub fn run(&self) -> Result<()> {
         let config = self.sampling()?;
-        let codec = TextCodec::load(&self.model)?;
+        let codec = model::codec(&self.model)?;
         let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
         let policy = Policy::load_as(&self.model, &pipeline::device(&self.device)?, precision)?;
         let opening = self.system.iter().map(|s| Message::new("system", s)).collect::<Vec<_>>();

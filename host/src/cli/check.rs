@@ -10,7 +10,7 @@ use ldalign::{
     config::RunConfig,
     data::{BudgetReport, Dataset, Row},
     estimate::{Estimate, Longest},
-    model::ModelConfig,
+    model::{self, ModelDir},
     pipeline,
     plugin::PluginRecord,
     text::TextCodec,
@@ -49,8 +49,9 @@ impl Check {
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
         let plugins: Vec<PluginRecord> = pipeline::plugins(&config)?.map(|p| p.record().clone()).into();
-        let model = ModelConfig::of(&config.model)?;
-        let codec = TextCodec::load(&config.model)?;
+        let source = ModelDir::open(&config.model)?;
+        let model = source.config()?;
+        let codec = model::codec(&config.model)?;
         let data = Dataset::open(&config.data)?;
         if let Some(eval) = &config.eval {
             Dataset::open(&eval.data).map_err(|e| e.at("eval.data"))?;
@@ -62,13 +63,15 @@ impl Check {
                 false => Ok(()),
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
-        let memory = Estimate::new(&model, config.precision(), &config.train, generate, longest)?;
+        let memory =
+            Estimate::new(&model, source.adapter_parameters()?, config.precision(), &config.train, generate, longest)?;
         let standing = validate::standing(&config, [&plugins[0], &plugins[1]], data.has_rejected())?;
         if let Some(standing) = standing.as_ref().filter(|standing| !standing.permits()) {
             tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());
         }
         let validation = standing.map(|standing| standing.to_string());
         let samples = (!data.has_rejected()).then(|| config.samples());
+        source.verify(config.train.lora.as_ref())?;
         let findings = Findings { samples, validation, plugins, fitted, longest, memory };
         match self.json {
             true => print_json(&findings)?,

@@ -9,10 +9,9 @@ use ldalign::{
     Code, Error, Result,
     config::{GenerateConfig, RunConfig},
     eval::Subject,
-    model::Policy,
+    model::{self, Policy},
     ops::Precision,
     pipeline,
-    text::TextCodec,
 };
 use std::path::{Path, PathBuf};
 
@@ -77,7 +76,7 @@ impl Eval {
             Error::new(Code::ConfigEval, "the config has no `eval` section")
                 .hint("add eval: {data: {path: held-out.jsonl}}")
         })?;
-        let codec = TextCodec::load(model)?;
+        let codec = model::codec(model)?;
         let policy = Policy::load_as(model, &pipeline::device(&config.device)?, config.precision())?;
         let (figures, _) =
             on_pool(|| pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval"))?;

@@ -9,7 +9,7 @@ use crate::{
     files,
     latents::{self, Encoding, Held, Latents, Measure, Pairs, Part, PolicyServices, prompt_text},
     library::Kind,
-    model::Policy,
+    model::{self, Policy},
     pipeline,
     plugin::{CorpusSource, Finder, OwnedSample, Plugin},
     rundir::Outcome,
@@ -62,7 +62,7 @@ impl Plugins {
     /// own, `start`.
     pub fn open(&self, plan: &Plan, start: &[Outcome]) -> Result<Yardstick> {
         let config = &plan.base;
-        let codec = TextCodec::load(&config.model)?;
+        let codec = model::codec(&config.model)?;
         let policy = Policy::load_as(&config.model, &pipeline::device(&config.device)?, config.precision())?;
         let services = |plugin: &Plugin, policy| {
             Arc::new(PolicyServices::new(policy, codec.end_ids(), config.seed, plugin.record()))

@@ -58,7 +58,7 @@ pub struct AnswerLine {
 /// with.
 pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &Path) -> Result<Figures> {
     let model = subject.source()?;
-    let what = json!({"model": model.sha256, "questions": questions.sha256, "chat": chat, "precision": format!("{:?}", subject.precision)});
+    let what = json!({"model": model.files, "questions": questions.sha256, "chat": chat, "precision": format!("{:?}", subject.precision)});
     claim(out, "choices", &what)?;
     let mut lines: Vec<AnswerLine> = vec![];
     let path = out.join("choices.jsonl");

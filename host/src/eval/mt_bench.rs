@@ -82,7 +82,7 @@ pub fn answer(
     let model = subject.source()?;
     // How many are sampled together changes nothing.
     let GenerateConfig { max_new_tokens, top_k, top_p, .. } = sampling;
-    let what = json!({"model": model.sha256, "model_id": model_id, "questions": questions.sha256, "seed": seed,
+    let what = json!({"model": model.files, "model_id": model_id, "questions": questions.sha256, "seed": seed,
         "precision": format!("{:?}", subject.precision), "max_new_tokens": max_new_tokens, "top_k": top_k, "top_p": top_p});
     claim(out, "mt-bench", &what)?;
     let path = answers_path(out, model_id);

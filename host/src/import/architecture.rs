@@ -11,7 +11,7 @@ pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// A decoder-only transformer as its GGUF file describes it.
 pub(super) struct Architecture {
-    /// Hugging Face's `model_type`: llama, mistral, qwen2 or qwen3.
+    /// Hugging Face's `model_type`: llama, mistral, qwen2, qwen3 or smollm3.
     pub model_type: &'static str,
     pub vocab_size: usize,
     pub max_positions: usize,
@@ -26,6 +26,8 @@ pub(super) struct Architecture {
     rope_scaling: Option<Value>,
     sliding_window: Option<usize>,
     tied: bool,
+    /// Whether attention and feed-forward have biases beyond those of the family.
+    biases: [bool; 2],
 }
 
 /// One tensor to convert.
@@ -58,22 +60,27 @@ impl Architecture {
             "llama" => "llama",
             "qwen2" => "qwen2",
             "qwen3" => "qwen3",
+            "smollm3" => "smollm3",
             other => {
                 let message = format!("key `general.architecture` is `{other}`");
                 return Err(Error::new(Code::ImportArchitecture, message)
-                    .hint("supported are llama (SmolLM, TinyLlama, Llama, Mistral), qwen2 and qwen3"));
+                    .hint("supported are llama (SmolLM, TinyLlama, Llama, Mistral), qwen2, qwen3 and smollm3"));
             }
         };
         if metadata.get::<usize>(&key("expert_count"))?.is_some_and(|n| n > 0) {
             let message = format!("key `{}`: mixtures of experts are not supported", key("expert_count"));
-            return Err(Error::new(Code::ImportArchitecture, message));
+            return Err(Error::new(Code::ImportArchitecture, message)
+                .hint("supported are models in which every token goes through the same weights"));
         }
-        let size = |name: &str| positive(&key(name), metadata.need(&key(name))?);
+        let size = |name: &str| {
+            let found = metadata.size(&key(name))?;
+            positive(&key(name), found.map_or_else(|| metadata.need(&key(name)), Ok)?)
+        };
         let (hidden, heads) = (size("embedding_length")?, size("attention.head_count")?);
-        let kv_heads = metadata.get(&key("attention.head_count_kv"))?.unwrap_or(heads);
+        let kv_heads = metadata.size(&key("attention.head_count_kv"))?.unwrap_or(heads);
         if kv_heads == 0 || heads % kv_heads != 0 {
             let message = format!("{heads} attention heads cannot share {kv_heads} key-value heads");
-            return Err(Error::new(Code::ImportKey, message));
+            return Err(Error::new(Code::ImportKey, message).hint("the file is damaged: copy or convert it again"));
         }
         let head_dim = metadata.get(&key("attention.key_length"))?.unwrap_or(hidden / heads);
         positive(&key("attention.key_length"), head_dim)?;
@@ -81,15 +88,18 @@ impl Architecture {
             let found = metadata.get(&key(name))?.unwrap_or(head_dim);
             if found != head_dim || head_dim % 2 != 0 {
                 let message = format!("key `{}` is {found}, expected the even head size {head_dim}", key(name));
-                return Err(Error::new(Code::ImportKey, message));
+                return Err(Error::new(Code::ImportKey, message)
+                    .hint("supported are heads whose positions turn all their numbers"));
             }
         }
         let embedding = tensors.get("token_embd.weight").ok_or_else(|| missing_tensor("token_embd.weight"))?;
         let rope_theta = metadata.get(&key("rope.freq_base"))?.unwrap_or(10_000.0);
+        let max_positions = size("context_length")?;
+        let has = |name: &str| tensors.contains_key(&format!("blk.0.{name}.bias"));
         Ok(Self {
             model_type,
             vocab_size: positive("rows of token_embd.weight", embedding.shape.dims().first().copied().unwrap_or(0))?,
-            max_positions: size("context_length")?,
+            max_positions,
             hidden,
             intermediate: size("feed_forward_length")?,
             layers: size("block_count")?.min(tensors.len()),
@@ -98,9 +108,14 @@ impl Architecture {
             head_dim,
             norm_eps: metadata.need(&key("attention.layer_norm_rms_epsilon"))?,
             rope_theta,
-            rope_scaling: linear_scaling(metadata, arch)?,
+            rope_scaling: rope_scaling(metadata, arch, max_positions)?,
             sliding_window,
             tied: !tensors.contains_key("output.weight"),
+            // Where config.json can say it.
+            biases: [
+                matches!(model_type, "llama" | "qwen3") && has("attn_q"),
+                model_type == "llama" && has("ffn_gate"),
+            ],
         })
     }
 
@@ -109,6 +124,10 @@ impl Architecture {
     /// The file keeps only these factors. Llama 3.1 to 3.3 share all parameters but `factor`, which is the largest of
     /// them; the factors that follow from it must equal those in the file.
     pub fn set_rope_factors(&mut self, factors: &[f32]) -> Result<()> {
+        if let Some(scaling) = &self.rope_scaling {
+            let message = format!("tensor `{ROPE_FACTORS}` stands beside the RoPE scaling {scaling}");
+            return Err(Error::new(Code::ImportTensor, message).hint("supported is one kind of scaling at a time"));
+        }
         let (low, high, original) = (1.0, 4.0, 8192.0);
         let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
         let expected = (0..self.head_dim / 2).map(|i| {
@@ -125,7 +144,8 @@ impl Architecture {
         let equal = |(a, b): (f64, &f32)| (a - f64::from(*b)).abs() <= 1e-4 * a;
         if factors.len() != self.head_dim / 2 || !expected.zip(factors).all(equal) {
             let message = format!("tensor `{ROPE_FACTORS}` holds another RoPE scaling than Llama 3's");
-            return Err(Error::new(Code::ImportTensor, message));
+            return Err(Error::new(Code::ImportTensor, message)
+                .hint("supported is the scaling of Llama 3.1 to 3.3, of an original length of 8192"));
         }
         self.rope_scaling = Some(json!({
             "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
@@ -156,7 +176,8 @@ impl Architecture {
         let known: std::collections::HashSet<_> = plans.iter().map(|p| p.from.as_str()).collect();
         if let Some(name) = found.keys().filter(|n| *n != ROPE_FACTORS && !known.contains(n.as_str())).min() {
             let message = format!("tensor `{name}` has no place in a {} model", self.model_type);
-            return Err(Error::new(Code::ImportTensor, message));
+            return Err(Error::new(Code::ImportTensor, message)
+                .hint("what the tensor is for is not computed here; docs/models.md says what is"));
         }
         plans.sort_by(|a, b| a.to.cmp(&b.to));
         Ok(plans)
@@ -176,23 +197,31 @@ impl Architecture {
             ("ffn_up.weight", "mlp.up_proj.weight", vec![f, h]),
             ("ffn_down.weight", "mlp.down_proj.weight", vec![h, f]),
         ];
-        match self.model_type {
-            "qwen2" => parts.extend([
-                ("attn_q.bias", "self_attn.q_proj.bias", vec![q]),
-                ("attn_k.bias", "self_attn.k_proj.bias", vec![kv]),
-                ("attn_v.bias", "self_attn.v_proj.bias", vec![kv]),
-            ]),
-            "qwen3" => parts.extend([
+        if self.model_type == "qwen3" {
+            parts.extend([
                 ("attn_q_norm.weight", "self_attn.q_norm.weight", vec![self.head_dim]),
                 ("attn_k_norm.weight", "self_attn.k_norm.weight", vec![self.head_dim]),
-            ]),
-            _ => {}
+            ]);
         }
-        // llama.cpp rotates neighbouring pairs for llama, and halves (as Hugging Face) for Qwen.
-        let interleaved = matches!(self.model_type, "llama" | "mistral");
+        let biases = [
+            ("attn_q.bias", "self_attn.q_proj.bias", q),
+            ("attn_k.bias", "self_attn.k_proj.bias", kv),
+            ("attn_v.bias", "self_attn.v_proj.bias", kv),
+            ("attn_output.bias", "self_attn.o_proj.bias", h),
+            ("ffn_gate.bias", "mlp.gate_proj.bias", f),
+            ("ffn_up.bias", "mlp.up_proj.bias", f),
+            ("ffn_down.bias", "mlp.down_proj.bias", h),
+        ];
+        let wanted = |name: &str| match self.model_type {
+            "qwen2" => ["attn_q", "attn_k", "attn_v"].iter().any(|part| name.starts_with(part)),
+            _ => self.biases[usize::from(name.starts_with("ffn"))],
+        };
+        parts.extend(biases.iter().filter(|b| wanted(b.0)).map(|(from, to, width)| (*from, *to, vec![*width])));
+        // llama.cpp rotates neighbouring pairs for llama and its like, and halves (as Hugging Face) for Qwen.
+        let interleaved = matches!(self.model_type, "llama" | "mistral" | "smollm3");
         let heads = |name: &str| match name {
-            "attn_q.weight" if interleaved => Some(self.heads),
-            "attn_k.weight" if interleaved => Some(self.kv_heads),
+            "attn_q.weight" | "attn_q.bias" if interleaved => Some(self.heads),
+            "attn_k.weight" | "attn_k.bias" if interleaved => Some(self.kv_heads),
             _ => None,
         };
         let full = |(from, to, shape): (&str, &str, Vec<usize>)| TensorPlan {
@@ -210,6 +239,7 @@ impl Architecture {
             "mistral" => "MistralForCausalLM",
             "qwen2" => "Qwen2ForCausalLM",
             "qwen3" => "Qwen3ForCausalLM",
+            "smollm3" => "SmolLM3ForCausalLM",
             _ => "LlamaForCausalLM",
         };
         let mut config = json!({
@@ -236,6 +266,15 @@ impl Architecture {
         if let Some(window) = self.sliding_window {
             config["sliding_window"] = window.into();
         }
+        if self.model_type == "smollm3" {
+            // The one that llama.cpp knows.
+            config["no_rope_layer_interval"] = 4.into();
+        }
+        for (key, there) in ["attention_bias", "mlp_bias"].into_iter().zip(self.biases) {
+            if there {
+                config[key] = true.into();
+            }
+        }
         config
     }
 }
@@ -256,16 +295,29 @@ fn missing_tensor(name: &str) -> Error {
     Error::new(Code::ImportTensor, format!("tensor `{name}` is missing")).hint("is this one part of a split file?")
 }
 
-/// Linear RoPE scaling, where the keys say so.
-fn linear_scaling(metadata: Metadata<'_>, arch: &str) -> Result<Option<Value>> {
-    let key = format!("{arch}.rope.scaling.type");
-    match metadata.get::<&str>(&key)? {
-        None | Some("none") => Ok(None),
-        Some("linear") => {
-            let factor: f64 = metadata.need(&format!("{arch}.rope.scaling.factor"))?;
-            Ok(Some(json!({ "rope_type": "linear", "factor": factor })))
+/// RoPE scaling where the keys say so, as llama.cpp reads them: a factor without a type is linear.
+fn rope_scaling(metadata: Metadata<'_>, arch: &str, context: usize) -> Result<Option<Value>> {
+    let key = |name: &str| format!("{arch}.rope.{name}");
+    let number = |name: &str| metadata.get::<f64>(&key(name));
+    // 0 stands for no factor.
+    let factor = number("scaling.factor")?.or(number("scale_linear")?).filter(|f| *f != 0.0).unwrap_or(1.0);
+    if !(factor.is_finite() && factor > 0.0) {
+        let message = format!("key `{}` is {factor}, expected a number above 0", key("scaling.factor"));
+        return Err(Error::new(Code::ImportKey, message).hint("the file is damaged: copy or convert it again"));
+    }
+    match metadata.get::<&str>(&key("scaling.type"))?.unwrap_or("linear") {
+        "none" => Ok(None),
+        "linear" if factor == 1.0 => Ok(None),
+        "linear" => Ok(Some(json!({ "rope_type": "linear", "factor": factor }))),
+        "yarn" => {
+            let original = metadata.get::<usize>(&key("scaling.original_context_length"))?.filter(|n| *n > 0);
+            let original = original.unwrap_or(context);
+            Ok(Some(json!({ "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original })))
         }
-        Some(other) => Err(Error::new(Code::ImportArchitecture, format!("key `{key}` is `{other}`"))
-            .hint("supported are none, linear and the frequency factors of Llama 3")),
+        other => {
+            let message = format!("key `{}` is `{other}`", key("scaling.type"));
+            Err(Error::new(Code::ImportArchitecture, message)
+                .hint("supported are none, linear, yarn and the frequency factors of Llama 3"))
+        }
     }
 }

@@ -93,10 +93,11 @@ impl Gguf {
         let mut rng = ChaCha8Rng::seed_from_u64(self.tensors.len() as u64);
         let values = (0..shape.iter().product()).map(|_| rng.next_u32() as f32 / u32::MAX as f32 - 0.5).collect();
         let original = Tensor::from_vec::<_, f32>(values, shape, &Device::Cpu).unwrap();
-        let llama = self.metadata.iter().any(|(k, _)| k.starts_with("llama."));
+        let llama = self.metadata.iter().any(|(k, _)| k.starts_with("llama.") || k.starts_with("smollm3."));
         let mut stored = original.clone();
         if llama && (from.contains("attn_q.") || from.contains("attn_k.")) {
-            let split = original.reshape((shape[0] / HEAD_DIM, 2, HEAD_DIM / 2, HIDDEN)).unwrap();
+            let columns = shape.get(1).copied().unwrap_or(1);
+            let split = original.reshape((shape[0] / HEAD_DIM, 2, HEAD_DIM / 2, columns)).unwrap();
             stored = split.transpose(1, 2).unwrap().contiguous().unwrap().reshape(shape).unwrap();
         }
         self.tensors.push((from.into(), QTensor::quantize(&stored, kind).unwrap()));
@@ -209,6 +210,71 @@ fn config_and_generation_config_say_what_the_keys_say() {
     let expected = serde_json::json!({ "bos_token_id": 0, "eos_token_id": [1, 2] });
     assert_eq!(json(dir.path().join("out/generation_config.json")), expected);
     // Qwen's q and k are not permuted: exact equality of all tensors says so.
+    let found = safetensors::load(dir.path().join("out/model.safetensors"), &Device::Cpu).unwrap();
+    assert!(gguf.original.iter().all(|(name, t)| numbers(&found[name]) == numbers(t)));
+}
+
+/// Imports; what comes is a model directory that can be loaded.
+fn config_of(gguf: &Gguf) -> serde_json::Value {
+    let dir = tempfile::tempdir().unwrap();
+    gguf.import(dir.path(), WeightType::F32).unwrap();
+    crate::model::ModelDir::open(&dir.path().join("out")).unwrap().verify(None).unwrap();
+    json(dir.path().join("out/config.json"))
+}
+
+#[test]
+fn rope_scaling_is_what_llama_cpp_makes_of_the_keys() {
+    let scaling = |keys: &[(&str, Value)]| {
+        let gguf = Gguf::new("llama", GgmlDType::F32);
+        let set = |gguf: Gguf, (key, value): &(&str, Value)| gguf.set(&format!("llama.rope.{key}"), value.clone());
+        config_of(&keys.iter().fold(gguf, set))["rope_scaling"].clone()
+    };
+    let (kind, factor) = (|kind| ("scaling.type", text(kind)), ("scaling.factor", Value::F32(4.0)));
+    let linear = serde_json::json!({"rope_type": "linear", "factor": 4.0});
+    assert_eq!(scaling(&[kind("linear"), factor.clone()]), linear);
+    assert_eq!(scaling(std::slice::from_ref(&factor)), linear);
+    assert_eq!(scaling(&[("scale_linear", Value::F32(4.0))]), linear);
+    for none in [&[kind("none"), factor.clone()][..], &[kind("linear")], &[("scaling.factor", Value::F32(0.0))], &[]] {
+        assert_eq!(scaling(none), serde_json::Value::Null, "{none:?}");
+    }
+    let original = ("scaling.original_context_length", Value::U32(128));
+    let yarn = |n| serde_json::json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": n});
+    assert_eq!(scaling(&[kind("yarn"), factor.clone(), original]), yarn(128));
+    assert_eq!(scaling(&[kind("yarn"), factor]), yarn(512));
+}
+
+#[test]
+fn smollm3_is_a_llama_with_layers_that_know_no_positions() {
+    let gguf = Gguf::new("smollm3", GgmlDType::F32);
+    let config = config_of(&gguf);
+    assert_eq!((&config["model_type"], &config["no_rope_layer_interval"]), (&"smollm3".into(), &4.into()));
+    let dir = tempfile::tempdir().unwrap();
+    gguf.import(dir.path(), WeightType::F32).unwrap();
+    let found = safetensors::load(dir.path().join("out/model.safetensors"), &Device::Cpu).unwrap();
+    assert!(gguf.original.iter().all(|(name, t)| numbers(&found[name]) == numbers(t)));
+}
+
+#[test]
+fn biases_are_put_in_their_places_and_sizes_may_be_lists() {
+    let mut gguf = Gguf::new("llama", GgmlDType::F32)
+        .set("llama.attention.head_count_kv", Value::Array(vec![Value::U32(KV_HEADS as u32); 3]));
+    for (from, to, width) in [
+        ("attn_q", "self_attn.q_proj", HEADS * HEAD_DIM),
+        ("attn_k", "self_attn.k_proj", KV_HEADS * HEAD_DIM),
+        ("attn_v", "self_attn.v_proj", KV_HEADS * HEAD_DIM),
+        ("attn_output", "self_attn.o_proj", HIDDEN),
+        ("ffn_gate", "mlp.gate_proj", HIDDEN),
+        ("ffn_up", "mlp.up_proj", HIDDEN),
+        ("ffn_down", "mlp.down_proj", HIDDEN),
+    ] {
+        let to = format!("model.layers.0.{to}.bias");
+        gguf.tensor(&format!("blk.0.{from}.bias"), &to, &[width], GgmlDType::F32);
+    }
+    let config = config_of(&gguf);
+    assert_eq!((&config["attention_bias"], &config["mlp_bias"]), (&true.into(), &true.into()));
+    assert_eq!(config["num_key_value_heads"], KV_HEADS);
+    let dir = tempfile::tempdir().unwrap();
+    gguf.import(dir.path(), WeightType::F32).unwrap();
     let found = safetensors::load(dir.path().join("out/model.safetensors"), &Device::Cpu).unwrap();
     assert!(gguf.original.iter().all(|(name, t)| numbers(&found[name]) == numbers(t)));
 }

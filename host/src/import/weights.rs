@@ -63,7 +63,7 @@ fn tensor_bytes(
         return Err(Error::new(Code::ImportTensor, message));
     }
     if let Some(heads) = plan.interleaved_heads {
-        values = halves(&values, heads, plan.shape[1]);
+        values = halves(&values, heads, plan.shape.get(1).copied().unwrap_or(1));
     }
     Ok(match weight_type {
         WeightType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),

@@ -1,7 +1,15 @@
 //! config.json of Hugging Face: which transformer to build. What we do not compute exactly is refused by name.
 
-use super::lora::{self, AdapterFile};
-use crate::{Code, Error, Result, files};
+mod family;
+mod fields;
+mod keys;
+mod rope;
+
+pub use rope::RopeConfig;
+
+use crate::{Error, Result, files, keys as lists};
+use family::{ATTENTION, Family};
+use fields::Fields;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -28,123 +36,21 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Whether the head is the embedding.
     pub tied: bool,
-    /// Whether q, k and v have biases (Qwen2).
-    pub qkv_bias: bool,
+    /// Linear modules that have biases, by the names of [`linears`](Self::linears).
+    pub biased: Vec<&'static str>,
     /// Whether q and k are normalised head by head (Qwen3).
     pub qk_norm: bool,
     /// Sliding window of each layer, if it has one.
     pub windows: Vec<Option<usize>>,
+    /// Whether each layer's attention knows positions (SmolLM3 has layers that do not).
+    pub rotates: Vec<bool>,
     /// Frequencies of the rotary embedding.
     pub rope: RopeConfig,
     /// The file, for writing it again.
     pub raw: Map<String, Value>,
 }
 
-/// Rotary embedding.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RopeConfig {
-    /// Base of the frequencies.
-    pub theta: f64,
-    /// Llama 3's scaling of low frequencies.
-    pub llama3: Option<Llama3Scaling>,
-}
-
-/// `rope_type: llama3`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Llama3Scaling {
-    /// Low frequencies are divided by this.
-    pub factor: f64,
-    /// Bounds of the band between scaled and unscaled frequencies, in turns over the original length.
-    pub low_freq_factor: f64,
-    /// See `low_freq_factor`.
-    pub high_freq_factor: f64,
-    /// Length the model was first trained for.
-    pub original_max_positions: f64,
-}
-
-impl RopeConfig {
-    /// Radians per position of each pair of a head's numbers: [dim / 2]. In f32 as transformers computes it.
-    pub fn frequencies(&self, dim: usize) -> Vec<f32> {
-        let base = self.theta as f32;
-        let plain = (0..dim / 2).map(|i| 1.0 / base.powf(2.0 * i as f32 / dim as f32));
-        let Some(s) = &self.llama3 else { return plain.collect() };
-        plain
-            .map(|f| {
-                let turns = s.original_max_positions * f64::from(f) / (2.0 * std::f64::consts::PI);
-                let smooth = (turns - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
-                let smooth = smooth.clamp(0.0, 1.0) as f32;
-                (1.0 - smooth) * (f / s.factor as f32) + smooth * f
-            })
-            .collect()
-    }
-}
-
-/// What to do with a damaged file.
-const SOURCE: &str = "copy config.json from the model's source again";
-
-/// A JSON object being read, with the file's name for messages.
-struct Fields<'a> {
-    file: &'a str,
-    map: &'a Map<String, Value>,
-}
-
-impl<'a> Fields<'a> {
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|v| !v.is_null())
-    }
-    fn bad(&self, key: &str, value: &Value, expected: &str) -> Error {
-        Error::new(Code::ModelConfig, format!("{}: {key} is {value}, expected {expected}", self.file)).hint(SOURCE)
-    }
-    fn unsupported(&self, key: &str, value: &Value, supported: &str) -> Error {
-        Error::new(Code::ModelUnsupported, format!("{}: {key} is {value}; supported is {supported}", self.file))
-            .hint("take another model; what is not computed exactly is refused")
-    }
-    fn size(&self, key: &str) -> Result<Option<usize>> {
-        let Some(v) = self.get(key) else { return Ok(None) };
-        match v.as_u64() {
-            // Far above any model, and products of two stay far below overflow.
-            Some(n) if (1..1 << 31).contains(&n) => Ok(Some(n as usize)),
-            _ => Err(self.bad(key, v, "a whole number above 0")),
-        }
-    }
-    fn required(&self, key: &str) -> Result<usize> {
-        self.size(key)?
-            .ok_or_else(|| Error::new(Code::ModelConfig, format!("{}: {key} is missing", self.file)).hint(SOURCE))
-    }
-    fn number(&self, key: &str) -> Result<Option<f64>> {
-        let Some(v) = self.get(key) else { return Ok(None) };
-        v.as_f64().filter(|x| *x > 0.0).map(Some).ok_or_else(|| self.bad(key, v, "a number above 0"))
-    }
-    fn flag(&self, key: &str) -> Result<bool> {
-        let Some(v) = self.get(key) else { return Ok(false) };
-        v.as_bool().ok_or_else(|| self.bad(key, v, "true or false"))
-    }
-    /// Fails unless `key` is absent or one of `values`.
-    fn only(&self, key: &str, values: &[Value]) -> Result<()> {
-        match self.get(key) {
-            Some(v) if !values.contains(v) => {
-                let list: Vec<_> = values.iter().map(Value::to_string).collect();
-                Err(self.unsupported(key, v, &list.join(" or ")))
-            }
-            _ => Ok(()),
-        }
-    }
-    fn object(&self, key: &str) -> Result<Option<Fields<'a>>> {
-        let Some(v) = self.get(key) else { return Ok(None) };
-        let map = v.as_object().ok_or_else(|| self.bad(key, v, "an object"))?;
-        Ok(Some(Fields { file: self.file, map }))
-    }
-}
-
 impl ModelConfig {
-    /// That of a model directory, or of the base model that an adapter directory names.
-    pub fn of(dir: &Path) -> Result<Self> {
-        match dir.join(lora::CONFIG).exists() {
-            true => Self::load(&AdapterFile::load(dir)?.base()?.join("config.json")),
-            false => Self::load(&dir.join("config.json")),
-        }
-    }
-
     /// Linear modules of every layer: name, inputs, outputs.
     pub fn linears(&self) -> [(&'static str, usize, usize); 7] {
         let (h, f) = (self.hidden_size, self.intermediate_size);
@@ -160,6 +66,44 @@ impl ModelConfig {
         ]
     }
 
+    /// Every tensor of a model: Hugging Face's name and shape.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+        let h = self.hidden_size;
+        let table = |name: &str| (name.to_owned(), vec![self.vocab_size, h]);
+        let mut all = vec![table("model.embed_tokens.weight"), ("model.norm.weight".to_owned(), vec![h])];
+        all.extend((!self.tied).then(|| table("lm_head.weight")));
+        for layer in (0..self.num_layers).map(|i| format!("model.layers.{i}")) {
+            let mut norm = |name: &str, width| all.push((format!("{layer}.{name}.weight"), vec![width]));
+            norm("input_layernorm", h);
+            norm("post_attention_layernorm", h);
+            if self.qk_norm {
+                norm("self_attn.q_norm", self.head_dim);
+                norm("self_attn.k_norm", self.head_dim);
+            }
+        }
+        for (name, (inputs, outputs)) in self.modules() {
+            all.extend(self.is_biased(&name).then(|| (format!("{name}.bias"), vec![outputs])));
+            all.push((format!("{name}.weight"), vec![outputs, inputs]));
+        }
+        all
+    }
+
+    /// Linear modules of all layers: Hugging Face's name, inputs and outputs.
+    pub fn modules(&self) -> Vec<(String, (usize, usize))> {
+        let of_layer = |i| {
+            self.linears().map(|(module, inputs, outputs)| {
+                let block = if ATTENTION.contains(&module) { "self_attn" } else { "mlp" };
+                (format!("model.layers.{i}.{block}.{module}"), (inputs, outputs))
+            })
+        };
+        (0..self.num_layers).flat_map(of_layer).collect()
+    }
+
+    /// Whether a linear module has a bias.
+    pub fn is_biased(&self, module: &str) -> bool {
+        self.biased.iter().any(|biased| module.ends_with(biased))
+    }
+
     /// Bytes that the backward pass of a layer needs of a token.
     pub fn kept_bytes(&self) -> usize {
         let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
@@ -170,42 +114,30 @@ impl ModelConfig {
     /// Reads and checks a config.json.
     pub fn load(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let raw: Value = serde_json::from_str(&files::read_text(path)?).map_err(|e| {
-            Error::new(Code::ModelConfig, format!("{file} is not valid JSON")).hint(SOURCE).caused_by(e)
-        })?;
-        let Value::Object(raw) = raw else {
-            return Err(Error::new(Code::ModelConfig, format!("{file} is not a JSON object")));
-        };
+        let damaged = |what: &str| Fields { file: &file, map: &Map::new() }.damaged(what);
+        let raw: Value =
+            serde_json::from_str(&files::read_text(path)?).map_err(|e| damaged(" is not valid JSON").caused_by(e))?;
+        let Value::Object(raw) = raw else { return Err(damaged(" is not a JSON object")) };
         Self::read(&file, raw)
     }
 
     fn read(file: &str, raw: Map<String, Value>) -> Result<Self> {
         let f = Fields { file, map: &raw };
-        const FAMILIES: &str = "llama, mistral, qwen2 or qwen3";
-        let family = match f.get("model_type") {
-            Some(Value::String(s)) if ["llama", "mistral", "qwen2", "qwen3"].contains(&s.as_str()) => s.as_str(),
-            Some(v) => return Err(f.unsupported("model_type", v, FAMILIES)),
-            None => {
-                return Err(Error::new(Code::ModelConfig, format!("{file}: model_type is missing"))
-                    .hint(format!("expected the config.json of a causal language model of type {FAMILIES}")));
-            }
-        };
-        f.only("hidden_act", &["silu".into()])?;
-        for key in ["attention_bias", "mlp_bias"] {
-            f.only(key, &[false.into()])?;
-        }
-        f.only("attention_dropout", &[0.into(), 0.0.into()])?;
-        f.only("partial_rotary_factor", &[1.into(), 1.0.into()])?;
+        let family = Family::of(&f)?;
         if let Some(v) = f.get("quantization_config") {
             let method = v.get("quant_method").unwrap_or(v);
             return Err(f.unsupported("quantization_config", method, "a model with float weights"));
         }
+        lists::check(family.keys, file, raw.iter().map(|(k, v)| (k.as_str(), v)))?;
 
         let (hidden_size, num_heads) = (f.required("hidden_size")?, f.required("num_attention_heads")?);
-        let num_kv_heads = f.size("num_key_value_heads")?.unwrap_or(num_heads);
-        let head_dim = match f.size("head_dim")? {
+        let num_kv_heads = match (f.size("num_key_value_heads")?, raw.contains_key("num_key_value_heads")) {
+            (Some(n), _) => n,
+            (None, true) => num_heads,
+            (None, false) => family.kv_heads.unwrap_or(num_heads),
+        };
+        let head_dim = match f.size("head_dim")?.or(family.head_dim) {
             Some(dim) => dim,
-            None if family == "qwen3" => 128,
             None if hidden_size % num_heads == 0 => hidden_size / num_heads,
             None => {
                 let v = hidden_size.into();
@@ -213,15 +145,25 @@ impl ModelConfig {
             }
         };
         if num_heads % num_kv_heads != 0 {
-            let v = num_kv_heads.into();
-            return Err(f.bad("num_key_value_heads", &v, &format!("a divisor of num_attention_heads, {num_heads}")));
+            let there = raw.contains_key("num_key_value_heads");
+            let key = format!("num_key_value_heads{}", if there { "" } else { ", which is missing," });
+            return Err(f.bad(&key, &num_kv_heads.into(), &format!("a divisor of num_attention_heads, {num_heads}")));
         }
         if head_dim % 2 != 0 {
             return Err(f.bad("head_dim", &head_dim.into(), "an even number"));
         }
         let num_layers = f.required("num_hidden_layers")?;
         let (vocab_size, intermediate_size) = (f.required("vocab_size")?, f.required("intermediate_size")?);
-        let (windows, rope) = (windows(&f, family, num_layers)?, rope(&f)?);
+        let max_positions = f.size("max_position_embeddings")?.unwrap_or(family.max_positions);
+        let [always, attention, feed_forward] = family.biased;
+        let asked = |key: &str| Ok::<_, Error>(f.flag(key)?.unwrap_or(false));
+        let biased = [(true, always), (asked("attention_bias")?, attention), (asked("mlp_bias")?, feed_forward)];
+        let biased = biased.into_iter().filter(|(has, _)| *has).flat_map(|(_, modules)| modules).copied().collect();
+        let rotates = match family.name {
+            "smollm3" => rotates(&f, num_layers)?,
+            _ => vec![true; num_layers],
+        };
+        let windows = windows(&f, family.name, &rotates)?;
         Ok(Self {
             vocab_size,
             hidden_size,
@@ -230,27 +172,44 @@ impl ModelConfig {
             num_heads,
             num_kv_heads,
             head_dim,
-            max_positions: f.size("max_position_embeddings")?.unwrap_or(2048),
+            max_positions,
             rms_norm_eps: f.number("rms_norm_eps")?.unwrap_or(1e-6),
-            tied: f.flag("tie_word_embeddings")?,
-            qkv_bias: family == "qwen2",
-            qk_norm: family == "qwen3",
+            tied: f.flag("tie_word_embeddings")?.unwrap_or(family.tied),
+            biased,
+            qk_norm: family.qk_norm,
             windows,
-            rope,
+            rotates,
+            rope: RopeConfig::read(&f, head_dim, max_positions, family.rope_theta)?,
             raw,
         })
     }
 }
 
-/// Defaults as in transformers: Mistral's window is 4096 unless null; Qwen's only where `use_sliding_window` says so.
-fn windows(f: &Fields, family: &str, layers: usize) -> Result<Vec<Option<usize>>> {
+/// Defaults as in transformers: every fourth layer of SmolLM3 knows no positions.
+fn rotates(f: &Fields, layers: usize) -> Result<Vec<bool>> {
+    if let Some(v) = f.get("no_rope_layers") {
+        let of = |v: &Value| v.as_u64().filter(|v| *v < 2).map(|v| v == 1);
+        let list = v.as_array().filter(|list| list.len() == layers);
+        let list: Option<_> = list.and_then(|list| list.iter().map(of).collect());
+        return list.ok_or_else(|| f.bad("no_rope_layers", v, &format!("a list of {layers} numbers, 0 or 1")));
+    }
+    let interval = f.size("no_rope_layer_interval")?.unwrap_or(4);
+    Ok((1..=layers).map(|layer| layer % interval != 0).collect())
+}
+
+/// Defaults as in transformers: Mistral's window is 4096 unless null; the others' only where `use_sliding_window` says
+/// so, and SmolLM3's then in layers without positions.
+fn windows(f: &Fields, family: &str, rotates: &[bool]) -> Result<Vec<Option<usize>>> {
+    let layers = rotates.len();
     let window = match f.map.get("sliding_window") {
         Some(Value::Null) => None,
+        None if family == "smollm3" => None,
         _ => Some(f.size("sliding_window")?.unwrap_or(4096)),
     };
+    let wanted = f.flag("use_sliding_window")?.unwrap_or(false);
     match family {
         "mistral" => Ok(vec![window; layers]),
-        "qwen2" | "qwen3" if f.flag("use_sliding_window")? => {
+        "qwen2" | "qwen3" | "smollm3" if wanted => {
             if let Some(types) = f.get("layer_types") {
                 let list = types.as_array().filter(|l| l.len() == layers);
                 let list = list.ok_or_else(|| f.bad("layer_types", types, &format!("a list of {layers} types")))?;
@@ -261,46 +220,20 @@ fn windows(f: &Fields, family: &str, layers: usize) -> Result<Vec<Option<usize>>
                 };
                 return list.iter().map(of).collect();
             }
+            if family == "smollm3" {
+                return Ok(rotates.iter().map(|rotates| window.filter(|_| !rotates)).collect());
+            }
             let full = f.map.get("max_window_layers").and_then(Value::as_u64).unwrap_or(28) as usize;
             Ok((0..layers).map(|i| window.filter(|_| i >= full)).collect())
         }
-        _ => Ok(vec![None; layers]),
-    }
-}
-
-/// transformers 5 writes `rope_parameters`; before, `rope_theta` and `rope_scaling`.
-fn rope(f: &Fields) -> Result<RopeConfig> {
-    let parameters = f.object("rope_parameters")?;
-    let scaling = f.object("rope_scaling")?;
-    let theta = match &parameters {
-        Some(p) => p.number("rope_theta")?,
-        None => None,
-    };
-    let theta = theta.or(f.number("rope_theta")?).unwrap_or(10_000.0);
-    let Some(p) = parameters.or(scaling) else { return Ok(RopeConfig { theta, llama3: None }) };
-    p.only("partial_rotary_factor", &[1.into(), 1.0.into()])?;
-    let key = if p.get("rope_type").is_some() { "rope_type" } else { "type" };
-    match p.get(key).map(|v| (v, v.as_str())) {
-        None | Some((_, Some("default"))) => Ok(RopeConfig { theta, llama3: None }),
-        Some((_, Some("llama3"))) => {
-            let need = |key: &str| {
-                p.number(key)?.ok_or_else(|| {
-                    Error::new(Code::ModelConfig, format!("{}: {key} is missing in the llama3 rope scaling", f.file))
-                })
-            };
-            let scaling = Llama3Scaling {
-                factor: need("factor")?,
-                low_freq_factor: need("low_freq_factor")?,
-                high_freq_factor: need("high_freq_factor")?,
-                original_max_positions: need("original_max_position_embeddings")?,
-            };
-            if scaling.high_freq_factor <= scaling.low_freq_factor {
-                let v = scaling.high_freq_factor.into();
-                return Err(f.bad("high_freq_factor", &v, "a number above low_freq_factor"));
+        // Its masks follow layer_types alone, its attention asks for both.
+        "smollm3" => match f.get("layer_types") {
+            Some(v) if v.to_string().contains("sliding_attention") => {
+                Err(f.bad("use_sliding_window", &false.into(), "true, since layer_types has sliding_attention"))
             }
-            Ok(RopeConfig { theta, llama3: Some(scaling) })
-        }
-        Some((v, _)) => Err(f.unsupported(key, v, "default or llama3")),
+            _ => Ok(vec![None; layers]),
+        },
+        _ => Ok(vec![None; layers]),
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Layer {
     down: Linear,
     compute: Compute,
     head_dim: usize,
+    /// Whether attention knows positions.
+    rotates: bool,
 }
 
 impl Layer {
@@ -99,7 +101,7 @@ impl Layer {
         };
         let mut linear = |module: &str, (inputs, outputs): (usize, usize)| -> Result<Linear> {
             let name = format!("model.layers.{index}.{module}");
-            let biased = c.qkv_bias && ["q_proj", "k_proj", "v_proj"].iter().any(|m| module.ends_with(m));
+            let biased = c.is_biased(module);
             let weight = Matrix::new(get(&format!("{name}.weight"), &[outputs, inputs])?, compute)?;
             Ok(Linear::new(weight, biased.then(|| get(&format!("{name}.bias"), &[outputs])).transpose()?))
         };
@@ -116,6 +118,7 @@ impl Layer {
             down: linear("mlp.down_proj", (f, h))?,
             compute: compute.clone(),
             head_dim: c.head_dim,
+            rotates: c.rotates[index],
         })
     }
 
@@ -149,7 +152,9 @@ impl Layer {
             raw = Some([q, k]);
             [q, k] = normed;
         }
-        let (q, k) = (self.compute.rope(q, angles)?, self.compute.rope(k, angles)?);
+        if self.rotates {
+            (q, k) = (self.compute.rope(q, angles)?, self.compute.rope(k, angles)?);
+        }
         let (attended, sums) = attend(&q, &k, &v)?;
         let middle = self.o.forward(&self.rows(&attended)?, Some(x.copy()?), &mut inner)?;
         let h = self.rows(&self.post_norm.forward(&middle)?)?;
@@ -194,7 +199,10 @@ impl Layer {
         let d = self.o.backward(&attended, &mut inner, &dmiddle, None, true, grads)?.expect(ASKED);
         let [dq, dk, dv] = attend([&q, &k, &v], (&attended, &sums), &d)?;
         drop((d, q, k, v, attended));
-        let [mut dq, mut dk] = [self.compute.rope_backward(dq, angles)?, self.compute.rope_backward(dk, angles)?];
+        let [mut dq, mut dk] = match self.rotates {
+            true => [self.compute.rope_backward(dq, angles)?, self.compute.rope_backward(dk, angles)?],
+            false => [dq, dk],
+        };
         if let (Some([q_norm, k_norm]), Some([q, k])) = (&self.qk_norm, &raw) {
             dq = self.head_norm_backward(q_norm, q, &dq, grads)?;
             dk = self.head_norm_backward(k_norm, k, &dk, grads)?;

@@ -130,10 +130,6 @@ impl Linear {
     fn compute(&self) -> &Compute {
         self.weight.weight.compute()
     }
-    /// Width of its input and of its output.
-    pub fn sizes(&self) -> (usize, usize) {
-        self.weight.weight.sizes()
-    }
     /// Puts an adapter on it, y += scale (x Aᵀ) Bᵀ.
     pub fn adapt(&mut self, a: Matrix, b: Matrix, scale: f64) {
         self.adapter = Some(Adapter { a, b, scale });

@@ -1,22 +1,13 @@
-//! Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) in the layout of PEFT.
+//! Low-rank adapters (Hu et al. 2021, arXiv 2106.09685): which modules have them, PEFT's names, and how they begin.
 
-use crate::{Code, Error, Result, config::LoraConfig, files};
+use crate::{Code, Error, Result, config::LoraConfig};
 use candle_core::{Device, Tensor};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng, SeedableRng},
 };
-use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
-
-/// The names of PEFT's two files.
-pub const CONFIG: &str = "adapter_config.json";
-/// See [`CONFIG`].
-pub const WEIGHTS: &str = "adapter_model.safetensors";
+use std::collections::BTreeSet;
 
 const PREFIX: &str = "base_model.model.";
 
@@ -68,96 +59,6 @@ pub fn init_a(seed: u64, name: &str, r: usize, inputs: usize, device: &Device) -
     let uniform = std::iter::repeat_with(|| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32);
     let values: Vec<f32> = uniform.map(|u| (2.0 * u - 1.0) * bound).take(r * inputs).collect();
     Ok(Tensor::from_vec(values, (r, inputs), device)?)
-}
-
-/// Writes adapter_config.json.
-pub fn save_config(dir: &Path, config: &LoraConfig, base: &Path) -> Result<()> {
-    files::write_json(
-        &dir.join(CONFIG),
-        &json!({
-            "base_model_name_or_path": base,
-            "bias": "none",
-            "fan_in_fan_out": false,
-            "inference_mode": true,
-            "init_lora_weights": true,
-            "lora_alpha": config.lora_alpha,
-            "lora_dropout": 0.0,
-            "peft_type": "LORA",
-            "r": config.r,
-            "target_modules": config.target_modules,
-            "task_type": "CAUSAL_LM",
-            "use_dora": false,
-            "use_rslora": false,
-        }),
-    )
-}
-
-/// adapter_config.json as far as it concerns us; anything that would change the result is refused.
-pub struct AdapterFile {
-    /// Rank.
-    pub r: usize,
-    /// Scale times rank.
-    pub lora_alpha: f64,
-    base: Option<String>,
-    path: PathBuf,
-}
-
-impl AdapterFile {
-    /// Reads the file in `dir`.
-    pub fn load(dir: &Path) -> Result<Self> {
-        let path = dir.join(CONFIG);
-        let bad = |what: String| Error::new(Code::ModelLora, format!("{}: {what}", path.display()));
-        let map: Map<String, Value> = serde_json::from_str(&files::read_text(&path)?)
-            .map_err(|e| bad("not a JSON object".into()).caused_by(e))?;
-        let get = |key: &str| map.get(key).filter(|v| !v.is_null());
-        let only = |key: &str, plain: &[Value]| match get(key) {
-            Some(v) if !plain.contains(v) => Err(Error::new(
-                Code::ModelUnsupported,
-                format!("{}: {key} is {v}; supported is {}", path.display(), plain[0]),
-            )),
-            _ => Ok(()),
-        };
-        only("peft_type", &["LORA".into()])?;
-        only("bias", &["none".into()])?;
-        for key in ["use_dora", "use_rslora", "use_qalora", "use_bdlora", "lora_bias", "fan_in_fan_out"] {
-            only(key, &[false.into()])?;
-        }
-        for key in ["rank_pattern", "alpha_pattern"] {
-            only(key, &[json!({})])?;
-        }
-        const NONE: Value = Value::Null;
-        for key in [
-            "modules_to_save",
-            "layers_to_transform",
-            "trainable_token_indices",
-            "layer_replication",
-            "target_parameters",
-            "alora_invocation_tokens",
-        ] {
-            only(key, &[NONE, json!([])])?;
-        }
-        let r = get("r").and_then(Value::as_u64).filter(|r| (1..1 << 20).contains(r));
-        let alpha = get("lora_alpha").and_then(Value::as_f64);
-        let (Some(r), Some(lora_alpha)) = (r, alpha) else {
-            return Err(bad("expected numbers r and lora_alpha".into()));
-        };
-        let base = get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned);
-        Ok(Self { r: r as usize, lora_alpha, base, path })
-    }
-
-    /// Directory of the base model: as named, or relative to the adapter's directory.
-    pub fn base(&self) -> Result<PathBuf> {
-        let fail = |what: String| {
-            Error::new(Code::ModelAdapterBase, format!("{}: {what}", self.path.display()))
-                .hint("set base_model_name_or_path to the directory of the model the adapter was trained on")
-        };
-        let base = self.base.as_deref().ok_or_else(|| fail("base_model_name_or_path is missing".into()))?;
-        let beside = self.path.parent().unwrap_or(Path::new("")).join(base);
-        [beside, PathBuf::from(base)]
-            .into_iter()
-            .find(|dir| dir.join("config.json").is_file())
-            .ok_or_else(|| fail(format!("base_model_name_or_path is {base:?}, which is not a model directory")))
-    }
 }
 
 /// Modules for which a file of shapes has an adapter.

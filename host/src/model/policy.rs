@@ -3,11 +3,12 @@
 //! The passes are in [`super::passes`] (packs) and [`super::cache`] (generation).
 
 use super::{
-    config::ModelConfig,
-    lora::{self, AdapterFile},
+    adapter::{self, Adapter},
+    lora,
     parameter::Parameter,
+    source::{Base, ModelDir, has_adapter},
     transformer::Transformer,
-    weights::{self, Weights},
+    weights,
 };
 use crate::{
     Code, Error, Result,
@@ -41,25 +42,18 @@ pub fn activation_budget(held: usize) -> usize {
 pub struct Policy {
     /// Directory of the (base) model.
     source: PathBuf,
+    /// Tokenizer, template and what else is saved with the weights.
+    companions: Vec<PathBuf>,
     /// Whether the weights are no longer those of `source`.
     merged: bool,
     /// Every tensor by Hugging Face's or PEFT's name; the trainable ones are variables.
     tensors: BTreeMap<String, Tensor>,
-    lora: Option<LoraConfig>,
+    adapter: Option<Adapter>,
     /// The transformer over the memory of `tensors`.
     model: Transformer,
     /// Bytes of activations that a backward pass may keep, where they were set.
     activations: Option<usize>,
 }
-
-/// Files of a model directory that go with the weights.
-const COMPANIONS: [&str; 5] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "generation_config.json",
-    "special_tokens_map.json",
-];
 
 impl Policy {
     /// Loads config.json and safetensors of a Hugging Face directory; an `adapter_config.json` in it loads the base it
@@ -76,41 +70,45 @@ impl Policy {
 
     /// [`load`](Self::load) for any way to compute.
     pub fn load_on(dir: &Path, compute: &Compute) -> Result<Self> {
-        if !dir.is_dir() {
-            return Err(Error::new(Code::ModelDirectory, format!("there is no model directory {}", dir.display())));
+        let source = ModelDir::open(dir)?;
+        let mut policy = Self::load_base(&source, compute)?;
+        if source.is_adapter() {
+            policy.load_adapter(dir)?;
         }
-        if !dir.join(lora::CONFIG).exists() {
-            return Self::load_base(dir, compute);
-        }
-        let mut policy = Self::load_base(&AdapterFile::load(dir)?.base()?, compute)?;
-        policy.load_adapter(dir)?;
         Ok(policy)
     }
 
-    fn load_base(dir: &Path, compute: &Compute) -> Result<Self> {
-        let config = Arc::new(ModelConfig::load(&dir.join("config.json"))?);
-        let mut weights = Weights::open(dir)?;
+    fn load_base(source: &ModelDir, compute: &Compute) -> Result<Self> {
+        let mut base = Base::open(source.base())?;
+        let config = Arc::new(base.config.clone());
         let mut tensors = BTreeMap::new();
         let model = Transformer::build(&config, compute, &mut |name, shape| {
-            let var = Var::from_tensor(&weights.take(name, shape, compute.device())?)?.into_inner();
+            let var = Var::from_tensor(&base.take(name, shape, compute.device())?)?.into_inner();
             tensors.insert(name.to_owned(), var.clone());
             Ok(Parameter::new(name, &var))
         })?;
-        // Old checkpoints hold buffers that follow from the configuration, or the tied head once more.
-        weights.finish(|name| name.ends_with("rotary_emb.inv_freq") || (config.tied && name == "lm_head.weight"))?;
-        Ok(Self { source: dir.to_owned(), merged: false, tensors, lora: None, model, activations: None })
+        base.finish()?;
+        Ok(Self {
+            source: source.base().to_owned(),
+            companions: source.companions(),
+            merged: false,
+            tensors,
+            adapter: None,
+            model,
+            activations: None,
+        })
     }
 
     /// Builds the transformer over `tensors` anew.
-    fn set(&mut self, tensors: BTreeMap<String, Tensor>, lora: Option<LoraConfig>) -> Result<()> {
+    fn set(&mut self, tensors: BTreeMap<String, Tensor>, adapter: Option<Adapter>) -> Result<()> {
         let (config, compute) = (self.model.config.clone(), self.model.compute.clone());
         self.model = Transformer::build(&config, &compute, &mut |name, _| {
             Ok(Parameter::new(name, tensors.get(name).expect("the tensors of a loaded model are complete")))
         })?;
-        if let Some(config) = &lora {
-            self.model.attach(&tensors, config.lora_alpha / config.r as f64)?;
+        if let Some(adapter) = &adapter {
+            self.model.attach(&tensors, adapter)?;
         }
-        (self.tensors, self.lora) = (tensors, lora);
+        (self.tensors, self.adapter) = (tensors, adapter);
         Ok(())
     }
 
@@ -120,17 +118,12 @@ impl Policy {
         base.map(|(name, t)| Ok((name.clone(), Weight::frozen(&t.detach(), self.compute())?))).collect()
     }
 
-    /// Linear modules with their inputs and outputs.
-    fn modules(&mut self) -> Vec<(String, (usize, usize))> {
-        self.model.linears_mut().map(|(name, linear)| (name, linear.sizes())).collect()
-    }
-
     /// Adds fresh low-rank adapters and freezes everything else. Deterministic in `seed`.
     pub fn add_lora(&mut self, config: &LoraConfig, seed: u64) -> Result<()> {
-        if self.lora.is_some() {
-            return Err(Error::new(Code::ModelLora, "the model has an adapter already").hint("merge it first"));
+        if self.adapter.is_some() {
+            return Err(has_adapter());
         }
-        let modules = self.modules();
+        let modules = self.model.config.modules();
         let targets = lora::targets(config, &modules)?;
         let mut tensors = self.frozen()?;
         for (module, (inputs, outputs)) in &targets {
@@ -141,33 +134,23 @@ impl Policy {
             tensors.insert(lora::tensor_name(module, "B"), b.into_inner());
         }
         let target_modules = lora::leaves(targets.iter().map(|(name, _)| name.as_str()));
-        self.set(tensors, Some(LoraConfig { target_modules, ..config.clone() }))
+        self.set(tensors, Some(Adapter::fresh(LoraConfig { target_modules, ..config.clone() })))
     }
 
     /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything
     /// else is frozen.
     pub fn load_adapter(&mut self, dir: &Path) -> Result<()> {
-        let file = AdapterFile::load(dir)?;
-        let mut weights = Weights::open_files(vec![dir.join(lora::WEIGHTS)])?;
-        // Which modules have adapters is what the tensors say: the configuration may hold a pattern instead.
-        let target_modules = lora::leaves(lora::modules_of(weights.shapes()));
-        let config = LoraConfig { r: file.r, lora_alpha: file.lora_alpha, target_modules };
-        let modules = self.modules();
+        let mut adapter = Adapter::load(dir)?;
         let mut tensors = self.frozen()?;
-        for (module, (inputs, outputs)) in lora::targets(&config, &modules)? {
-            for (part, shape) in [("A", [config.r, *inputs]), ("B", [*outputs, config.r])] {
-                let name = lora::tensor_name(module, part);
-                let var = Var::from_tensor(&weights.take(&name, &shape, self.device())?)?;
-                tensors.insert(name, var.into_inner());
-            }
+        for (name, tensor) in adapter.read(dir, &self.model.config.modules(), self.device())? {
+            tensors.insert(name, Var::from_tensor(&tensor)?.into_inner());
         }
-        weights.finish(|_| false)?;
-        self.set(tensors, Some(config))
+        self.set(tensors, Some(adapter))
     }
 
     /// Adds the adapters into the weights and drops them. All weights are trainable then.
     pub fn merge(&mut self) -> Result<()> {
-        if self.lora.is_none() {
+        if self.adapter.is_none() {
             return Err(Error::new(Code::ModelLora, "the model has no adapter to merge"));
         }
         let mut tensors = self.frozen()?;
@@ -186,7 +169,7 @@ impl Policy {
     /// tokenizer's files go with it.
     pub fn save(&self, dir: &Path) -> Result<()> {
         files::make_dir(dir)?;
-        if let Some(config) = &self.lora {
+        if let Some(adapter) = &self.adapter {
             if self.merged {
                 return Err(Error::new(
                     Code::ModelAdapterBase,
@@ -196,9 +179,9 @@ impl Policy {
             }
             // An absolute path, so that PEFT finds the base from any working directory.
             let base = self.source.canonicalize().map_err(|e| files::io_error(&self.source, "find", e))?;
-            lora::save_config(dir, config, &base)?;
-            let adapter = self.tensors.iter().filter(|(name, _)| lora::is_adapter(name));
-            weights::save(&dir.join(lora::WEIGHTS), &adapter.map(|(k, t)| (k.clone(), t.clone())).collect())?;
+            adapter.save(dir, &base)?;
+            let tensors = self.tensors.iter().filter(|(name, _)| lora::is_adapter(name));
+            weights::save(&dir.join(adapter::WEIGHTS), &tensors.map(|(k, t)| (k.clone(), t.clone())).collect())?;
         } else {
             let mut config = self.model.config.raw.clone();
             config.shift_remove("torch_dtype");
@@ -206,18 +189,16 @@ impl Policy {
             files::write_json(&dir.join("config.json"), &config)?;
             weights::save(&dir.join("model.safetensors"), &self.tensors)?;
         }
-        for name in COMPANIONS {
-            let from = self.source.join(name);
-            if from.is_file() {
-                files::write(&dir.join(name), &files::read(&from)?)?;
-            }
+        for from in &self.companions {
+            let name = from.file_name().expect("the path of a file");
+            files::write(&dir.join(name), &files::read(from)?)?;
         }
         Ok(())
     }
 
-    /// The adapter's configuration, if there is one.
+    /// The adapter's configuration, if there is one: of modules without a pattern of their own.
     pub fn lora(&self) -> Option<&LoraConfig> {
-        self.lora.as_ref()
+        self.adapter.as_ref().map(|adapter| &adapter.config)
     }
     /// Trainable tensors, sorted by name.
     pub fn trainable(&self) -> Vec<Trainable> {

@@ -66,7 +66,9 @@ fn compare(models: &[&str], precision: Precision, tolerance: f32) {
 
 #[test]
 fn plain_operations_give_what_kernels_give() {
-    compare(&["llama", "mistral", "qwen2", "qwen3", "llama-lora"], Precision::F32, 3e-5);
+    let models =
+        ["llama", "mistral", "qwen2", "qwen3", "yarn", "biases", "smollm3", "llama-lora", "llama-lora-patterns"];
+    compare(&models, Precision::F32, 3e-5);
 }
 
 /// candle rounds the results of bf16 products too, so this finds gross faults alone.

@@ -1,6 +1,7 @@
 //! The transformer itself: its layers, and what comes before and after them.
 
 use super::{
+    adapter::Adapter,
     config::ModelConfig,
     layer::{Get, Layer, Norm},
     linear::{Linear, Matrix},
@@ -49,7 +50,7 @@ impl Transformer {
     }
 
     /// Puts adapters on the linear modules for which there are tensors under PEFT's names.
-    pub fn attach(&mut self, tensors: &BTreeMap<String, Tensor>, scale: f64) -> Result<()> {
+    pub fn attach(&mut self, tensors: &BTreeMap<String, Tensor>, adapter: &Adapter) -> Result<()> {
         let compute = self.compute.clone();
         for (module, linear) in self.linears_mut() {
             let part = |part| -> Result<Option<Matrix>> {
@@ -58,7 +59,7 @@ impl Transformer {
                 parameter.map(|p| Matrix::new(p, &compute)).transpose()
             };
             if let Some((a, b)) = part("A")?.zip(part("B")?) {
-                linear.adapt(a, b, scale);
+                linear.adapt(a, b, adapter.scale(&module));
             }
         }
         Ok(())
@@ -89,6 +90,6 @@ impl Transformer {
 
     /// Angles of the rotary embedding.
     pub fn angles(&self, positions: &[u32]) -> Result<Angles> {
-        Ok(Angles::new(positions, &self.frequencies, self.compute.device())?)
+        Ok(Angles::new(positions, &self.frequencies, self.config.rope.attention_factor(), self.compute.device())?)
     }
 }

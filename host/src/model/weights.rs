@@ -28,31 +28,85 @@ fn bad(path: &Path, what: impl std::fmt::Display) -> Error {
         .hint("the file is damaged or not safetensors: copy or download it again")
 }
 
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The shard of each tensor.
+///
+/// # Errors
+/// Where there is no index: then there are no weights that can be read.
+fn read_index(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let index = &dir.join(INDEX);
+    if !index.exists() {
+        let what = format!("no {SINGLE} in {}", dir.display());
+        let bin = ["pytorch_model.bin", "pytorch_model.bin.index.json"].into_iter().find(|f| dir.join(f).exists());
+        return Err(match bin {
+            Some(bin) => Error::new(Code::ModelWeights, format!("{what}, and {bin} is not read")).hint(
+                "load it with transformers' from_pretrained and save it by save_pretrained, which writes safetensors",
+            ),
+            None => Error::new(Code::ModelWeights, what)
+                .hint("expected a Hugging Face model directory; turn a GGUF file into one by `ldalign import`"),
+        });
+    }
+    let value: Value = serde_json::from_str(&files::read_text(index)?).map_err(|e| bad(index, e))?;
+    let map = value["weight_map"].as_object().ok_or_else(|| bad(index, "no weight_map"))?;
+    let shard = |(tensor, file): (&String, &Value)| match file.as_str() {
+        // A shard lies beside the index: a path could lead anywhere.
+        Some(f) if Path::new(f).file_name() == Some(f.as_ref()) => Ok((tensor.clone(), f.to_owned())),
+        _ => Err(bad(index, format!("the file of {tensor} is {file}, expected a plain file name"))),
+    };
+    map.iter().map(shard).collect()
+}
+
 impl Weights {
+    /// Names of the files that [`open`](Self::open) reads.
+    pub fn files(dir: &Path) -> Result<Vec<String>> {
+        if dir.join(SINGLE).exists() {
+            return Ok(vec![SINGLE.to_owned()]);
+        }
+        let shards: BTreeSet<_> = read_index(dir)?.into_values().collect();
+        Ok(shards.into_iter().chain([INDEX.to_owned()]).collect())
+    }
+
     /// Opens model.safetensors, or the shards of model.safetensors.index.json.
     pub fn open(dir: &Path) -> Result<Self> {
-        let (single, index) = (dir.join("model.safetensors"), dir.join("model.safetensors.index.json"));
+        let single = dir.join(SINGLE);
         if single.exists() {
-            return Self::open_files(vec![single]);
+            return Ok(Self::open_files(vec![single])?.named_plainly());
         }
-        if !index.exists() {
-            return Err(Error::new(Code::ModelWeights, format!("no model.safetensors in {}", dir.display()))
-                .hint("expected a Hugging Face model directory; turn a GGUF file into one by `ldalign import`"));
-        }
-        let value: Value = serde_json::from_str(&files::read_text(&index)?).map_err(|e| bad(&index, e))?;
-        let map = value["weight_map"].as_object().ok_or_else(|| bad(&index, "no weight_map"))?;
-        let mut names = BTreeSet::new();
-        for (tensor, file) in map {
-            // A shard lies beside the index: a path could lead anywhere.
-            match file.as_str() {
-                Some(f) if Path::new(f).file_name() == Some(f.as_ref()) => names.insert(f),
-                _ => return Err(bad(&index, format!("the file of {tensor} is {file}, expected a plain file name"))),
-            };
-        }
+        let map = read_index(dir)?;
+        let names: BTreeSet<_> = map.values().collect();
         let weights = Self::open_files(names.into_iter().map(|n| dir.join(n)).collect())?;
         match map.keys().find(|k| !weights.entries.contains_key(*k)) {
-            Some(k) => Err(bad(&index, format!("no shard holds the tensor {k}"))),
-            None => Ok(weights),
+            Some(k) => Err(bad(&dir.join(INDEX), format!("no shard holds the tensor {k}"))),
+            None => Ok(weights.named_plainly()),
+        }
+    }
+
+    /// Names as a causal language model has them: without what wrappers put before all of them (torch.compile,
+    /// DistributedDataParallel), and with `model.`, which is not there where the model without a head was saved.
+    fn named_plainly(mut self) -> Self {
+        for wrapper in ["_orig_mod.", "module."] {
+            if self.entries.keys().all(|name| name.starts_with(wrapper)) {
+                self.entries = self.entries.into_iter().map(|(k, v)| (k[wrapper.len()..].to_owned(), v)).collect();
+            }
+        }
+        if self.entries.contains_key("embed_tokens.weight") && !self.entries.keys().any(|k| k.starts_with("model.")) {
+            let named = |k: String| if k.starts_with("lm_head.") { k } else { format!("model.{k}") };
+            self.entries = self.entries.into_iter().map(|(k, v)| (named(k), v)).collect();
+        }
+        self
+    }
+
+    /// Whether there is such a tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Gives a tensor another name.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(entry) = self.entries.remove(from) {
+            self.entries.insert(to.to_owned(), entry);
         }
     }
 
@@ -76,20 +130,19 @@ impl Weights {
         self.entries.iter().map(|(name, (_, place))| (name.as_str(), place.shape.as_slice()))
     }
 
-    /// Reads a tensor of the given shape as f32.
-    pub fn take(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+    /// Reads a tensor of the shape that `config` asks for, as f32.
+    pub fn take(&mut self, name: &str, shape: &[usize], config: &str, device: &Device) -> Result<Tensor> {
+        let hint = format!("{config} and the weights must be of the same model");
         let Some((file, place)) = self.entries.get(name) else {
-            let files: Vec<_> = self.files.iter().map(|file| file.path().display().to_string()).collect();
-            return Err(Error::new(Code::ModelTensor, format!("{}: the tensor {name} is missing", files.join(", ")))
-                .hint("config.json and the weights must be of the same model"));
+            return Err(
+                Error::new(Code::ModelTensor, format!("{}: the tensor {name} is missing", self.place())).hint(hint)
+            );
         };
         let file = &self.files[*file];
         let path = file.path();
         if place.shape != shape {
-            let what = format!("{}: {name} is {:?}, but config.json asks for {shape:?}", path.display(), place.shape);
-            return Err(
-                Error::new(Code::ModelTensor, what).hint("config.json and the weights must be of the same model")
-            );
+            let what = format!("{}: {name} is {:?}, but {config} asks for {shape:?}", path.display(), place.shape);
+            return Err(Error::new(Code::ModelTensor, what).hint(hint));
         }
         let numbers = shape.iter().product();
         let values: Vec<f32> = match place.dtype {
@@ -109,14 +162,25 @@ impl Weights {
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 
-    /// Fails if a tensor was not taken, except for those that `ignore` names.
-    pub fn finish(&self, ignore: impl Fn(&str) -> bool) -> Result<()> {
-        let extra: Vec<_> = self.entries.keys().filter(|k| !self.taken.contains(*k) && !ignore(k)).collect();
-        let Some(first) = extra.first() else { return Ok(()) };
-        let path = self.files[self.entries[*first].0].path().display();
-        let more = if extra.len() > 1 { format!(" and {} more", extra.len() - 1) } else { String::new() };
-        Err(Error::new(Code::ModelTensor, format!("{path}: the model has no place for the tensor {first}{more}"))
-            .hint("config.json and the weights must be of the same model"))
+    /// The files, for messages.
+    pub fn place(&self) -> String {
+        self.files.iter().map(|file| file.path().display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Names of tensors that were not taken.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().filter(|name| !self.taken.contains(*name)).map(String::as_str)
+    }
+
+    /// What to say of one of them.
+    pub fn no_place(&self, name: &str) -> Error {
+        let path = self.files[self.entries[name].0].path().display();
+        let more = match self.left().count() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Error::new(Code::ModelTensor, format!("{path}: the model has no place for the tensor {name}{more}"))
+            .hint("config.json and the weights must be of the same model")
     }
 }
 

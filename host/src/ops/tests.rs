@@ -222,7 +222,7 @@ fn rope_has_the_gradients_of_its_formula() {
         let x = [random.tensor(&[m, heads * 2 * half])];
         let positions: Vec<u32> = (0..m).map(|_| random.size(0..1000) as u32).collect();
         let frequencies: Vec<f32> = (0..half).map(|i| 0.9f32.powi(i as i32)).collect();
-        let angles = Angles::new(&positions, &frequencies, &Device::Cpu).unwrap();
+        let angles = Angles::new(&positions, &frequencies, 1.0, &Device::Cpu).unwrap();
         check(
             &mut random,
             &format!("rope {case}: {m} {heads} {half}"),

@@ -5,9 +5,8 @@ use crate::{
     Result,
     config::{EvalConfig, RunConfig},
     data::{Dataset, tokens::TokenStore},
-    model::Policy,
+    model::{self, Policy},
     rundir::{Manifest, RoundLayout, RunDir, Stage},
-    text::TextCodec,
     train,
 };
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ pub fn sft(config: &RunConfig) -> Result<PathBuf> {
 /// `adapter` is where a LoRA adapter starts from, a fresh one where there is none.
 fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
     let data = Dataset::open(&config.data)?;
-    let codec = TextCodec::load(&config.model)?;
+    let codec = model::codec(&config.model)?;
     let lock = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
     let dir = RoundLayout::new(lock.path());
     let mut budget = config.data.budget();
@@ -84,7 +83,7 @@ fn measure(dir: &RunDir, config: &RunConfig, model: &Path, round: u64) -> Result
     let wanted = |eval: &&EvalConfig| eval.measures(round, config.rounds) && !dir.is_evaluated(round);
     let Some(eval) = config.eval.as_ref().filter(wanted) else { return Ok(()) };
     let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
-    let codec = TextCodec::load(model)?;
+    let codec = model::codec(model)?;
     let name = format!("eval after SFT round {round}");
     let (figures, outcomes) = evaluate(&policy, &codec, eval, &config.generate, config.seed, &name)?;
     dir.write_evaluation(round, &figures, &outcomes)

@@ -1,8 +1,32 @@
-//! Files and directories by their contents.
+//! Files, directories and models by their contents.
 
-use crate::{Result, files};
+use crate::{Result, files, model::ModelDir};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// A model or adapter directory, and the files that are read of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HashedModel {
+    /// Where it lay.
+    pub path: PathBuf,
+    /// Of all of `files`.
+    pub sha256: String,
+    /// SHA-256 of each file by name; those of an adapter's base as `base/NAME`.
+    pub files: BTreeMap<String, String>,
+}
+
+impl HashedModel {
+    /// Hashes what is read of the model at `path`: what else lies there changes nothing.
+    pub fn of(path: &Path) -> Result<Self> {
+        let hashed = |(name, path): (String, PathBuf)| Ok((name, files::sha256_file(&path)?));
+        let files = ModelDir::open(path)?.files()?.into_iter().map(hashed).collect::<Result<BTreeMap<_, _>>>()?;
+        let list: String = files.iter().map(|(name, hash)| format!("{hash} {name}\n")).collect();
+        Ok(Self { path: path.to_owned(), sha256: files::sha256(list.as_bytes()), files })
+    }
+}
 
 /// A file or directory and its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +44,8 @@ impl HashedPath {
     }
 }
 
-/// SHA-256 of a file, or of the sorted names and hashes of the files in a directory.
+/// SHA-256 of a file, or of the sorted names and hashes of the files in a directory, hidden ones such as `.DS_Store`
+/// aside.
 pub fn hash_path(path: &Path) -> Result<String> {
     if !path.is_dir() {
         return files::sha256_file(path);
@@ -29,7 +54,7 @@ pub fn hash_path(path: &Path) -> Result<String> {
     let mut names = Vec::new();
     for entry in path.read_dir().map_err(fail)? {
         let entry = entry.map_err(fail)?;
-        if entry.path().is_file() {
+        if entry.path().is_file() && !entry.file_name().as_encoded_bytes().starts_with(b".") {
             names.push(entry.file_name());
         }
     }
@@ -56,5 +81,7 @@ mod tests {
         std::fs::write(d.path().join("b"), "2").unwrap();
         let three = hash_path(d.path()).unwrap();
         assert!(one != two && two != three);
+        std::fs::write(d.path().join(".DS_Store"), "x").unwrap();
+        assert_eq!(hash_path(d.path()).unwrap(), three);
     }
 }

@@ -1,6 +1,6 @@
 //! What a run is made from, and what of it may change when the run is started again.
 
-use super::{HashedPath, JsonFile};
+use super::{HashedModel, HashedPath, JsonFile};
 use crate::{Code, Error, Result, config::RunConfig, data::Dataset, plugin::PluginRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +14,7 @@ pub struct Manifest {
     /// The resolved configuration.
     pub config: RunConfig,
     /// The starting model.
-    pub model: HashedPath,
+    pub model: HashedModel,
     /// The data file.
     pub data: HashedPath,
     /// Held-out rows.
@@ -29,7 +29,7 @@ impl Manifest {
         Ok(Self {
             ldalign: env!("CARGO_PKG_VERSION").into(),
             config: config.clone(),
-            model: HashedPath::of(&config.model)?,
+            model: HashedModel::of(&config.model)?,
             data: HashedPath { path: config.data.path.clone(), sha256: data.hash().into() },
             eval: config.eval.as_ref().map(|e| HashedPath::of(&e.data.path)).transpose()?,
             plugins,
@@ -73,7 +73,8 @@ fn may_change(key: &str) -> bool {
     MAY_CHANGE.contains(&key) || key.starts_with("plugins[") && key.ends_with("].origin")
 }
 
-/// What does not change a run's numbers: places (contents are hashed) and how often checkpoints are kept.
+/// What does not change a run's numbers: places (contents are hashed) and how often checkpoints are kept. The model's
+/// hash follows from those of its files, which say more.
 const MAY_CHANGE: &[&str] = &[
     "config.model",
     "config.output_dir",
@@ -90,6 +91,7 @@ const MAY_CHANGE: &[&str] = &[
     "config.train.save_steps",
     "config.train.save_total_limit",
     "model.path",
+    "model.sha256",
     "data.path",
     "eval.path",
 ];

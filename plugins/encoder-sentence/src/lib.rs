@@ -1,8 +1,9 @@
 //! Latents from a BERT-family sentence encoder (such as all-MiniLM-L6-v2) in a local directory: mean of the last
-//! hidden states over the tokens, scaled to length 1, as sentence-transformers does for such models.
+//! hidden states over the tokens, or that of the first token, scaled to length 1, as sentence-transformers does.
 
 mod bert;
 mod model;
+mod recipe;
 
 use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
 use model::SentenceModel;
@@ -15,8 +16,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT model; a relative one is looked for
-    /// where the program was started.
+    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT or RoBERTa model; a relative one is
+    /// looked for where the program was started.
     pub model_dir: PathBuf,
     /// Tokens read of a text, its beginning; the special tokens count.
     #[serde(default = "max_tokens")]

@@ -1,6 +1,9 @@
 //! One text, or a pair, through tokenizer and BERT to a vector of length 1.
 
-use crate::bert::{Bert, Config};
+use crate::{
+    bert::{Bert, Config},
+    recipe::{self, Pooling},
+};
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use ldalign_sdk::Error;
@@ -11,6 +14,7 @@ use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
 pub struct SentenceModel {
     tokenizer: Tokenizer,
     model: Bert,
+    pooling: Pooling,
     dim: usize,
     fingerprint: u64,
 }
@@ -40,9 +44,11 @@ impl SentenceModel {
             Error::options(format!("{} is not usable: {why}", dir.join(name).display()))
         };
 
-        let config: Config = serde_json::from_slice(&read("config.json")?).map_err(|e| unfit("config.json", &e))?;
-        if max_tokens > config.max_position_embeddings {
-            let limit = config.max_position_embeddings;
+        let within = |e: Error| Error::options(format!("{}: {}", dir.display(), e.message()));
+        let config = Config::read(&read("config.json")?).map_err(within)?;
+        let pooling = recipe::read(dir).map_err(within)?;
+        let (dim, limit) = (config.hidden_size, config.max_tokens());
+        if max_tokens > limit {
             return Err(Error::options(format!("max_tokens {max_tokens} is more than the model's {limit} positions")));
         }
 
@@ -55,8 +61,10 @@ impl SentenceModel {
 
         let weights = VarBuilder::from_buffered_safetensors(read("model.safetensors")?, DType::F32, &Device::Cpu)
             .map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
-        let model = Bert::load(weights, &config).map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
-        Ok(Self { tokenizer, model, dim: config.hidden_size, fingerprint: fingerprint.get() })
+        let model = Bert::load(weights, config).map_err(|e| unfit("model.safetensors", &first_line(&e)))?;
+        // A mean says nothing of it, so that the states of earlier versions are taken.
+        let fingerprint = fingerprint.get() ^ u64::from(pooling == Pooling::Cls);
+        Ok(Self { tokenizer, model, pooling, dim, fingerprint })
     }
 
     /// Tells one set of model files from another.
@@ -69,7 +77,8 @@ impl SentenceModel {
         self.dim
     }
 
-    /// Mean of the last hidden states over all tokens, special ones included, scaled to length 1.
+    /// Mean of the last hidden states over all tokens, special ones included, or that of the first token, as the model
+    /// asks; scaled to length 1.
     pub fn embed<'t>(&self, text: impl Into<EncodeInput<'t>>) -> Result<Vec<f32>, Error> {
         let tokens = self.tokenizer.encode(text, true).map_err(|e| Error::input(format!("cannot tokenize: {e}")))?;
         if tokens.is_empty() {
@@ -78,7 +87,11 @@ impl SentenceModel {
         let states = self.model.forward(tokens.get_ids(), tokens.get_type_ids());
         let states = states.and_then(|states| states.flatten_all()?.to_vec1::<f32>());
         let states = states.map_err(|e| Error::failed(first_line(&e)))?;
-        Ok(mean_of_length_one(&states, self.dim))
+        let pooled = match self.pooling {
+            Pooling::Mean => &states,
+            Pooling::Cls => &states[..self.dim],
+        };
+        Ok(mean_of_length_one(pooled, self.dim))
     }
 }
 

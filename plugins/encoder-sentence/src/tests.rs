@@ -52,6 +52,120 @@ fn embeddings_agree_with_transformers() {
     }
 }
 
+/// A copy of a fixture's directory with more files, which is removed in the end.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn of(name: &str, files: &[(&str, &str)]) -> Self {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("ldalign-sentence-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+            std::fs::copy(fixture(name).join(file), dir.join(file)).unwrap();
+        }
+        for (file, text) in files {
+            std::fs::create_dir_all(dir.join(file).parent().unwrap()).unwrap();
+            std::fs::write(dir.join(file), text).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn encoder(&self, input: &str) -> Result<Sentence, Error> {
+        encoder(json!({"model_dir": self.0, "max_tokens": 13, "input": input}))
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn pooling_and_positions_are_those_of_the_model() {
+    let (reference, texts) = reference();
+    let modules = r#"[{"type": "sentence_transformers.models.Transformer", "path": ""},
+        {"type": "sentence_transformers.models.Pooling", "path": "pool"},
+        {"type": "sentence_transformers.models.Normalize", "path": "2_Normalize"}]"#;
+    let cls = r#"{"word_embedding_dimension": 8, "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
+    let mean = r#"{"pooling_mode": "mean", "include_prompt": true}"#;
+    for (model, input, expected, files) in [
+        ("model", "response", "cls", &[("1_Pooling/config.json", cls)][..]),
+        (
+            "model",
+            "response",
+            "cls",
+            &[("modules.json", modules), ("pool/config.json", r#"{"pooling_mode": ["cls"]}"#)],
+        ),
+        ("model", "response", "response", &[("1_Pooling/config.json", mean)]),
+        ("model", "response", "response", &[("1_Pooling/config.json", r#"{"pooling_mode_max_tokens": false}"#)]),
+        ("roberta", "pair", "roberta", &[]),
+    ] {
+        let dir = Copy::of(model, files);
+        let found = encode(&dir.encoder(input).unwrap(), &texts);
+        let expected: Vec<Vec<f64>> = serde_json::from_value(reference[expected].clone()).unwrap();
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_close(found, expected, &format!("{model} {files:?}"));
+        }
+    }
+    // Latents of another pooling do not compare.
+    let state = Copy::of("model", &[]).encoder("response").unwrap().save().unwrap();
+    let mut other = Copy::of("model", &[("1_Pooling/config.json", cls)]).encoder("response").unwrap();
+    assert!(other.load(&state).is_err());
+}
+
+#[test]
+fn what_is_not_computed_is_refused_by_name() {
+    let refused = |file: &str, text: &str| {
+        let dir = Copy::of("model", &[(file, text)]);
+        let error = dir.encoder("response").map(|_| ()).unwrap_err();
+        error.message().replace(&format!("{}: ", dir.0.display()), "")
+    };
+    let config = std::fs::read_to_string(fixture("model").join("config.json")).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config[key] = value;
+        refused("config.json", &config.to_string())
+    };
+    for (found, expected) in [
+        (
+            refused("1_Pooling/config.json", r#"{"pooling_mode_max_tokens": true}"#),
+            "1_Pooling/config.json: pooling_mode_max_tokens is true; supported is mean or cls",
+        ),
+        (
+            refused("1_Pooling/config.json", r#"{"pooling_mode": ["mean", "cls"]}"#),
+            r#"1_Pooling/config.json: pooling_mode is ["mean","cls"]; supported is mean or cls"#,
+        ),
+        (refused("1_Pooling/config.json", r#"{"weights": 1}"#), "1_Pooling/config.json: weights is 1; supported is"),
+        (
+            refused("modules.json", r#"[{"type": "sentence_transformers.models.Dense", "path": "2_Dense"}]"#),
+            "modules.json has the module",
+        ),
+        (
+            refused("modules.json", r#"[{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]"#),
+            "1_Pooling/config.json is missing, which modules.json names",
+        ),
+        (refused("modules.json", "[]"), "modules.json names no Pooling in the directory"),
+        (
+            refused("sentence_bert_config.json", r#"{"max_seq_length": 12, "do_lower_case": true}"#),
+            "sentence_bert_config.json: do_lower_case is true; supported is false",
+        ),
+        (with("model_type", "mpnet".into()), "config.json is not usable: unknown variant `mpnet`"),
+        (
+            with("position_embedding_type", "relative_key".into()),
+            "config.json: position_embedding_type is \"relative_key\"",
+        ),
+        (with("is_decoder", true.into()), "config.json: is_decoder is true; supported is false"),
+        (
+            with("relative_attention_num_buckets", 32.into()),
+            "config.json: the key relative_attention_num_buckets is not known",
+        ),
+    ] {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
 #[test]
 fn a_latent_does_not_depend_on_its_neighbours() {
     let (_, texts) = reference();

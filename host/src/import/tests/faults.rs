@@ -23,7 +23,21 @@ fn faults_name_the_key_or_tensor() {
             good().set("llama.expert_count", integer(8)),
             "key `llama.expert_count`: mixtures of experts are not supported",
         ),
-        (good().set("llama.rope.scaling.type", text("yarn")), "key `llama.rope.scaling.type` is `yarn`"),
+        (good().set("llama.rope.scaling.type", text("longrope")), "key `llama.rope.scaling.type` is `longrope`"),
+        (
+            good().set("llama.attention.head_count_kv", Value::Array(vec![integer(2), integer(1)])),
+            "key `llama.attention.head_count_kv` is [2, 1]; its numbers differ",
+        ),
+        (good().set("llama.logit_scale", Value::F32(0.5)), "metadata: llama.logit_scale is 0.5; supported is none"),
+        (
+            good().set("llama.rope.scaling.yarn_beta_fast", Value::F32(16.0)),
+            "metadata: llama.rope.scaling.yarn_beta_fast is 16.0; supported is 32",
+        ),
+        (
+            good().set("llama.new_way", Value::Bool(true)),
+            "metadata: the key llama.new_way is not known, and might change what is computed; it is true",
+        ),
+        (good().set("split.count", Value::U16(2)), "metadata: split.count is 2; supported is 0 or 1"),
         (good().without("token_embd.weight"), "tensor `token_embd.weight` is missing"),
         (good().without("blk.0.ffn_up.weight"), "tensor `blk.0.ffn_up.weight` is missing"),
         (
@@ -55,7 +69,9 @@ fn faults_name_the_key_or_tensor() {
     ];
     for (gguf, expected) in cases {
         let dir = tempfile::tempdir().unwrap();
-        let error = format!("{:#}", gguf.import(dir.path(), WeightType::F32).unwrap_err());
+        let error = gguf.import(dir.path(), WeightType::F32).unwrap_err();
+        assert!(error.hint_text().is_some(), "{error}");
+        let error = format!("{error:#}");
         let (file, message) = error.split_once(": ").unwrap();
         assert_eq!(file, dir.path().join("model.gguf").display().to_string());
         assert_eq!(message, expected);

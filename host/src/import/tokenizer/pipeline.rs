@@ -32,14 +32,20 @@ impl Pipeline {
 
     /// Byte-level BPE; patterns as in the models' own tokenizer.json, and llama.cpp's for `default`.
     fn byte_level(metadata: Metadata<'_>) -> Result<Self> {
-        let pre = metadata.get("tokenizer.ggml.pre")?.unwrap_or("default");
+        // Names that llama.cpp has for the same rules.
+        let pre = match metadata.get("tokenizer.ggml.pre")?.unwrap_or("default") {
+            "llama3" | "llama-v3" => "llama-bpe",
+            pre => pre,
+        };
         let mut normalizer = Value::Null;
         let pre_tokenizer = match pre {
             "gpt-2" => byte_level(true),
             "smollm" => sequence([json!({ "type": "Digits", "individual_digits": true }), byte_level(true)]),
             "llama-bpe" => sequence([split(&words(r"\p{N}{1,3}")), byte_level(false)]),
-            "qwen2" => {
-                normalizer = json!({ "type": "NFC" });
+            "qwen2" | "deepseek-r1-qwen" => {
+                if pre == "qwen2" {
+                    normalizer = json!({ "type": "NFC" });
+                }
                 sequence([split(&words(r"\p{N}")), byte_level(false)])
             }
             "default" => sequence([
@@ -50,8 +56,9 @@ impl Pipeline {
                 byte_level(false),
             ]),
             other => {
-                return Err(Error::new(Code::ImportTokenizer, format!("key `tokenizer.ggml.pre` is `{other}`"))
-                    .hint("supported are gpt-2, smollm, llama-bpe, qwen2 and default"));
+                return Err(Error::new(Code::ImportTokenizer, format!("key `tokenizer.ggml.pre` is `{other}`")).hint(
+                    "supported are gpt-2, smollm, llama-bpe (llama3, llama-v3), qwen2, deepseek-r1-qwen and default",
+                ));
             }
         };
         let merges: Vec<&str> = metadata.need("tokenizer.ggml.merges")?;

@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::*;
+use super::{family::FAMILIES, rope::Scaling, *};
 use serde_json::json;
 
 fn base() -> Value {
@@ -12,6 +12,7 @@ fn base() -> Value {
 fn read(changes: Value) -> Result<ModelConfig> {
     let (Value::Object(mut map), Value::Object(changes)) = (base(), changes) else { panic!("objects") };
     map.extend(changes);
+    map.retain(|_, value| value != "GONE");
     ModelConfig::read("config.json", map)
 }
 
@@ -24,11 +25,11 @@ fn old_and_new_spellings_of_rope_mean_the_same() {
     new["rope_theta"] = 5e5.into();
     let new = read(json!({"rope_theta": null, "rope_parameters": new})).unwrap();
     assert_eq!(old.rope, new.rope);
-    assert!(new.rope.llama3.is_some() && new.rope.theta == 5e5);
+    assert!(matches!(new.rope.scaling, Scaling::Llama3 { original: 8192.0, .. }) && new.rope.theta == 5e5);
     let plain = read(json!({"rope_scaling": null})).unwrap();
-    assert_eq!(plain.rope, RopeConfig { theta: 5000.0, llama3: None });
+    assert_eq!(plain.rope, RopeConfig { theta: 5000.0, scaling: Scaling::None });
     let plain = read(json!({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}})).unwrap();
-    assert_eq!(plain.rope, RopeConfig { theta: 7.0, llama3: None });
+    assert_eq!(plain.rope, RopeConfig { theta: 7.0, scaling: Scaling::None });
 }
 
 #[test]
@@ -47,27 +48,60 @@ fn windows_follow_the_family() {
 }
 
 #[test]
+fn layers_of_smollm3_without_positions_are_those_of_transformers() {
+    let read = |changes: Value| {
+        let mut all = json!({"model_type": "smollm3"});
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read(all)
+    };
+    let plain = read(json!({})).unwrap();
+    assert_eq!((plain.rotates, plain.windows, plain.tied), (vec![true, true, true, false], vec![None; 4], true));
+    let second = read(json!({"no_rope_layer_interval": 2, "use_sliding_window": true, "sliding_window": 9})).unwrap();
+    assert_eq!((second.rotates, second.windows), (vec![true, false, true, false], vec![None, Some(9), None, Some(9)]));
+    let given = read(json!({"no_rope_layers": [0, 1, 1, 1], "use_sliding_window": true})).unwrap();
+    assert_eq!((given.rotates, given.windows), (vec![false, true, true, true], vec![None; 4]));
+    let short = read(json!({"no_rope_layers": [1]})).unwrap_err();
+    assert_eq!(short.message(), "config.json: no_rope_layers is [1], expected a list of 4 numbers, 0 or 1");
+    let sliding = json!(["sliding_attention", "full_attention", "full_attention", "full_attention"]);
+    assert!(read(json!({"layer_types": sliding})).unwrap_err().message().contains("use_sliding_window is false"));
+}
+
+#[test]
 fn what_is_not_computed_is_refused_by_key_and_value() {
     let cases = [
-        (json!({"model_type": "gpt2"}), r#"model_type is "gpt2"; supported is llama, mistral, qwen2 or qwen3"#),
+        (
+            json!({"model_type": "gpt2"}),
+            r#"model_type is "gpt2"; supported is llama, mistral, qwen2, qwen3 or smollm3"#,
+        ),
         (json!({"model_type": null}), "model_type is missing"),
-        (json!({"hidden_act": "gelu"}), r#"hidden_act is "gelu"; supported is "silu""#),
-        (json!({"attention_bias": true}), "attention_bias is true; supported is false"),
-        (json!({"mlp_bias": true}), "mlp_bias is true; supported is false"),
-        (json!({"attention_dropout": 0.1}), "attention_dropout is 0.1; supported is 0 or 0.0"),
-        (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor is 0.5; supported is 1 or 1.0"),
+        (json!({"hidden_act": "gelu"}), r#"hidden_act is "gelu"; supported is "silu" or "swish""#),
+        (json!({"attention_bias": 1}), "attention_bias is 1, expected true or false"),
+        (json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor is 0.5; supported is 1"),
+        (
+            json!({"layer_types": ["full_attention"]}),
+            "the key layer_types is not known, and might change what is computed; it is [\"full_attention\"]",
+        ),
+        (json!({"logit_scale": 0.5}), "the key logit_scale is not known, and might change what is computed; it is 0.5"),
         (
             json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}),
             r#"quantization_config is "gptq"; supported is a model with float weights"#,
         ),
         (
-            json!({"rope_scaling": {"type": "linear", "factor": 2.0}}),
-            r#"type is "linear"; supported is default or llama3"#,
+            json!({"rope_scaling": {"type": "ntk", "factor": 2.0}}),
+            r#"type is "ntk"; supported is default, linear, dynamic, yarn or llama3"#,
         ),
-        (json!({"rope_parameters": {"rope_type": "yarn"}}), r#"rope_type is "yarn"; supported is default or llama3"#),
+        (
+            json!({"rope_parameters": {"rope_type": "longrope", "long_factor": [1.0]}}),
+            "long_factor is [1.0]; supported is none",
+        ),
+        (json!({"rope_parameters": {"rope_type": "linear"}}), "factor is missing in the linear rope scaling"),
         (
             json!({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}),
             "low_freq_factor is missing in the llama3 rope scaling",
+        ),
+        (
+            json!({"rope_theta": null, "rope_parameters": {"rope_theta": 7.0}, "rope_scaling": {"type": "linear", "factor": 2}}),
+            "rope_scaling stands beside rope_parameters, and takes its place: rope_theta 7 would be lost",
         ),
         (json!({"hidden_size": null}), "hidden_size is missing"),
         (json!({"hidden_size": "64"}), r#"hidden_size is "64", expected a whole number above 0"#),
@@ -75,6 +109,10 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
         (json!({"num_hidden_layers": 1e18}), "num_hidden_layers is 1e+18, expected a whole number above 0"),
         (json!({"hidden_size": 63}), "hidden_size is 63, expected a multiple of num_attention_heads, 8"),
         (json!({"num_key_value_heads": 3}), "num_key_value_heads is 3, expected a divisor of num_attention_heads, 8"),
+        (
+            json!({"model_type": "mistral", "num_attention_heads": 4, "num_key_value_heads": "GONE"}),
+            "num_key_value_heads, which is missing, is 8, expected a divisor of num_attention_heads, 4",
+        ),
         (json!({"head_dim": 9}), "head_dim is 9, expected an even number"),
         (json!({"rms_norm_eps": -1}), "rms_norm_eps is -1, expected a number above 0"),
         (json!({"tie_word_embeddings": 1}), "tie_word_embeddings is 1, expected true or false"),
@@ -82,5 +120,60 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
     for (changes, message) in cases {
         let error = read(changes.clone()).expect_err(message);
         assert_eq!(error.message(), format!("config.json: {message}"));
+    }
+}
+
+/// As transformers: `rope_scaling` takes the place of `rope_parameters`, the model's own original length goes first,
+/// and its longest sequence stands for one that is missing.
+#[test]
+fn rope_is_read_as_transformers_reads_it() {
+    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
+    let original = |changes| match read(changes).unwrap().rope.scaling {
+        Scaling::Llama3 { original, .. } => original,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(original(json!({"rope_scaling": llama3})), 512.0);
+    assert_eq!(original(json!({"rope_scaling": llama3, "original_max_position_embeddings": 32})), 32.0);
+    let mut given = llama3.clone();
+    given["original_max_position_embeddings"] = 64.into();
+    assert_eq!(original(json!({"rope_scaling": given})), 64.0);
+    assert_eq!(original(json!({"rope_scaling": given, "original_max_position_embeddings": 32})), 32.0);
+
+    let plain = json!({"rope_type": "default", "rope_theta": 10000.0});
+    let beside = read(json!({"rope_theta": "GONE", "rope_parameters": plain, "rope_scaling": given})).unwrap().rope;
+    assert_eq!(beside, read(json!({"rope_theta": null, "rope_scaling": given})).unwrap().rope);
+    assert!(matches!(beside.scaling, Scaling::Llama3 { .. }));
+    let empty = read(json!({"rope_parameters": given, "rope_scaling": {}})).unwrap().rope;
+    assert!(matches!(empty.scaling, Scaling::Llama3 { .. }));
+    let linear = |factor: f64| read(json!({"rope_scaling": {"type": "linear", "factor": factor}})).unwrap().rope;
+    let plain = read(json!({})).unwrap().rope;
+    assert_eq!(linear(1.0).frequencies(8), plain.frequencies(8));
+    assert_eq!(linear(4.0).frequencies(8), plain.frequencies(8).iter().map(|f| f / 4.0).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_unsaid_is_what_transformers_takes() {
+    let kv = |changes| read(changes).unwrap().num_kv_heads;
+    assert_eq!(kv(json!({"num_key_value_heads": "GONE"})), 8);
+    assert_eq!(kv(json!({"num_attention_heads": 16, "num_key_value_heads": "GONE", "model_type": "mistral"})), 8);
+    assert_eq!(kv(json!({"num_attention_heads": 16, "num_key_value_heads": null, "model_type": "mistral"})), 16);
+    let biased = |changes| read(changes).unwrap().biased;
+    assert_eq!(biased(json!({"model_type": "qwen2", "attention_bias": true})), ["q_proj", "k_proj", "v_proj"]);
+    assert_eq!(biased(json!({"model_type": "mistral", "attention_bias": true, "mlp_bias": true})), [""; 0]);
+    assert_eq!(biased(json!({"attention_bias": true, "mlp_bias": true})).len(), 7);
+    assert_eq!(biased(json!({"model_type": "qwen3", "attention_bias": true, "mlp_bias": true})).len(), 4);
+}
+
+#[test]
+fn every_key_of_transformers_is_on_a_list() {
+    let all: std::collections::BTreeMap<String, Vec<String>> =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/keys.json")).unwrap();
+    for family in FAMILIES {
+        lists::covers(family.keys, all[family.name].iter().chain(&all["sampling"]).map(String::as_str));
+    }
+    lists::covers(&[rope::KEYS], all["rope"].iter().map(String::as_str));
+    let docs = include_str!("../../../../docs/models.md");
+    for table in [lists::table(&[keys::KEYS, keys::QWEN, keys::SMOLLM3]), lists::table(&[rope::KEYS])] {
+        assert!(docs.contains(&table), "docs/models.md must have\n{table}");
     }
 }

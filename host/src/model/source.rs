@@ -1,0 +1,211 @@
+//! A model directory as it lies on disk: which files of it are read, and whether they fit each other.
+
+use super::{
+    adapter::{self, Adapter},
+    config::ModelConfig,
+    lora,
+    weights::Weights,
+};
+use crate::{Code, Error, Result, config::LoraConfig, text::TextCodec};
+use candle_core::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "config.json";
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
+
+/// Files of a model directory that say how text becomes tokens.
+const TEXT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
+/// Says which tokens end a response.
+const GENERATION: &str = "generation_config.json";
+
+/// A directory with a model, or with an adapter that names one.
+#[derive(Debug)]
+pub struct ModelDir {
+    dir: PathBuf,
+    /// Of the model, the same where there is no adapter.
+    base: PathBuf,
+    adapter: Option<Adapter>,
+}
+
+impl ModelDir {
+    /// Finds the base of an adapter.
+    ///
+    /// # Errors
+    /// Where there is no such directory, or the adapter's configuration is not computed here.
+    pub fn open(dir: &Path) -> Result<Self> {
+        if !dir.is_dir() {
+            let what = format!("there is no model directory {}", dir.display());
+            return Err(Error::new(Code::ModelDirectory, what)
+                .hint("expected a directory with config.json and model.safetensors"));
+        }
+        let adapter = dir.join(adapter::CONFIG).exists().then(|| Adapter::load(dir)).transpose()?;
+        let base = adapter.as_ref().map_or(Ok(dir.to_owned()), |adapter| adapter.base(dir))?;
+        Ok(Self { dir: dir.to_owned(), base, adapter })
+    }
+
+    /// The base's directory.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// Whether it is an adapter.
+    pub fn is_adapter(&self) -> bool {
+        self.adapter.is_some()
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> Result<ModelConfig> {
+        ModelConfig::load(&self.base.join(CONFIG))
+    }
+
+    /// Where the tokenizer is: with the adapter, or where that has none with its base.
+    pub fn text_dir(&self) -> &Path {
+        if self.dir.join(TEXT[0]).exists() { &self.dir } else { &self.base }
+    }
+
+    /// Files that go with the weights wherever these are saved.
+    pub fn companions(&self) -> Vec<PathBuf> {
+        let generation = [&self.dir, &self.base].map(|dir| dir.join(GENERATION));
+        let text = TEXT.map(|name| self.text_dir().join(name));
+        text.into_iter()
+            .filter(|path| path.is_file())
+            .chain(generation.into_iter().find(|path| path.is_file()))
+            .collect()
+    }
+
+    /// Every file that is read, by its name; those of an adapter's base as `base/NAME`.
+    ///
+    /// # Errors
+    /// Where the weights' index cannot be read.
+    pub fn files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let of = |dir: &Path, prefix: &str, names: &[&str]| -> Vec<(String, PathBuf)> {
+            let files = names.iter().map(|name| (format!("{prefix}{name}"), dir.join(name)));
+            files.filter(|(_, path)| path.is_file()).collect()
+        };
+        let mut all = match self.is_adapter() {
+            true => of(&self.dir, "", &[adapter::CONFIG, adapter::WEIGHTS]),
+            false => vec![],
+        };
+        let prefix = if self.is_adapter() { "base/" } else { "" };
+        all.extend(of(&self.base, prefix, &[CONFIG]));
+        let weights = Weights::files(&self.base)?;
+        all.extend(of(&self.base, prefix, &weights.iter().map(String::as_str).collect::<Vec<_>>()));
+        let text_prefix = if self.text_dir() == self.dir { "" } else { prefix };
+        all.extend(of(self.text_dir(), text_prefix, &TEXT));
+        all.extend(of(self.text_dir(), text_prefix, &[GENERATION]));
+        Ok(all)
+    }
+
+    /// Parameters of the adapter, 0 where there is none.
+    ///
+    /// # Errors
+    /// Where its tensors cannot be read.
+    pub fn adapter_parameters(&self) -> Result<u64> {
+        if !self.is_adapter() {
+            return Ok(0);
+        }
+        let weights = adapter::open(&self.dir)?;
+        Ok(weights.shapes().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum())
+    }
+
+    /// Reads every tensor as loading it would, and keeps none: what loading would refuse, this refuses. `lora` is the
+    /// fresh adapter that is to be trained on it.
+    ///
+    /// # Errors
+    /// Where a file is missing or damaged, where weights and configuration disagree, or where `lora` has no place.
+    pub fn verify(&self, lora: Option<&LoraConfig>) -> Result<()> {
+        if self.is_adapter() && lora.is_some() {
+            return Err(has_adapter());
+        }
+        let mut base = Base::open(&self.base)?;
+        for (name, shape) in base.config.tensors() {
+            base.take(&name, &shape, &Device::Cpu)?;
+        }
+        let modules = base.config.modules();
+        base.finish()?;
+        if let Some(adapter) = &self.adapter {
+            adapter.clone().read(&self.dir, &modules, &Device::Cpu)?;
+        }
+        lora.map_or(Ok(()), |lora| lora::targets(lora, &modules).map(drop))
+    }
+}
+
+/// A second adapter is asked for.
+pub fn has_adapter() -> Error {
+    Error::new(Code::ModelLora, "the model has an adapter already, and train.lora asks for another")
+        .hint("leave train.lora out to train that one, or merge it first (`ldalign merge`)")
+}
+
+/// The tokenizer and template of a model directory; an adapter's own, or where it has none its base's.
+///
+/// # Errors
+/// Those of [`ModelDir::open`] and [`TextCodec::load`].
+pub fn codec(dir: &Path) -> Result<TextCodec> {
+    TextCodec::load(ModelDir::open(dir)?.text_dir())
+}
+
+impl ModelConfig {
+    /// That of a model directory, or of the base model that an adapter directory names.
+    ///
+    /// # Errors
+    /// Those of [`ModelDir::open`] and [`load`](Self::load).
+    pub fn of(dir: &Path) -> Result<Self> {
+        ModelDir::open(dir)?.config()
+    }
+}
+
+/// A model's weights, with the configuration that they must fit.
+pub struct Base {
+    /// What config.json says.
+    pub config: ModelConfig,
+    weights: Weights,
+}
+
+impl Base {
+    /// Opens config.json and the weights of a directory.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let config = ModelConfig::load(&dir.join(CONFIG))?;
+        let mut weights = Weights::open(dir)?;
+        // One table under either name.
+        if config.tied && !weights.has(EMBEDDING) {
+            weights.rename(HEAD, EMBEDDING);
+        }
+        Ok(Self { config, weights })
+    }
+
+    /// Reads a tensor as f32.
+    pub fn take(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+        if name == HEAD && !self.weights.has(HEAD) {
+            let what = format!(
+                "{}: {HEAD} is missing, and config.json does not say that it is the embedding",
+                self.weights.place()
+            );
+            return Err(Error::new(Code::ModelTensor, what)
+                .hint("set tie_word_embeddings to true in config.json if it is; otherwise copy the weights again"));
+        }
+        self.weights.take(name, shape, CONFIG, device)
+    }
+
+    /// Fails if a tensor has no place in the model.
+    pub fn finish(mut self) -> Result<()> {
+        if self.config.tied && self.weights.has(HEAD) {
+            let shape = [self.config.vocab_size, self.config.hidden_size];
+            let [a, b] = [EMBEDDING, HEAD].map(|name| self.weights.take(name, &shape, CONFIG, &Device::Cpu));
+            if a?.ne(&b?)?.to_dtype(candle_core::DType::F32)?.sum_all()?.to_scalar::<f32>()? > 0.0 {
+                let what = format!(
+                    "{}: {HEAD} is not {EMBEDDING}, but config.json says so (tie_word_embeddings)",
+                    self.weights.place()
+                );
+                return Err(Error::new(Code::ModelTensor, what).hint(
+                    "set tie_word_embeddings to false to use the file's head, or remove that to use the embedding",
+                ));
+            }
+        }
+        // Old checkpoints hold buffers that follow from the configuration.
+        match self.weights.left().find(|name| !name.ends_with("rotary_emb.inv_freq")) {
+            Some(name) => Err(self.weights.no_place(name)),
+            None => Ok(()),
+        }
+    }
+}
