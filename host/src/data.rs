@@ -140,6 +140,9 @@ fn no_rows(path: &Path) -> Error {
     Error::new(Code::DataEmpty, format!("{} has no rows", path.display())).hint("one JSON object a line is expected")
 }
 
+/// The most bytes of a row. Tokenizing takes some hundred times as much.
+const LONGEST_LINE: u64 = 8 << 20;
+
 /// A file's rows, one JSON object a line.
 struct Lines<'a> {
     config: &'a DataConfig,
@@ -155,7 +158,7 @@ impl<'a> Lines<'a> {
     fn open(config: &'a DataConfig) -> Result<Self> {
         let path = &config.path;
         let fail = |e| io_error(path, "read", e);
-        let file = File::open(path).map_err(fail)?;
+        let file = files::open(path).map_err(fail)?;
         if !parquet::is_parquet(&file).map_err(fail)? {
             return Ok(Self { config, file, unit: "line", hash: None });
         }
@@ -172,9 +175,15 @@ impl<'a> Lines<'a> {
         let (mut offset, mut line, mut rows) = (0u64, 0u32, 0);
         loop {
             bytes.clear();
-            let n = reader.read_until(b'\n', &mut bytes).map_err(|e| io_error(path, "read", e))? as u64;
+            let n = (&mut reader).take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
+            let n = n.map_err(|e| io_error(path, "read", e))? as u64;
             if n == 0 {
                 break;
+            }
+            if n > LONGEST_LINE {
+                let what =
+                    format!("{}, {} {}: longer than {} MiB", path.display(), self.unit, line + 1, LONGEST_LINE >> 20);
+                return Err(Error::new(Code::DataRow, what).hint("split the row; or is the file no JSON lines at all?"));
             }
             hash.update(&bytes);
             line += 1;

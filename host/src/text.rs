@@ -1,6 +1,7 @@
 //! Text to tokens and back: the model's tokenizer and chat template, the same for training, generation and reports.
 
 mod codec;
+mod guarded;
 mod special;
 mod template;
 

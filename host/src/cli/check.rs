@@ -13,6 +13,7 @@ use ldalign::{
     model::ModelConfig,
     pipeline,
     plugin::PluginRecord,
+    rundir::{Layout, RunDir},
     text::TextCodec,
     validate,
 };
@@ -48,6 +49,7 @@ impl Check {
     /// Checks and prints.
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
+        RunDir::claim(&config, &Layout::is_of_run)?;
         let plugins: Vec<PluginRecord> = pipeline::plugins(&config)?.map(|p| p.record().clone()).into();
         let model = ModelConfig::of(&config.model)?;
         let codec = TextCodec::load(&config.model)?;

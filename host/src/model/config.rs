@@ -136,6 +136,9 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Layers of the deepest model that is believed: each takes memory before its weights are looked for.
+const MOST_LAYERS: usize = 10_000;
+
 impl ModelConfig {
     /// That of a model directory, or of the base model that an adapter directory names.
     pub fn of(dir: &Path) -> Result<Self> {
@@ -220,6 +223,10 @@ impl ModelConfig {
             return Err(f.bad("head_dim", &head_dim.into(), "an even number"));
         }
         let num_layers = f.required("num_hidden_layers")?;
+        if num_layers > MOST_LAYERS {
+            let most = format!("at most {MOST_LAYERS}");
+            return Err(f.bad("num_hidden_layers", &num_layers.into(), &most));
+        }
         let (vocab_size, intermediate_size) = (f.required("vocab_size")?, f.required("intermediate_size")?);
         let (windows, rope) = (windows(&f, family, num_layers)?, rope(&f)?);
         Ok(Self {

@@ -1,0 +1,103 @@
+//! Plugins that do not return: one that shows no sign of life for the config's `plugin_timeout` ends the run with a
+//! message that names it and the call, and one that does not hear that a stop was asked for ends it after a moment.
+//!
+//! A sign of life is the beginning of a call, and whatever the plugin asks of the host meanwhile.
+
+use super::{
+    exit,
+    who::{Call, Who},
+};
+use crate::interrupt;
+use std::{
+    sync::{
+        Mutex, Once, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+/// How often the calls are looked at.
+const LOOKS: Duration = Duration::from_millis(100);
+/// How long a call may go on once a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The calls of plugins that have not returned.
+static CALLS: Mutex<Vec<(u64, Who, Call)>> = Mutex::new(Vec::new());
+/// Milliseconds from the process's beginning to the last sign of life; 0 before any.
+static ALIVE: AtomicU64 = AtomicU64::new(0);
+/// Seconds without one after which a plugin has failed; 0 for no limit.
+static LIMIT: AtomicU64 = AtomicU64::new(0);
+
+fn now() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
+}
+
+/// A call that has begun, until it is dropped.
+pub(super) struct Watched(u64);
+
+impl Watched {
+    pub fn new(who: Who, call: Call) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        alive();
+        CALLS.lock().unwrap_or_else(PoisonError::into_inner).push((number, who, call));
+        Self(number)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        CALLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(number, ..)| *number != self.0);
+    }
+}
+
+/// A plugin has shown a sign of life.
+pub fn alive() {
+    ALIVE.store(now(), Relaxed);
+}
+
+/// Watches all calls from here on, with the latest limit; zero for none.
+pub(super) fn watch(limit: Duration) {
+    static ONCE: Once = Once::new();
+    LIMIT.store(limit.as_secs(), Relaxed);
+    ONCE.call_once(|| {
+        // Where no thread can be had, calls go unwatched.
+        let _ = std::thread::Builder::new().name("watchdog".into()).spawn(look);
+    });
+}
+
+fn look() {
+    let mut asked: Option<Instant> = None;
+    loop {
+        std::thread::sleep(LOOKS);
+        let oldest = CALLS.lock().unwrap_or_else(PoisonError::into_inner).first().copied();
+        let Some((_, who, call)) = oldest else {
+            asked = None;
+            continue;
+        };
+        let (limit, call) = (LIMIT.load(Relaxed), Call::ALL[call as usize].1);
+        if interrupt::requested() {
+            let begin = || {
+                let what = [who.0.as_str(), " is still in ", call];
+                exit::say(&["\nstopping: ", what[0], what[1], what[2], "; a second signal ends the run at once\n"]);
+                Instant::now()
+            };
+            if asked.get_or_insert_with(begin).elapsed() > GRACE {
+                let what = " did not hear that a stop was asked for, in ";
+                exit::say(&["\nerror[run/interrupted]: ", who.0, what, call, "; finished work of a run is kept\n"]);
+                exit::exit(130);
+            }
+        }
+        let quiet = Duration::from_millis(now().saturating_sub(ALIVE.load(Relaxed)));
+        if limit > 0 && quiet.as_secs() >= limit {
+            let seconds = limit.to_string();
+            let what = [" has not returned from ", call, " nor asked anything for ", &seconds, " s"];
+            exit::say(&["\nerror[plugin/timeout]: ", who.0, what[0], what[1], what[2], what[3], what[4]]);
+            exit::say(&[
+                "; finished work of a run is kept\nhint: tell its author, choose another, or raise plugin_timeout\n",
+            ]);
+            exit::exit(exit::FAULT);
+        }
+    }
+}
