@@ -133,8 +133,9 @@ impl RunConfig {
         let validate = self.validate.as_ref().and_then(|validate| validate.data.as_ref());
         let data = [Some(&self.data), eval, validate].into_iter().flatten().map(|data| data.path.as_path());
         let choices = [&self.encoder, &self.distance, &self.schedule].into_iter();
-        let options =
-            choices.flat_map(|choice| choice.options.values()).filter_map(|value| value.as_str().map(Path::new));
+        let options = choices.flat_map(|choice| choice.options.values()).filter_map(|value| value.as_str());
+        // A word is no path, whatever lies there.
+        let options = options.filter(|text| text.contains('/')).map(Path::new);
         [self.model.as_path()].into_iter().chain(data).chain(options).collect()
     }
 

@@ -57,11 +57,12 @@ impl<'a> Place<'a> {
     /// `writes` are the names of what the measure writes in it, `model` is read.
     fn open(out: &'a Path, name: &'a str, what: &Value, writes: &[&str], model: &Path) -> Result<Self> {
         let mark = format!("{name}.manifest.json");
-        let writes = |name: &str| name == mark || writes.contains(&name);
+        let journal = format!("{name}.partial.jsonl");
+        let writes = |name: &str| name == mark || name == journal || writes.contains(&name);
         Claim { directory: out, mark: &mark, writes: &writes, reads: &[model] }.check()?;
         files::make_dir(out)?;
         let place = Self { out, name, _lock: files::hold_directory(out)? };
-        files::sweep(out)?;
+        files::sweep(out, &["done", "model_answer", "model_judgment"])?;
         let mut new = what.clone();
         new["ldalign"] = env!("CARGO_PKG_VERSION").into();
         let path = out.join(&mark);

@@ -27,7 +27,7 @@ pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling, Services};
 pub use probe::options_schema;
 pub use question::COMMAND as PROBE_COMMAND;
 pub use services::{CorpusSource, NoModel, log};
-pub use watchdog::alive;
+pub use watchdog::{Serving, alive};
 pub use why_not::why_not;
 
 use crate::{

@@ -78,6 +78,7 @@ impl RunDir {
     pub fn open(path: &Path, manifest: &Manifest) -> Result<Self> {
         files::make_dir(path)?;
         let (layout, lock) = (Layout::new(path), files::hold_directory(path)?);
+        files::sweep(path, &["done", "train", "model", "tensorboard"])?;
         let file = layout.manifest();
         if file.exists() {
             let changes = manifest.changes(file)?;
@@ -88,10 +89,16 @@ impl RunDir {
                 )
                 .hint("undo the change to go on with this run, or choose another output_dir"));
             }
-            files::sweep(path)?;
         } else {
             // First, since it says that all else is ours.
             file.write(manifest)?;
+        }
+        let rounds = (1..=manifest.config.rounds).map(|round| layout.round(round));
+        for dir in rounds.take_while(|dir| dir.path().exists()) {
+            // Rounds of `sft` are held by themselves.
+            if !dir.path().join(".lock").exists() {
+                files::sweep(dir.path(), &["done", "train", "model"])?;
+            }
         }
         if !layout.config().exists() {
             files::write(&layout.config(), manifest.config.to_yaml()?.as_bytes())?;

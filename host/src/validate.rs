@@ -145,7 +145,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
 
     files::make_dir(output)?;
     let _lock = files::hold_directory(output)?;
-    files::sweep(output)?;
+    files::sweep(output, &["done", "latents"])?;
     let (truth, seed) = (&samples.truth, config.seed);
     let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output);
     let (mut fits, mut lines) = (BTreeMap::new(), Vec::new());
@@ -192,6 +192,8 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
         lines,
     };
     let file = output.join(mark);
+    // Whatever happens meanwhile, a record is never one of other figures.
+    files::remove_file(ahead::record(output).path())?;
     files::write_json(&file, &validation)?;
     files::write(&output.join("validate.html"), page::html(&validation).as_bytes())?;
     ahead::record(output).write(&[file])?;

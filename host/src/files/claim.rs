@@ -28,6 +28,10 @@ impl Claim<'_> {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             entries => entries.map_err(|e| io_error(directory, "write in", e))?,
         };
+        let path = directory.join(mark);
+        if is_mark(&path)? {
+            return Ok(());
+        }
         let taken = |what: String| {
             Err(Error::new(Code::FileTaken, what).hint("choose another directory for the output: nothing was written"))
         };
@@ -42,10 +46,6 @@ impl Claim<'_> {
         }
         theirs.sort();
         let Some(name) = theirs.first() else { return Ok(()) };
-        let path = directory.join(mark);
-        if is_mark(&path)? {
-            return Ok(());
-        }
         let what = if path.exists() { "is not ours, or damaged" } else { "is not there" };
         let more = if theirs.len() > 1 { format!(" and {} more", theirs.len() - 1) } else { String::new() };
         let name = directory.join(name);

@@ -169,7 +169,8 @@ mod tests {
         let values: Vec<_> = (0..5).map(|i| json!({"i": i, "text": format!("row {i}")})).collect();
         let places: Vec<u64> = values.iter().map(|value| sealed.push(value).unwrap()).collect();
         let read = sealed.reader().unwrap();
-        assert!(places.iter().zip(&values).all(|(place, value)| read(*place).unwrap() == value.to_string()));
+        let got: Vec<String> = places.iter().map(|place| read(*place).unwrap()).collect();
+        assert_eq!(got, values.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert!(read(places[1] + 1).is_err() && read(1 << 40).is_err());
 
         // A flipped digit, no UTF-8, and a torn end.

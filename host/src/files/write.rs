@@ -28,18 +28,24 @@ fn is_twin(name: &OsStr) -> bool {
     random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// Removes what processes that were killed have left of files and directories, below a directory that this process
-/// holds.
-pub fn sweep(directory: &Path) -> Result<()> {
+/// Removes what processes that were killed have left of files and directories, in a directory that this process holds
+/// and in some folders of it, there or not. Nowhere else: what lies deeper may be another process's.
+pub fn sweep(directory: &Path, folders: &[&str]) -> Result<()> {
+    let folders = folders.iter().map(|folder| directory.join(folder));
+    std::iter::once(directory.to_owned()).chain(folders).try_for_each(|folder| sweep_level(&folder))
+}
+
+fn sweep_level(directory: &Path) -> Result<()> {
     let fail = |e| io_error(directory, "list", e);
-    for entry in fs::read_dir(directory).map_err(fail)? {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(fail)?,
+    };
+    for entry in entries {
         let entry = entry.map_err(fail)?;
-        let (path, is_dir) = (entry.path(), entry.file_type().map_err(fail)?.is_dir());
-        match (is_twin(&entry.file_name()), is_dir) {
-            (true, true) => remove_dir(&path)?,
-            (true, false) => remove_file(&path)?,
-            (false, true) => sweep(&path)?,
-            (false, false) => {}
+        if is_twin(&entry.file_name()) {
+            let is_dir = entry.file_type().map_err(fail)?.is_dir();
+            if is_dir { remove_dir(&entry.path())? } else { remove_file(&entry.path())? }
         }
     }
     Ok(())
@@ -191,14 +197,16 @@ mod tests {
         write(&whole.join("in it"), b"").unwrap();
         write(&twin(&left.join("deep/x.json")), b"half").unwrap();
         write(&left.join(".mine.partial"), b"").unwrap();
-        sweep(dir.path()).unwrap();
+        write(&twin(&left.join("y.json")), b"another's").unwrap();
+        sweep(dir.path(), &["sub/deep", "not there"]).unwrap();
         let names = |dir: &Path| {
             let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
             names.sort();
             names
         };
         assert_eq!(names(dir.path()), ["f", "f.partial", "sub", "victim"]);
-        assert_eq!(names(&left), [".mine.partial", "deep"]);
+        // What is named is swept, and nothing else.
+        assert_eq!(names(&left).len(), 3);
         assert_eq!(names(&left.join("deep")).len(), 0);
     }
 }

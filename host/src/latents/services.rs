@@ -40,14 +40,7 @@ impl PolicyServices {
     }
 
     fn with<R: Send>(&self, work: impl FnOnce(&Policy) -> Result<R> + Send) -> Result<R> {
-        plugin::alive();
-        let done = self.with_policy(work);
-        // The time was the host's.
-        plugin::alive();
-        done
-    }
-
-    fn with_policy<R: Send>(&self, work: impl FnOnce(&Policy) -> Result<R> + Send) -> Result<R> {
+        let _serving = plugin::Serving::begin();
         let policy = self.policy.as_ref().ok_or_else(|| Error::new(Code::PluginNoModel, "no model is loaded yet"))?;
         match policy.try_read() {
             Ok(policy) => on_free_threads(|| work(&policy)),

@@ -6,7 +6,7 @@ use std::{
     ffi::c_int,
     sync::{
         Once,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -15,6 +15,8 @@ static WHO: AtomicPtr<String> = AtomicPtr::new(std::ptr::null_mut());
 static CALL: AtomicU8 = AtomicU8::new(0);
 /// Whether plugins are loaded here.
 static WATCHING: AtomicBool = AtomicBool::new(false);
+/// The process in which they are: a child that a plugin forks may end as it likes.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// Whether the program has not come to its end.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
@@ -55,6 +57,10 @@ pub fn exit(status: c_int) -> ! {
 
 /// Whether a plugin ends the process, which is said.
 fn is_plugins(what: &str) -> bool {
+    // SAFETY: asks for a number.
+    if PROCESS.load(SeqCst) != unsafe { libc::getpid() } {
+        return false;
+    }
     if last_words(what) {
         return true;
     }
@@ -85,6 +91,8 @@ pub(super) fn watch() {
                 libc::sigaction(signal, &action, BEFORE.as_ptr(signal));
             }
         }
+        // SAFETY: asks for a number.
+        PROCESS.store(unsafe { libc::getpid() }, SeqCst);
         WATCHING.store(true, SeqCst);
     });
 }
