@@ -1,5 +1,5 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart test test-features lint check-cuda doc deny
+.PHONY: build quickstart test test-faults test-features lint check-cuda doc deny
 
 # What `default` leaves out and needs no NVIDIA toolkit.
 FEATURES = parquet,hub,judge
@@ -14,6 +14,10 @@ quickstart: build
 # One profile for building, the quickstart, the tests and the lints: dependencies are compiled once.
 test: build
 	cargo test --release --workspace
+
+# Every file operation of small runs goes wrong in five ways, of which `test` tries some. Takes hours.
+test-faults: build
+	LDALIGN_FAULTS=all cargo test --release -p ldalign-tests --test faults -- --nocapture
 
 # Tests of what only builds with a feature; `lint` compiles the other features.
 test-features:

@@ -22,6 +22,8 @@ use clap::{Args, Parser, Subcommand};
 use ldalign::{
     Code, Error, Result,
     config::{RunConfig, gpu},
+    plugin::{expect_exit, guard_exit},
+    terminal::{Printable, printable},
 };
 use paint::{Paint, Style};
 use std::{
@@ -93,6 +95,9 @@ struct ConfigArgs {
     /// cpu or cuda:N, whatever the config says
     #[arg(long)]
     device: Option<String>,
+    /// Uses no plugins but those that came with the program and those that the lock file pins
+    #[arg(long)]
+    locked: bool,
 }
 
 impl ConfigArgs {
@@ -102,6 +107,9 @@ impl ConfigArgs {
         if let Some(name) = &self.device {
             gpu(name).map_err(|e| e.at("--device"))?;
             set.push(format!("device={name}"));
+        }
+        if self.locked {
+            set.push("locked=true".into());
         }
         let mut config = RunConfig::load(&self.config, &set)?;
         use_threads(config.threads)?;
@@ -130,6 +138,7 @@ fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
+    guard_exit();
     let done = match cli.command {
         Command::Run(args) => args.run(),
         Command::Generate(args) => run::until(&args, run::Stage::Generate),
@@ -149,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Plugin(verb) => verb.run(),
         Command::Env(args) => args.run(),
     };
+    expect_exit();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -164,7 +174,7 @@ fn log(verbose: bool) {
     let filter = EnvFilter::try_from_env("LDALIGN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = Paint::stderr().is_on();
     tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(move || Printable::new(io::stderr(), ansi))
         .with_env_filter(filter)
         .with_ansi(ansi)
         .with_target(verbose)
@@ -191,9 +201,13 @@ fn print(text: &str) -> Result<()> {
 
 /// Writes data to stdout. A reader that has gone away, as `head` does, ends the program quietly.
 fn write(text: &str) -> Result<()> {
+    let text = printable(text, Paint::stdout().is_on());
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+            expect_exit();
+            std::process::exit(0)
+        }
         Err(e) => Err(Error::new(Code::CliOutput, "cannot write to stdout").caused_by(e)),
         Ok(()) => Ok(()),
     }

@@ -21,7 +21,13 @@ pub use config::{Arm, ArmConfig, CompareConfig, Method, Nearness, Plan};
 pub use cost::Cost;
 pub use metric::Metric;
 
-use crate::{Code, Error, Result, config::RunConfig, data::Dataset, files, pipeline, report, train};
+use crate::{
+    Code, Error, Result,
+    config::RunConfig,
+    data::Dataset,
+    files::{self, Claim},
+    pipeline, report, train,
+};
 use measure::Measurements;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::PathBuf};
@@ -115,6 +121,8 @@ impl Comparison {
 /// What plugins and data of the configs can fail with before the first run; an interruption; files that cannot be
 /// written.
 pub fn compare(plan: &Plan, title: &str, lead: &str) -> Result<Comparison> {
+    let writes = |name: &str| ["compare.json", "report.html"].contains(&name);
+    Claim { directory: &plan.output_dir, mark: "compare.json", writes: &writes, reads: &plan.base.reads() }.check()?;
     let nearness = nearness::Plugins::new(plan)?;
     let mut budgets = Vec::new();
     for arm in &plan.arms {

@@ -44,7 +44,7 @@ pub struct RunConfig {
     pub output_dir: PathBuf,
     /// Rounds of generate, encode, weigh, train.
     #[serde(default = "one")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = train::MOST))]
     pub rounds: u64,
     /// Seed of everything random.
     #[serde(default)]
@@ -59,6 +59,7 @@ pub struct RunConfig {
     pub bf16: bool,
     /// Threads; 0 for one per core.
     #[serde(default)]
+    #[schemars(range(max = 4096))]
     pub threads: usize,
     /// A method by its name, in place of `generate.samples`, `pairs` and `schedule`: `paper` or `spin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,12 +111,32 @@ pub struct RunConfig {
     /// Names of installed plugins to use although no trusted key has signed them, or although they were modified.
     #[serde(default)]
     pub allow_plugins: Vec<String>,
+    /// Uses no plugins but those that came with the program and those that the lock file pins.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub locked: bool,
+    /// Seconds in which a plugin that was called must return or ask something of the host, be it to show its progress;
+    /// 0 for no limit.
+    #[serde(default = "an_hour")]
+    pub plugin_timeout: u64,
 }
 
 impl RunConfig {
     /// Responses that are sampled to each prompt.
     pub fn samples(&self) -> usize {
         self.generate.samples.unwrap_or_else(|| self.pairs.rule.samples().1)
+    }
+
+    /// Files and directories that a run reads as a whole: the model's, the data's, and those that plugins' options
+    /// name.
+    pub fn reads(&self) -> Vec<&Path> {
+        let eval = self.eval.as_ref().map(|eval| &eval.data);
+        let validate = self.validate.as_ref().and_then(|validate| validate.data.as_ref());
+        let data = [Some(&self.data), eval, validate].into_iter().flatten().map(|data| data.path.as_path());
+        let choices = [&self.encoder, &self.distance, &self.schedule].into_iter();
+        let options = choices.flat_map(|choice| choice.options.values()).filter_map(|value| value.as_str());
+        // A word is no path, whatever lies there.
+        let options = options.filter(|text| text.contains('/')).map(Path::new);
+        [self.model.as_path()].into_iter().chain(data).chain(options).collect()
     }
 
     /// Number format of the products' operands.
@@ -126,6 +147,9 @@ impl RunConfig {
 
 fn one() -> u64 {
     1
+}
+fn an_hour() -> u64 {
+    3600
 }
 fn is_false(value: &bool) -> bool {
     !value
@@ -186,6 +210,9 @@ impl PluginChoice {
     }
 }
 
+/// The most tokens of a row that a config may ask for.
+const LONGEST: usize = 1 << 24;
+
 /// Rows and how to read them.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -211,10 +238,11 @@ pub struct DataConfig {
     pub system: Option<String>,
     /// Tokens of prompt and completion together.
     #[serde(default = "max_length")]
-    #[schemars(range(min = 2))]
+    #[schemars(range(min = 2, max = LONGEST))]
     pub max_length: usize,
     /// Tokens kept of a prompt, its end; 0 for no limit of its own.
     #[serde(default)]
+    #[schemars(range(max = LONGEST))]
     pub max_prompt_length: usize,
 }
 

@@ -97,7 +97,7 @@ impl Estimate {
         let held = if full { 16 * parameters } else { 16 * adapters + if bf16 { 2 } else { 4 } * parameters };
         let (budget, kept) = (activation_budget(held as usize) as u64, model.kept_bytes() as u64);
         let row = longest.row as u64;
-        let step = (train.per_device_train_batch_size * train.gradient_accumulation_steps) as u64 * row;
+        let step = ((train.per_device_train_batch_size * train.gradient_accumulation_steps) as u64).saturating_mul(row);
         let n = (budget / (kept * layers)).max(row).min(step);
         let s = n * longest.responses as u64 / row.max(1);
         let whole = (budget / (kept * n.max(1))).min(layers);

@@ -1,7 +1,8 @@
 //! Measures of a model on files of their own, beside a run's held-out rows: [`choices`] picks answers by likelihood,
 //! [`mt_bench`] answers conversations, [`judge`] has another model grade those.
 //!
-//! Each writes into an output directory, a line as soon as it has one, and goes on there when it is started again.
+//! Each writes into an output directory and holds it. A line is kept in a sealed journal as soon as it is had, by which
+//! work goes on when it is started again; what is finished has a record, by which damage is seen.
 
 pub mod choices;
 pub mod judge;
@@ -9,14 +10,18 @@ pub mod mt_bench;
 
 use crate::{
     Code, Error, Result,
-    files::{self, Journal},
+    files::{self, Claim, Sealed},
     model::{self, ModelConfig, Policy},
     ops::Precision,
-    rundir::{self, HashedModel},
+    rundir::{self, HashedModel, Record},
     text::TextCodec,
 };
-use serde::{Serialize, de::DeserializeOwned};
-use std::path::Path;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 /// A model to measure, loaded when it is needed.
 pub struct Subject<'a> {
@@ -41,32 +46,77 @@ impl Subject<'_> {
     }
 }
 
-/// Makes `out`, or sees that `name` was begun there from the same things: `what` says from which, without places.
-fn claim(out: &Path, name: &str, what: &impl Serialize) -> Result<()> {
-    files::make_dir(out)?;
-    let path = out.join(format!("{name}.manifest.json"));
-    let new =
-        serde_json::to_value(what).map_err(|e| Error::new(Code::EvalManifest, "cannot be written").caused_by(e))?;
-    if !path.exists() {
-        return files::write_json(&path, &new);
-    }
-    let old: serde_json::Value = files::read_json(&path)?;
-    let mut changes = vec![];
-    rundir::differences("", &old, &new, &mut changes);
-    if !changes.is_empty() {
-        let what = format!("{} was begun from something else: {}", out.display(), changes.join("; "));
-        return Err(Error::new(Code::EvalChanged, what).hint("undo the change to go on there, or choose another --out"));
-    }
-    Ok(())
+/// Where a measure's files lie, held by this process.
+struct Place<'a> {
+    out: &'a Path,
+    name: &'a str,
+    _lock: File,
 }
 
-/// Opens the journal at `path` and hands what is in it to `take`.
-fn journal<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<Journal> {
-    Journal::open(path, |line| {
-        let value = serde_json::from_str(line).map_err(|e| {
-            Error::new(Code::RunDamaged, format!("{} cannot be read", path.display())).hint("delete it").caused_by(e)
-        })?;
-        take(value);
-        Ok(())
-    })
+impl<'a> Place<'a> {
+    /// Makes `out`, or sees that `name` was begun there from the same things: `what` says from which, without places.
+    /// `writes` are the names of what the measure writes in it, `model` is read.
+    fn open(out: &'a Path, name: &'a str, what: &Value, writes: &[&str], model: &Path) -> Result<Self> {
+        let mark = format!("{name}.manifest.json");
+        let journal = format!("{name}.partial.jsonl");
+        let writes = |name: &str| name == mark || name == journal || writes.contains(&name);
+        Claim { directory: out, mark: &mark, writes: &writes, reads: &[model] }.check()?;
+        files::make_dir(out)?;
+        let place = Self { out, name, _lock: files::hold_directory(out)? };
+        files::sweep(out, &["done", "model_answer", "model_judgment"])?;
+        let mut new = what.clone();
+        new["ldalign"] = env!("CARGO_PKG_VERSION").into();
+        let path = out.join(&mark);
+        if !path.exists() {
+            files::write_json(&path, &new)?;
+            return Ok(place);
+        }
+        let mut changes = vec![];
+        rundir::differences("", &files::read_json(&path)?, &new, &mut changes);
+        if !changes.is_empty() {
+            let what = format!("{} was begun from something else: {}", out.display(), changes.join("; "));
+            return Err(
+                Error::new(Code::EvalChanged, what).hint("undo the change to go on there, or choose another --out")
+            );
+        }
+        Ok(place)
+    }
+
+    /// Whether its work is finished, and all of it is what was written.
+    fn is_finished(&self) -> Result<bool> {
+        let whole = self.record().is_whole()?;
+        if whole {
+            // Left where the process was stopped after the record.
+            files::remove_file(&self.journal_path())?;
+        }
+        Ok(whole)
+    }
+
+    fn record(&self) -> Record {
+        Record::new(self.out, self.name)
+    }
+
+    /// Opens the journal of its unfinished work and hands every line to `take`.
+    fn journal<T: DeserializeOwned>(&self, mut take: impl FnMut(T)) -> Result<Sealed> {
+        let path = self.journal_path();
+        Sealed::open(&path, |_, line| {
+            let value = serde_json::from_str(line).map_err(|e| {
+                Error::new(Code::RunDamaged, format!("{} cannot be read", path.display()))
+                    .hint("delete it")
+                    .caused_by(e)
+            })?;
+            take(value);
+            Ok(())
+        })
+    }
+
+    /// Records what finished work has made, and removes its journal.
+    fn finish(&self, outputs: &[PathBuf]) -> Result<()> {
+        self.record().write(outputs)?;
+        files::remove_file(&self.journal_path())
+    }
+
+    fn journal_path(&self) -> PathBuf {
+        self.out.join(format!("{}.partial.jsonl", self.name))
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::{Code, Error, Result, files};
 use serde_json::Value;
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 /// Whether no string in a document from elsewhere holds control characters, which a terminal would obey.
 fn is_printable(document: &Value) -> bool {
@@ -37,7 +37,7 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path, limit: u64, code: 
 pub fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let fail = |e| files::io_error(path, "read", e);
     let mut bytes = Vec::new();
-    File::open(path).map_err(fail)?.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
+    files::open(path).map_err(fail)?.take(limit + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > limit {
         return Err(Error::new(Code::ShareSize, format!("{} has more than {limit} bytes", path.display())));
     }

@@ -45,7 +45,7 @@ pub fn gguf(input: &Path, output_dir: &Path, weight_type: WeightType) -> Result<
         let message = format!("output directory {} is not empty", output_dir.display());
         return Err(Error::new(Code::ImportOutput, message).hint("name a new directory, or remove this one"));
     }
-    let file = File::open(input).map_err(|e| files::io_error(input, "read", e))?;
+    let file = files::open(input).map_err(|e| files::io_error(input, "read", e))?;
     let mut reader = BufReader::with_capacity(1 << 20, file);
     let content = Content::read(&mut reader).map_err(|e| {
         let reason = e.to_string().lines().next().unwrap_or_default().to_owned();

@@ -141,6 +141,7 @@ pub mod rundir;
 pub mod share;
 mod stats;
 pub mod tensors;
+pub mod terminal;
 pub mod text;
 pub mod train;
 pub mod validate;

@@ -28,7 +28,7 @@ use crate::{
     library::Kind,
     model::{self, ModelDir, Policy},
     plugin::{Finder, Plugin},
-    rundir::{Manifest, RunDir, Stage, Stopwatch},
+    rundir::{Layout, Manifest, RunDir, Stage, Stopwatch},
     text::TextCodec,
 };
 use candle_core::Device;
@@ -93,6 +93,7 @@ pub fn run(config: RunConfig, until: Option<Stage>, after_round: &dyn Fn(&Path) 
 impl Run {
     /// Validates everything that can be validated before a model is loaded, and opens the run directory.
     pub fn open(config: RunConfig) -> Result<Self> {
+        RunDir::claim(&config, &Layout::is_of_run)?;
         let [encoder, distance, schedule] = plugins(&config)?;
         let data = Dataset::open(&config.data)?;
         let codec = model::codec(&config.model)?;

@@ -2,26 +2,32 @@
 //!
 //! A choice becomes a file ([`Finder`]), the file's bytes are hashed and read without running anything (`inspect`), a
 //! child process loads it and builds what was chosen (`probe`), and only then is it loaded here (`load`). Every call
-//! goes through `call`, every result through `instance`, which trusts nothing it is given back.
+//! goes through `call`, every result through `instance`, which trusts nothing it is given back; what a plugin does that
+//! ends the process, or never returns, is `exit`'s and `watchdog`'s.
 
 mod call;
 mod child;
 pub mod conformance;
+mod exit;
 mod find;
 mod instance;
 mod load;
 mod probe;
 mod question;
 mod services;
+mod watchdog;
+mod who;
 mod why_not;
 
 pub use child::probe_main;
+pub use exit::{exit, expect_exit, guard_exit};
 pub use find::{Finder, name_of};
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling, Services};
 pub use probe::options_schema;
 pub use question::COMMAND as PROBE_COMMAND;
 pub use services::{CorpusSource, NoModel, log};
+pub use watchdog::{Serving, alive};
 pub use why_not::why_not;
 
 use crate::{
@@ -30,11 +36,11 @@ use crate::{
     library::{self, Kind},
     share::Origin,
 };
-use call::{Call, Who};
 use find::Found;
 use ldalign_abi::{AbiResult, HostBox, PluginModule_Ref, abi_stable::std_types::RStr};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
+use who::{Call, Who};
 
 /// What a run used, for its manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +97,8 @@ impl Plugin {
             origin: found.origin.clone(),
         };
         probe::probe(finder, path, &record)?;
-        call::watch();
+        exit::watch();
+        watchdog::watch(finder.call_limit);
         Ok(Self { properties: inspected.metadata.properties(kind, &record.id), ..Self::load(path, record)? })
     }
     /// The part that runs plugin code: first in the probe, then here.

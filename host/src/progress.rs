@@ -1,5 +1,6 @@
 //! Progress of long work: a bar on a terminal, a line now and then elsewhere; always on stderr.
 
+use crate::terminal::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     fmt,
@@ -12,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(5);
 
 /// A line on stderr. Where nobody reads it any more work goes on, which `eprintln!` would end in a panic.
 pub fn say(line: fmt::Arguments) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", printable(&line.to_string(), io::stderr().is_terminal()));
 }
 
 /// One piece of work with a known number of parts.
@@ -28,7 +29,7 @@ pub struct Progress {
 impl Progress {
     /// Starts reporting `name` at `done` of `total` parts (`done` > 0 after a resume).
     pub fn new(name: impl Into<String>, done: u64, total: u64) -> Self {
-        let name = name.into();
+        let name = printable(&name.into(), false).into_owned();
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix:<24} {bar:28} {pos}/{len} {elapsed}<{eta} {wide_msg}");
@@ -44,7 +45,7 @@ impl Progress {
     pub fn advance(&mut self, n: u64, note: &str) {
         self.done += n;
         if let Some(bar) = &self.bar {
-            bar.set_message(note.to_owned());
+            bar.set_message(printable(note, false).into_owned());
             bar.set_position(self.done);
         } else if self.last.elapsed() >= EVERY {
             self.last = Instant::now();

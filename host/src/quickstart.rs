@@ -16,10 +16,10 @@ macro_rules! embed {
     ($($name:literal),* $(,)?) => { &[$(($name, include_bytes!(concat!("../../examples/quickstart/", $name)))),*] };
 }
 
-/// Path in the working directory -> bytes.
+/// Path in the working directory -> bytes. The first says that the others are ours.
 const FILES: &[(&str, &[u8])] = embed![
-    "config.yaml",
     "quickstart.yaml",
+    "config.yaml",
     "golden.jsonl",
     "test.jsonl",
     "model/chat_template.jinja",
@@ -48,6 +48,11 @@ pub fn run(dir: &Path) -> Result<(String, PathBuf)> {
 /// Writes the built-in files that are not there yet; a file that was changed is left alone, which the run's hashes
 /// tell.
 fn unpack(dir: &Path) -> Result<()> {
+    let (first, _) = FILES[0];
+    if !dir.join(first).exists() {
+        let writes = |name: &str| FILES.iter().any(|(file, _)| file.split('/').next() == Some(name));
+        files::Claim { directory: dir, mark: first, writes: &writes, reads: &[] }.check()?;
+    }
     files::make_dir(&dir.join("model"))?;
     FILES
         .iter()
@@ -74,6 +79,9 @@ mod tests {
         unpack(dir.path()).unwrap();
         assert_eq!(fs::read_to_string(dir.path().join("config.yaml")).unwrap(), "changed");
         assert!(dir.path().join("test.jsonl").exists());
+        // Without the first they are somebody else's.
+        fs::remove_file(dir.path().join("quickstart.yaml")).unwrap();
+        assert_eq!(unpack(dir.path()).unwrap_err().code(), crate::Code::FileTaken);
         assert!(FILES.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < 3 << 20);
     }
 

@@ -25,6 +25,11 @@ use std::path::{Path, PathBuf};
 /// The same run gives the same bytes. Fails where `run_dir` is no directory or a file in it cannot be read from disk;
 /// missing parts and unreadable lines are said in the report instead.
 pub fn write(run_dir: &Path) -> Result<PathBuf> {
+    // A run whose manifest is damaged is known by its rounds.
+    if !Layout::new(run_dir).round(1).path().exists() {
+        let writes = |name: &str| ["report.html", "tensorboard"].contains(&name);
+        files::Claim { directory: run_dir, mark: "manifest.json", writes: &writes, reads: &[] }.check()?;
+    }
     let run = Run::read(run_dir)?;
     let mut page = Page::new("LD-Align run");
     sections::header(&mut page, "LD-Align run", &run);

@@ -6,6 +6,7 @@
 //!   config.yaml                 the configuration with every default spelled out
 //!   eval-0.json, eval-1.json    held-out figures before round 1, after round 1, ...
 //!   eval-0.jsonl, eval-1.jsonl  what came of each held-out row
+//!   done/eval-0.json, ...       hashes of the two, written after them
 //!   round-1/
 //!     generations.jsonl         the model's own responses, in row order
 //!     candidates.bin, .jsonl    token ids of prompt, chosen and each different other response; their rows and counts
@@ -23,6 +24,10 @@
 //!   report.html, tensorboard/   what a person looks at, written after every round
 //! ```
 //!
+//! Damage is told by hashes: a [`Record`] in `done/` has those of what finished work made; `reference.json` and the
+//! records themselves carry a [checksum](crate::files::seal()), the lines of a journal that unfinished work goes on by
+//! one each, and a checkpoint has the hashes of its files and of the metrics before it.
+//!
 //! [`Layout`] has the paths, each as a [`JsonFile`] or [`LinesFile`] of its type where this room has the format.
 //! Formats of others: `pairs.bin` and `rows.bin` are [`data::tokens`](crate::data::tokens)'s, latents those of
 //! [`latents`](crate::latents), models those of [`model`](crate::model), checkpoints those of [`train`](crate::train),
@@ -37,6 +42,7 @@ mod layout;
 mod lenient;
 mod manifest;
 mod metrics;
+mod record;
 mod reference;
 mod scores;
 mod stage;
@@ -44,19 +50,20 @@ mod timing;
 
 pub use choices::{CandidateLine, ChoiceLine, Distances};
 pub use evaluation::{Answer, EvalSample, Evaluation, Outcome};
-pub use file::{Json, JsonFile, Lines, LinesFile, RunFile};
+pub use file::{Json, JsonFile, Lines, LinesFile, RunFile, SealedFile, SealedJson};
 pub use generations::GenerationLine;
 pub use hashed::{HashedModel, HashedPath, hash_path};
 pub use layout::{Layout, Numbered, RoundLayout, TrainLayout};
 pub use lenient::LenientReader;
 pub use manifest::{Manifest, differences};
-pub use metrics::{MetricsLine, MetricsWriter, StepFacts, StepTimingLine, column};
+pub use metrics::{MetricsLine, MetricsWriter, StepFacts, StepTimingLine, begin_with, column};
+pub use record::{Hashes, Made, Record};
 pub use reference::Reference;
 pub use scores::{FittedEncoder, ScoreLine};
-pub use stage::{Stage, StageRecord};
+pub use stage::Stage;
 pub use timing::{Stopwatch, TimingLine};
 
-use crate::{Code, Error, Result, files};
+use crate::{Code, Error, Result, config::RunConfig, files};
 use std::{fs::File, ops::Deref, path::Path};
 
 /// An open run directory, held by this process alone: a [`Layout`] to write in.
@@ -66,17 +73,12 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Opens or makes the directory, takes its lock, and checks that it belongs to `manifest`.
+    /// Opens or makes the directory, takes its lock, and checks that it belongs to `manifest`. [`claim`](Self::claim)
+    /// comes before.
     pub fn open(path: &Path, manifest: &Manifest) -> Result<Self> {
         files::make_dir(path)?;
-        let layout = Layout::new(path);
-        let lock_path = layout.lock();
-        let lock = File::create(&lock_path).map_err(|e| files::io_error(&lock_path, "open", e))?;
-        lock.try_lock().map_err(|e| {
-            Error::new(Code::RunLocked, format!("{} is in use by another ldalign process", path.display()))
-                .hint("wait for it to end, or choose another output_dir")
-                .caused_by(e)
-        })?;
+        let (layout, lock) = (Layout::new(path), files::hold_directory(path)?);
+        files::sweep(path, &["done", "train", "model", "tensorboard"])?;
         let file = layout.manifest();
         if file.exists() {
             let changes = manifest.changes(file)?;
@@ -88,10 +90,26 @@ impl RunDir {
                 .hint("undo the change to go on with this run, or choose another output_dir"));
             }
         } else {
-            files::write(&layout.config(), manifest.config.to_yaml()?.as_bytes())?;
+            // First, since it says that all else is ours.
             file.write(manifest)?;
         }
+        let rounds = (1..=manifest.config.rounds).map(|round| layout.round(round));
+        for dir in rounds.take_while(|dir| dir.path().exists()) {
+            // Rounds of `sft` are held by themselves.
+            if !dir.path().join(".lock").exists() {
+                files::sweep(dir.path(), &["done", "train", "model"])?;
+            }
+        }
+        if !layout.config().exists() {
+            files::write(&layout.config(), manifest.config.to_yaml()?.as_bytes())?;
+        }
         Ok(Self { layout, _lock: lock })
+    }
+
+    /// Whether the config's `output_dir` may be written in, by names of which `writes` says whether they are the
+    /// command's: to be asked before anything is loaded. Fails as [`files::Claim::check`] does.
+    pub fn claim(config: &RunConfig, writes: &dyn Fn(&str) -> bool) -> Result<()> {
+        files::Claim { directory: &config.output_dir, mark: "manifest.json", writes, reads: &config.reads() }.check()
     }
 
     /// Whether a run was begun in a directory.

@@ -151,9 +151,7 @@ fn home() -> Result<(PathBuf, PathBuf)> {
 /// Holds a lock file while several files change; waits for another process that does.
 fn hold(path: &Path) -> Result<File> {
     files::make_dir(files::parent(path))?;
-    let file = File::options().append(true).create(true).open(path).map_err(|e| files::io_error(path, "open", e))?;
-    file.lock().map_err(|e| files::io_error(path, "lock", e))?;
-    Ok(file)
+    files::hold(path)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod codec;
 mod faithful;
+mod guarded;
 mod jinja;
 mod message;
 mod oniguruma;

@@ -121,6 +121,7 @@ fn train(
     let checkpoints =
         Checkpoints { dir: dir.to_owned(), keep: config.save_total_limit, identity: identity(objective, config, seed) };
     let mut state = checkpoints.resume(&trainable, &mut optimizer)?.unwrap_or_default();
+    policy.weights_changed();
     let places = TrainLayout::new(dir);
     let mut metrics = MetricsWriter::open(&places.metrics(), &places.timing(), state.lines, state.tokens)?;
     let mut progress = Progress::new(objective.name(), state.step, plan.total_steps);
@@ -136,6 +137,7 @@ fn train(
         let learning_rate = lr::learning_rate(config, state.step, plan.total_steps);
         let scale = optimizer::clip(norm, config.max_grad_norm);
         optimizer.step(state.step + 1, &step.gradients, learning_rate, scale)?;
+        policy.weights_changed();
         state.step += 1;
 
         let every = |steps: u64| steps > 0 && state.step.is_multiple_of(steps);
@@ -151,6 +153,7 @@ fn train(
         let stop = collective.agree(interrupt::requested())?;
         if last || every(save_steps) || stop {
             metrics.sync()?;
+            state.metrics = metrics.sha256();
             checkpoints.save(&state, &trainable, &optimizer)?;
         }
         if stop && !last {

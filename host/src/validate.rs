@@ -23,7 +23,8 @@ use crate::{
     checker::Checker,
     config::{PluginChoice, RunConfig},
     data::BudgetReport,
-    files, interrupt,
+    files::{self, Claim},
+    interrupt,
     latents::{Held, Measure, Pairs, PolicyServices},
     library::Kind,
     model::{self, ModelConfig},
@@ -122,6 +123,9 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
         )
     };
     let settings = config.validate.as_ref().ok_or_else(missing)?;
+    let mark = "validate.json";
+    let writes = |name: &str| [mark, "validate.html"].contains(&name);
+    Claim { directory: output, mark, writes: &writes, reads: &config.reads() }.check()?;
     let (annotated, rows) = match (&settings.data, &settings.checker) {
         (Some(data), _) => (Annotated::read(data)?, data),
         (None, Some(checker)) => (own::read(config, checker)?, &config.data),
@@ -138,8 +142,11 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let samples = Samples::new(&annotated, rows, &codec, &ModelConfig::of(&config.model)?)?;
     let model = HashedModel::of(&config.model)?;
 
+    files::make_dir(output)?;
+    let _lock = files::hold_directory(output)?;
+    files::sweep(output, &["done", "latents"])?;
     let (truth, seed) = (&samples.truth, config.seed);
-    let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output.join("latents"));
+    let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output);
     let (mut fits, mut lines) = (BTreeMap::new(), Vec::new());
     for encoder in &encoders {
         let encoded = encodings.by(encoder)?;
@@ -183,9 +190,12 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
         fits,
         lines,
     };
-    files::make_dir(output)?;
-    files::write_json(&output.join("validate.json"), &validation)?;
+    let file = output.join(mark);
+    // Whatever happens meanwhile, a record is never one of other figures.
+    files::remove_file(ahead::record(output).path())?;
+    files::write_json(&file, &validation)?;
     files::write(&output.join("validate.html"), page::html(&validation).as_bytes())?;
+    ahead::record(output).write(&[file])?;
     Ok(validation)
 }
 

@@ -205,6 +205,28 @@ fn what_goes_wrong_while_loading_is_found_in_a_child_process() {
 }
 
 #[test]
+fn a_library_swapped_after_its_inspection_is_not_loaded() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, program) = (dir.path().join("libhonest.so"), dir.path().join("probe.sh"));
+    // The program that tries plugins out puts another library in its place, before or after.
+    let swap = format!("cp {} {path}.new && mv {path}.new {path}", zoo().display(), path = path.display());
+    let driver = format!("ZOO_ON_LOAD=exit {} \"$@\"", env!("CARGO_BIN_EXE_plugin-driver"));
+    for script in [format!("{swap}\n{driver}"), format!("{driver}\n{swap}")] {
+        std::fs::copy(built().join("libldalign_distance_euclidean.so"), &path).unwrap();
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let finder = Finder { probe_program: program.clone(), ..finder() };
+        let e = refused(&finder, &path, "euclidean", json!({}));
+        let canonical = path.canonicalize().unwrap();
+        assert_eq!(
+            e.to_string().replace(canonical.to_str().unwrap(), "FILE").replace("FILE: ", ""),
+            "FILE was replaced while in use"
+        );
+    }
+}
+
+#[test]
 fn a_library_cannot_change_the_floating_point_mode() {
     let flush = drive("well", "flush");
     assert_eq!(String::from_utf8_lossy(&flush.stdout).trim(), "1e-40", "{}", stderr(&flush));

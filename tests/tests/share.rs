@@ -181,6 +181,29 @@ impl Teams {
     }
 }
 
+/// Whoever may write in a shared directory may plant links there: what they lead to stays as it was.
+#[test]
+fn planted_links_are_not_followed() {
+    let teams = Teams::published(&["0.1.0"]);
+    let victim = teams.at("victim");
+    fs::write(&victim, "precious").unwrap();
+    let plant = |path: &str| {
+        let path = teams.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&victim, path).unwrap();
+    };
+    let next = package("0.2.0");
+    plant("registry/index/minkowski.json.partial");
+    plant(&format!("registry/packages/minkowski/{next}.partial"));
+    plant(&format!("registry/packages/minkowski/{next}.minisig.partial"));
+    teams.publish("0.2.0").done();
+    plant("b/home/.local/share/ldalign/plugins/.lock");
+    teams.say("b", "plugin install minkowski").refused("file/io", "cannot open");
+    fs::remove_file(teams.at("b/home/.local/share/ldalign/plugins/.lock")).unwrap();
+    teams.say("b", "plugin install minkowski").done();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
 /// The library as if it had been built with another version: its metadata are text in the file.
 fn versioned(version: &str) -> Vec<u8> {
     let mut bytes = fs::read(library()).unwrap();

@@ -13,6 +13,7 @@ use ldalign::{
     model::{self, ModelDir},
     pipeline,
     plugin::PluginRecord,
+    rundir::{Layout, RunDir},
     text::TextCodec,
     validate,
 };
@@ -48,6 +49,7 @@ impl Check {
     /// Checks and prints.
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
+        RunDir::claim(&config, &Layout::is_of_run)?;
         let plugins: Vec<PluginRecord> = pipeline::plugins(&config)?.map(|p| p.record().clone()).into();
         let source = ModelDir::open(&config.model)?;
         let model = source.config()?;

@@ -40,10 +40,10 @@ pub struct Eval {
 impl Eval {
     /// Evaluates and prints.
     pub fn run(&self) -> Result<()> {
-        let config = self
-            .config
-            .as_ref()
-            .map(|path| ConfigArgs { config: path.clone(), set: self.set.clone(), device: self.device.clone() }.load());
+        let config = self.config.as_ref().map(|path| {
+            ConfigArgs { config: path.clone(), set: self.set.clone(), device: self.device.clone(), locked: false }
+                .load()
+        });
         let config = config.transpose()?;
         if !self.files.any() {
             return self.held_out(config.as_ref());

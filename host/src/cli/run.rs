@@ -6,7 +6,7 @@ use ldalign::{
     config::RunConfig,
     data::Dataset,
     pipeline, report,
-    rundir::Layout,
+    rundir::{Layout, RunDir},
     validate::{self, Standing},
 };
 
@@ -28,6 +28,7 @@ impl Run {
     pub fn run(&self) -> Result<()> {
         let config = self.config.load()?;
         if self.validate_first {
+            RunDir::claim(&config, &Layout::is_of_run)?;
             let layout = Layout::new(&config.output_dir);
             let judges_samples = config.validate.as_ref().is_some_and(|v| v.checker.is_some());
             if judges_samples && !layout.round(1).generations().exists() {
@@ -50,6 +51,7 @@ pub fn until(args: &ConfigArgs, stage: Stage) -> Result<()> {
 }
 
 fn rounds(config: RunConfig, until: Option<Stage>) -> Result<()> {
+    RunDir::claim(&config, &Layout::is_of_run)?;
     if let Some(standing) = standing(&config)?.filter(|standing| !standing.permits()) {
         tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());
     }

@@ -122,7 +122,7 @@ impl Plan {
     /// All faults of a level at once, each with its key and line: first of the file, then what a base in a file has
     /// wrong and `set` does not mend, then of `set` (and a base in this file), then of the arms.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut source = ConfigText::parse(path, &files::read_text(path)?)?;
+        let mut source = ConfigText::parse(path, &files::read_given(path)?)?;
         for assignment in overrides {
             source.set(assignment)?;
         }

@@ -10,7 +10,7 @@ impl RunConfig {
     ///
     /// Fails with every fault at once: unknown keys, wrong types, values out of range, missing files, contradictions.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        let mut source = ConfigText::parse(path, &files::read_text(path)?)?;
+        let mut source = ConfigText::parse(path, &files::read_given(path)?)?;
         for assignment in overrides {
             source.set(assignment)?;
         }

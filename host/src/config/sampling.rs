@@ -9,7 +9,7 @@ use std::fmt;
 #[serde(deny_unknown_fields, default)]
 pub struct GenerateConfig {
     /// Tokens sampled at most.
-    #[schemars(range(min = Self::COUNTS.low))]
+    #[schemars(range(min = Self::COUNTS.low, max = Self::COUNTS.high))]
     pub max_new_tokens: usize,
     /// 0 is greedy.
     #[schemars(range(min = Self::TEMPERATURES.low))]
@@ -20,7 +20,7 @@ pub struct GenerateConfig {
     #[schemars(range(max = Self::TOP_PS.high), extend("exclusiveMinimum" = Self::TOP_PS.low))]
     pub top_p: f32,
     /// Sequences decoded together.
-    #[schemars(range(min = Self::COUNTS.low))]
+    #[schemars(range(min = Self::COUNTS.low, max = Self::COUNTS.high))]
     pub batch_size: usize,
     /// Responses to each prompt of a run: 4 by default, 1 for the rule `golden-over-own`. An evaluation samples one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +30,7 @@ pub struct GenerateConfig {
 
 impl GenerateConfig {
     /// Of `max_new_tokens` and `batch_size`.
-    pub const COUNTS: Bounds = Bounds { low: 1.0, takes_low: true, high: f64::INFINITY };
+    pub const COUNTS: Bounds = Bounds { low: 1.0, takes_low: true, high: (1 << 20) as f64 };
     /// Of `temperature`.
     pub const TEMPERATURES: Bounds = Bounds { low: 0.0, takes_low: true, high: f64::INFINITY };
     /// Of `top_p`.

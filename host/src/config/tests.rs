@@ -89,6 +89,26 @@ fn presets_and_rules_stand_for_keys_that_are_left_out() {
 }
 
 #[test]
+fn numbers_that_no_machine_has_are_refused_by_their_keys() {
+    let most = u64::MAX;
+    for key in [
+        "threads",
+        "rounds",
+        "data.max_length",
+        "data.max_prompt_length",
+        "generate.batch_size",
+        "generate.max_new_tokens",
+        "train.lora.r",
+        "train.num_train_epochs",
+        "train.per_device_train_batch_size",
+        "train.gradient_accumulation_steps",
+    ] {
+        let text = fails(GOOD, &[&format!("{key}={most}")]);
+        assert!(text.contains(&format!("{key} (--set): expected ")) && text.contains("at most "), "{text}");
+    }
+}
+
+#[test]
 fn overrides_come_before_checks_and_make_sections() {
     let dir = place();
     let set = ["train.beta=0.2", "train.lora.r=8", "encoder.options.x=1", "data.turns=all", "generate.top_p=0.9"];

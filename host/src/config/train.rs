@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The most of what is multiplied: a larger number is a slip, and products of them are numbers still.
+pub(super) const MOST: u64 = 1 << 20;
+
 /// Weighted DPO (and, for `sft`, the part that applies there). Names are TRL's where TRL has one.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
@@ -42,16 +45,16 @@ pub struct TrainConfig {
     #[schemars(range(min = 0))]
     pub max_grad_norm: f64,
     /// Passes over the pairs.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MOST))]
     pub num_train_epochs: u64,
     /// Optimizer steps; overrides epochs where above 0.
     pub max_steps: u64,
     /// Rows of an optimizer step, times `gradient_accumulation_steps`: only the product counts. Passes are cut by
     /// memory, whatever the two say; they are two so that configs written for TRL keep their meaning.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MOST))]
     pub per_device_train_batch_size: usize,
     /// See `per_device_train_batch_size`.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = MOST))]
     pub gradient_accumulation_steps: usize,
     /// Steps between checkpoints; 0 for only at the end of an epoch.
     pub save_steps: u64,
@@ -124,7 +127,7 @@ pub enum LrSchedulerType {
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
     /// Rank.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 65536))]
     pub r: usize,
     /// Scale is lora_alpha / r.
     #[schemars(extend("exclusiveMinimum" = 0))]

@@ -15,6 +15,9 @@ use std::{
     path::Path,
 };
 
+/// The most bytes of a row. Tokenizing takes some hundred times as much.
+const LONGEST_LINE: u64 = 8 << 20;
+
 /// A file's rows, one JSON object a line.
 pub struct Lines<'a> {
     config: &'a DataConfig,
@@ -30,7 +33,7 @@ impl<'a> Lines<'a> {
     pub fn open(config: &'a DataConfig) -> Result<Self> {
         let path = &config.path;
         let fail = |e| io_error(path, "read", e);
-        let file = File::open(path).map_err(fail)?;
+        let file = files::open(path).map_err(fail)?;
         let mut head = [0; 4];
         let length = file.read_at(&mut head, 0).map_err(fail)?;
         let rows = match &head[..length] {
@@ -62,9 +65,15 @@ impl<'a> Lines<'a> {
         let (mut offset, mut line, mut rows) = (0u64, 0u32, 0);
         loop {
             bytes.clear();
-            let n = reader.read_until(b'\n', &mut bytes).map_err(|e| io_error(path, "read", e))? as u64;
+            let n = (&mut reader).take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes);
+            let n = n.map_err(|e| io_error(path, "read", e))? as u64;
             if n == 0 {
                 break;
+            }
+            if n > LONGEST_LINE {
+                let what =
+                    format!("{}, {} {}: longer than {} MiB", path.display(), self.unit, line + 1, LONGEST_LINE >> 20);
+                return Err(Error::new(Code::DataRow, what).hint("split the row; or is the file no JSON lines at all?"));
             }
             hash.update(&bytes);
             line += 1;

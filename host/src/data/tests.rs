@@ -245,6 +245,16 @@ fn packed_files_are_read_and_other_kinds_named() {
 }
 
 #[test]
+fn a_line_without_end_is_refused_by_its_number() {
+    let mut text = b"{\"prompt\": \"q\", \"completion\": \"a\"}\n".to_vec();
+    text.resize(text.len() + (8 << 20) + 1, b'x');
+    let e = open(&text, |_| {}).err().unwrap();
+    assert!(e.code() == Code::DataRow && e.message().ends_with(", line 2: longer than 8 MiB"), "{e}");
+    // Whatever comes after the rows that are wanted.
+    assert_eq!(open(&text, |c| c.max_rows = 1).err().unwrap().code(), Code::DataRow);
+}
+
+#[test]
 fn only_the_first_rows_are_used_and_checked() {
     let text = b"\n{\"prompt\": \"q\", \"completion\": \"a\"}\nnot json\n";
     let data = open(text, |c| c.max_rows = 1).unwrap();

@@ -64,6 +64,7 @@ codes! {
     EvalNonFinite = "eval/non-finite",
     FileIo = "file/io",
     FileJournal = "file/journal",
+    FileTaken = "file/taken",
     FileTensors = "file/tensors",
     FileVerify = "file/verify",
     GenerateEmpty = "generate/empty",

@@ -11,17 +11,18 @@ mod question;
 pub use crate::stats::Proportion;
 pub use question::Questions;
 
-use super::{Subject, claim, journal};
+use super::{Place, Subject};
 use crate::{
     Code, Error, Result, files, interrupt,
     model::{PASS_TOKENS, Pack, Policy},
     progress::Progress,
+    rundir::LinesFile,
     text::{EncodedTurn, Message, TextCodec},
 };
 use question::Question;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// What [`measure`] found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -59,28 +60,45 @@ pub struct AnswerLine {
 pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &Path) -> Result<Figures> {
     let model = subject.source()?;
     let what = json!({"model": model.files, "questions": questions.sha256, "chat": chat, "precision": format!("{:?}", subject.precision)});
-    claim(out, "choices", &what)?;
-    let mut lines: Vec<AnswerLine> = vec![];
-    let path = out.join("choices.jsonl");
-    let mut journal = journal(&path, |line| lines.push(line))?;
-    if lines.len() < questions.rows.len() {
-        let (policy, codec) = subject.load()?;
-        let mut progress = Progress::new("choices", lines.len() as u64, questions.rows.len() as u64);
-        for question in &questions.rows[lines.len()..] {
-            interrupt::check()?;
-            let line = answer(&policy, &codec, question, chat).map_err(|e| e.at(questions.place(question)))?;
-            journal.push(&line)?;
-            lines.push(line);
-            progress.advance(1, "");
-        }
-        progress.finish("");
-        journal.sync()?;
-    }
+    let place = Place::open(out, "choices", &what, &["choices.jsonl", "choices.json"], subject.model)?;
+    let (each, all) = (LinesFile::new(out.join("choices.jsonl")), out.join("choices.json"));
+    let done = place.is_finished()?;
+    let lines = if done { each.lines()?.collect::<Result<_>>()? } else { answers(subject, questions, chat, &place)? };
     let right = |how: usize| Proportion::of(lines.iter().filter(|l| l.picked[how] == l.gold).count(), lines.len());
     let cut = lines.iter().filter(|l| l.cut).count();
     let figures = Figures { rows: lines.len(), acc: right(0), acc_norm: right(1), cut };
-    files::write_json(&out.join("choices.json"), &json!({"of": what, "figures": figures}))?;
+    if !done {
+        each.write(lines.iter().map(Ok))?;
+        files::write_json(&all, &json!({"of": what, "figures": figures}))?;
+        place.finish(&[each.into_path(), all])?;
+    }
     Ok(figures)
+}
+
+/// The answer to every question, those that are in the journal already included.
+fn answers(subject: &Subject<'_>, questions: &Questions, chat: bool, place: &Place<'_>) -> Result<Vec<AnswerLine>> {
+    let mut lines = BTreeMap::new();
+    let mut journal = place.journal(|line: AnswerLine| drop(lines.insert(line.line, line)))?;
+    let (policy, codec) = subject.load()?;
+    let mut progress = Progress::new("choices", lines.len() as u64, questions.rows.len() as u64);
+    for question in questions.rows.iter() {
+        if lines.contains_key(&question.line) {
+            continue;
+        }
+        interrupt::check()?;
+        let line = answer(&policy, &codec, question, chat).map_err(|e| e.at(questions.place(question)))?;
+        journal.push(&line)?;
+        lines.insert(line.line, line);
+        progress.advance(1, "");
+    }
+    progress.finish("");
+    journal.sync()?;
+    if lines.len() != questions.rows.len() {
+        let what =
+            format!("{} has answers to {} questions of {}", place.out.display(), lines.len(), questions.rows.len());
+        return Err(Error::new(Code::RunDamaged, what).hint("choose another --out"));
+    }
+    Ok(lines.into_values().collect())
 }
 
 fn answer(policy: &Policy, codec: &TextCodec, question: &Question, chat: bool) -> Result<AnswerLine> {

@@ -12,10 +12,10 @@ mod client;
 mod prompt;
 
 use super::{
-    claim, journal,
+    Place,
     mt_bench::{Answer, Question, Questions},
 };
-use crate::{Code, Error, Result, files, interrupt, progress::Progress, stats::mean};
+use crate::{Code, Error, Result, files, interrupt, progress::Progress, rundir::LinesFile, stats::mean};
 use client::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -100,17 +100,17 @@ impl Judge {
     /// cannot be reached or refuses.
     pub fn grade(&self, questions: &Questions, answers: &Path, model_id: &str, out: &Path) -> Result<Grades> {
         let judge = [self.model.clone(), prompt::NAME.to_owned()];
-        claim(out, "judge", &json!({"answers": files::sha256_file(answers)?, "judge": judge, "model_id": model_id}))?;
+        let what = json!({"answers": files::sha256_file(answers)?, "judge": judge, "model_id": model_id});
+        let place = Place::open(out, "judge", &what, &["model_judgment", "judge.json"], answers)?;
         let by_id = files::read_lines::<Answer>(answers)?
             .map(|answer| answer.map(|a| (a.question_id, a)))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        let dir = out.join("model_judgment");
-        files::make_dir(&dir)?;
-        let path = dir.join(format!("{}_single.jsonl", self.model.replace(['/', '\\'], "_")));
+        let path = out.join("model_judgment").join(format!("{}_single.jsonl", self.model.replace(['/', '\\'], "_")));
+        let mut given = BTreeMap::new();
+        let mut journal = place.journal(|grade: Grade| drop(given.insert((grade.question_id, grade.turn), grade)))?;
         let mut grades: Vec<Grade> = vec![];
-        let mut journal = journal(&path, |grade| grades.push(grade))?;
         let total: usize = questions.rows.iter().map(|q| q.turns.len()).sum();
-        let mut progress = Progress::new("judge", grades.len() as u64, total as u64);
+        let mut progress = Progress::new("judge", given.len() as u64, total as u64);
         for question in &questions.rows {
             let replies = by_id.get(&question.question_id).and_then(|a| a.choices.first()).map(|c| &c.turns[..]);
             let replies = replies.filter(|r| r.len() == question.turns.len()).ok_or_else(|| {
@@ -119,7 +119,8 @@ impl Judge {
                 Error::new(Code::EvalAnswers, what).hint("delete it to have the questions answered again")
             })?;
             for turn in 1..=question.turns.len() {
-                if grades.iter().any(|g| (g.question_id, g.turn) == (question.question_id, turn)) {
+                if let Some(grade) = given.remove(&(question.question_id, turn)) {
+                    grades.push(grade);
                     continue;
                 }
                 interrupt::check()?;
@@ -140,9 +141,12 @@ impl Judge {
             }
         }
         progress.finish("");
-        let grades = means(&grades, questions, model_id, &self.model);
-        files::write_json(&out.join("judge.json"), &grades)?;
-        Ok(grades)
+        let (lines, figures) = (LinesFile::<Grade>::new(path), means(&grades, questions, model_id, &self.model));
+        files::make_dir(files::parent(lines.path()))?;
+        // From the journal each time, which stays: no grade is paid twice.
+        lines.write(grades.iter().map(Ok))?;
+        files::write_json(&out.join("judge.json"), &figures)?;
+        Ok(figures)
     }
 }
 

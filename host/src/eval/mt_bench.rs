@@ -9,11 +9,11 @@ mod question;
 
 pub use question::{Question, Questions};
 
-use super::{Subject, claim, journal};
+use super::{Place, Subject};
 use crate::{
     Result,
     config::GenerateConfig,
-    files::{self, Journal},
+    files::{self, Sealed},
     generate::{Request, generate},
     model::Policy,
     progress::Progress,
@@ -84,15 +84,14 @@ pub fn answer(
     let GenerateConfig { max_new_tokens, top_k, top_p, .. } = sampling;
     let what = json!({"model": model.files, "model_id": model_id, "questions": questions.sha256, "seed": seed,
         "precision": format!("{:?}", subject.precision), "max_new_tokens": max_new_tokens, "top_k": top_k, "top_p": top_p});
-    claim(out, "mt-bench", &what)?;
+    let place = Place::open(out, "mt-bench", &what, &["model_answer"], subject.model)?;
     let path = answers_path(out, model_id);
-    if path.exists() {
+    if place.is_finished()? {
         return Ok(path);
     }
-    let partial = out.join("mt-bench.partial.jsonl");
     let mut replies = BTreeMap::new();
     let mut journal =
-        journal(&partial, |reply: Reply| drop(replies.insert((reply.question_id, reply.turn), reply.text)))?;
+        place.journal(|reply: Reply| drop(replies.insert((reply.question_id, reply.turn), reply.text)))?;
     let (policy, codec) = subject.load()?;
     let turns: usize = questions.rows.iter().map(|q| q.turns.len()).sum();
     let mut work =
@@ -128,7 +127,7 @@ pub fn answer(
     let answers: Vec<Answer> = questions.rows.iter().map(answer).collect();
     files::make_dir(files::parent(&path))?;
     files::write_lines(&path, &answers)?;
-    files::remove_file(&partial)?;
+    place.finish(std::slice::from_ref(&path))?;
     Ok(path)
 }
 
@@ -150,7 +149,7 @@ impl Work {
         turn: usize,
         sampling: &GenerateConfig,
         replies: &mut BTreeMap<(u64, usize), String>,
-        journal: &mut Journal,
+        journal: &mut Sealed,
     ) -> Result<()> {
         let room = self.policy.max_positions().saturating_sub(sampling.max_new_tokens);
         let mut prompts = Vec::with_capacity(questions.len());

@@ -251,8 +251,11 @@ fn another_generator_answers_in_our_place_once_the_options_are_checked() {
 fn options_out_of_range_are_refused() {
     let good = GenerateConfig::default();
     let cases = [
-        (GenerateConfig { max_new_tokens: 0, ..good.clone() }, "max_new_tokens is 0, expected at least 1"),
-        (GenerateConfig { batch_size: 0, ..good.clone() }, "batch_size is 0, expected at least 1"),
+        (
+            GenerateConfig { max_new_tokens: 0, ..good.clone() },
+            "max_new_tokens is 0, expected at least 1 and at most 1048576",
+        ),
+        (GenerateConfig { batch_size: 0, ..good.clone() }, "batch_size is 0, expected at least 1 and at most 1048576"),
         (GenerateConfig { temperature: -1.0, ..good.clone() }, "temperature is -1, expected a number of at least 0"),
         (GenerateConfig { top_p: 0.0, ..good.clone() }, "top_p is 0, expected above 0 and at most 1"),
         (GenerateConfig { top_p: f32::NAN, ..good }, "top_p is NaN, expected above 0 and at most 1"),

@@ -40,6 +40,7 @@ impl PolicyServices {
     }
 
     fn with<R: Send>(&self, work: impl FnOnce(&Policy) -> Result<R> + Send) -> Result<R> {
+        let _serving = plugin::Serving::begin();
         let policy = self.policy.as_ref().ok_or_else(|| Error::new(Code::PluginNoModel, "no model is loaded yet"))?;
         match policy.try_read() {
             Ok(policy) => on_free_threads(|| work(&policy)),
@@ -55,10 +56,12 @@ impl PolicyServices {
 
 impl Services for PolicyServices {
     fn log(&self, level: Level, message: &str) {
+        plugin::alive();
         plugin::log(&self.plugin, level, message);
     }
 
     fn cancelled(&self) -> bool {
+        plugin::alive();
         interrupt::requested()
     }
 
@@ -137,6 +140,7 @@ impl Services for PolicyServices {
     }
 
     fn progress(&self, fraction: f32, note: &str) {
+        plugin::alive();
         let Ok(mut fit) = self.fit.lock() else { return };
         let done = (fraction.clamp(0.0, 1.0) * PARTS as f32) as u64;
         let progress = fit.get_or_insert_with(|| Progress::new(format!("fit {}", self.plugin.id), 0, PARTS));

@@ -50,6 +50,9 @@ pub struct ModelConfig {
     pub raw: Map<String, Value>,
 }
 
+/// Layers of the deepest model that is believed: each takes memory before its weights are looked for.
+const MOST_LAYERS: usize = 10_000;
+
 impl ModelConfig {
     /// Linear modules of every layer: name, inputs, outputs.
     pub fn linears(&self) -> [(&'static str, usize, usize); 7] {
@@ -153,6 +156,10 @@ impl ModelConfig {
             return Err(f.bad("head_dim", &head_dim.into(), "an even number"));
         }
         let num_layers = f.required("num_hidden_layers")?;
+        if num_layers > MOST_LAYERS {
+            let most = format!("at most {MOST_LAYERS}");
+            return Err(f.bad("num_hidden_layers", &num_layers.into(), &most));
+        }
         let (vocab_size, intermediate_size) = (f.required("vocab_size")?, f.required("intermediate_size")?);
         let max_positions = f.size("max_position_embeddings")?.unwrap_or(family.max_positions);
         let [always, attention, feed_forward] = family.biased;

@@ -127,6 +127,12 @@ impl Linear {
         }
     }
 
+    /// To be called where trained numbers have changed.
+    pub fn changed(&self) {
+        let adapter = self.adapter.iter().flat_map(|adapter| [&adapter.a, &adapter.b]);
+        adapter.chain([&self.weight]).for_each(|matrix| matrix.weight.changed());
+    }
+
     fn compute(&self) -> &Compute {
         self.weight.weight.compute()
     }

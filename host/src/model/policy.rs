@@ -209,6 +209,11 @@ impl Policy {
             .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
             .collect()
     }
+    /// To be called where the numbers of the [trainable](Self::trainable) tensors were changed in place: what was made
+    /// of the numbers before, such as copies rounded to bf16, is not read again.
+    pub fn weights_changed(&mut self) {
+        self.model.changed();
+    }
     /// Bytes of activations that a backward pass keeps. What does not fit is computed again, layer by layer (activation
     /// checkpointing).
     pub fn activation_budget(&self) -> usize {

@@ -72,6 +72,12 @@ impl Transformer {
         })
     }
 
+    /// To be called where trained numbers have changed.
+    pub fn changed(&mut self) {
+        self.head.changed();
+        self.linears_mut().for_each(|(_, linear)| linear.changed());
+    }
+
     /// Embeddings of tokens, [tokens, hidden].
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
         let vocab = self.config.vocab_size;

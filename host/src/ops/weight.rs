@@ -35,7 +35,7 @@ enum Form {
     /// Products read the tensor itself.
     Master(Tensor),
     /// Products read a copy rounded to bf16. It is made when first needed, and dropped when the gradient is taken,
-    /// since the tensor is about to change.
+    /// since the tensor is about to change, and wherever else it changes.
     Rounded { master: Tensor, copy: Mutex<Option<Tensor>> },
     /// Frozen, rounded for good; the backward pass reads the transpose.
     Frozen { weight: Tensor, transposed: OnceLock<Tensor> },
@@ -76,6 +76,13 @@ impl Weight {
         match &self.form {
             Form::Master(w) | Form::Rounded { master: w, .. } => Some(w),
             Form::Frozen { .. } => None,
+        }
+    }
+
+    /// To be called where the numbers of a master have changed: a copy of what they were is not read again.
+    pub fn changed(&self) {
+        if let Form::Rounded { copy, .. } = &self.form {
+            copy.lock().expect("no thread panics while it rounds").take();
         }
     }
 
@@ -120,10 +127,7 @@ impl Weight {
     /// `onto`, in its memory, if there is one.
     pub fn gradient(&self, dy: &Tensor, x: &Tensor, onto: Option<Tensor>) -> Result<Tensor> {
         match &self.form {
-            Form::Master(_) => {}
-            Form::Rounded { copy, .. } => {
-                copy.lock().expect("no thread panics while it rounds").take();
-            }
+            Form::Master(_) | Form::Rounded { .. } => self.changed(),
             Form::Frozen { .. } => bail!("linear: a frozen weight has no gradient"),
         }
         let (m, n, k) = (dy.dim(0)?, self.outputs, self.inputs);

@@ -19,7 +19,7 @@ impl Run {
         let dir = self.dir.round(round);
         files::make_dir(dir.path())?;
         // Kept until the stage before was recorded, so that no response is ever sampled twice.
-        files::remove_file(dir.partial_generations().path())?;
+        files::remove_file(&dir.partial_generations())?;
         let (data, codec, samples) = (&self.data, &self.codec, self.samples());
         let mut budget = self.config.data.budget();
         let mut generations = match data.has_rejected() {
@@ -27,8 +27,7 @@ impl Run {
             false => Some(dir.generations().lines()?),
         };
         let lines = dir.candidate_lines().into_path();
-        files::remove_file(&lines)?;
-        let mut journal = Journal::open(&lines, |_| Ok(()))?;
+        let mut journal = Journal::create(&lines)?;
         let mut progress = Progress::new(format!("round {round} candidates"), 0, data.len() as u64);
         let triples = (0..data.len()).flat_map(|index| {
             progress.advance(1, "");

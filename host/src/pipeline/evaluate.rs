@@ -22,7 +22,7 @@ impl Run {
     /// Evaluates the model after `round` (0: before the first) unless done; nothing without an `eval` section.
     pub(super) fn evaluate(&mut self, round: u64) -> Result<()> {
         let Some(eval) = self.config.eval.clone() else { return Ok(()) };
-        if self.dir.is_evaluated(round) || !eval.measures(round, self.config.rounds) {
+        if !eval.measures(round, self.config.rounds) || self.dir.is_evaluated(round)? {
             return Ok(());
         }
         let policy = self.policy(round + 1)?;

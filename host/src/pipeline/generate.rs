@@ -3,7 +3,7 @@
 use super::Run;
 use crate::{
     Code, Error, Result,
-    files::{self, Journal},
+    files::{self, Sealed},
     generate::{Generator, Request, generate},
     progress::Progress,
     rundir::GenerationLine,
@@ -11,7 +11,7 @@ use crate::{
 use std::path::PathBuf;
 
 /// Where a response lies that is not there.
-const MISSING: usize = usize::MAX;
+const MISSING: u64 = u64::MAX;
 
 impl Run {
     pub(super) fn generate(&mut self, round: u64) -> Result<Vec<PathBuf>> {
@@ -21,14 +21,14 @@ impl Run {
         let dir = self.dir.round(round);
         files::make_dir(dir.path())?;
         // Responses are kept as they come; where each begins in the journal is all that stays in memory.
-        let partial = dir.partial_generations().into_path();
+        let partial = dir.partial_generations();
         // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so
         // that those that are decoded together share their prompt's cache.
         let samples = self.samples();
         let of = |number: usize| (number / samples, (number % samples) as u32);
         let all = self.data.len() * samples;
-        let (mut lines, mut held, mut at) = (vec![MISSING; all], 0usize, 0);
-        let mut journal = Journal::open(&partial, |line| {
+        let (mut lines, mut held) = (vec![MISSING; all], 0usize);
+        let mut journal = Sealed::open(&partial, |at, line| {
             let done: GenerationLine = serde_json::from_str(line).map_err(|e| {
                 Error::new(Code::RunDamaged, format!("{} cannot be read", partial.display())).caused_by(e)
             })?;
@@ -39,7 +39,6 @@ impl Run {
             })?;
             held += usize::from(*place == MISSING);
             *place = at;
-            at += line.len() + 1;
             Ok(())
         })?;
         let policy = self.policy(round)?;
@@ -61,9 +60,7 @@ impl Run {
             tokens += generation.ids.len();
             let text = codec.decode(&generation.ids)?;
             let line = GenerationLine { index, sample, ids: generation.ids, text, stop: generation.stop };
-            let written = journal.push(&line)?;
-            lines[number] = at;
-            at += written + 1;
+            lines[number] = journal.push(&line)?;
             progress.advance(1, "");
             Ok(())
         })?;
@@ -71,13 +68,8 @@ impl Run {
 
         // In row order, so that the file does not depend on where a run was interrupted.
         let path = dir.generations().into_path();
-        let text = files::map(&partial)?;
-        files::write_with(&path, |out| {
-            lines.iter().try_for_each(|start| {
-                let line = text[*start..].split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
-                out.write_all(line)
-            })
-        })?;
+        let line = journal.reader()?;
+        files::write_with(&path, |out| lines.iter().try_for_each(|at| writeln!(out, "{}", line(*at)?)))?;
         Ok(vec![path])
     }
 }

@@ -83,7 +83,7 @@ impl Run {
         };
         let (pairing, several, path) = (self.pairing(), self.samples() > 1, dir.choices().into_path());
         files::remove_file(&path)?;
-        let mut journal = if several { Some(Journal::open(&path, |_| Ok(()))?) } else { None };
+        let mut journal = if several { Some(Journal::create(&path)?) } else { None };
         let among = several.then(diagnose::Choices::default);
         let mut chosen = Chosen { rows: Selection::default(), distances: vec![], among };
         let (mut all, mut without, mut ties) = (0usize, 0usize, 0usize);

@@ -6,7 +6,7 @@ use crate::{
     config::{EvalConfig, RunConfig},
     data::{Dataset, tokens::TokenStore},
     model::{self, Policy},
-    rundir::{Manifest, RoundLayout, RunDir, Stage},
+    rundir::{Layout, Manifest, RoundLayout, RunDir, Stage},
     train,
 };
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ pub fn sft(config: &RunConfig) -> Result<PathBuf> {
 
 /// `adapter` is where a LoRA adapter starts from, a fresh one where there is none.
 fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
+    RunDir::claim(config, &RoundLayout::is_of_sft)?;
     let data = Dataset::open(&config.data)?;
     let codec = model::codec(&config.model)?;
     let lock = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
@@ -58,6 +59,7 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
 /// and after each where the config has an `eval` section. Returns the run's directory, in which every round is one of
 /// [`sft`]; started again, it goes on.
 pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
+    RunDir::claim(config, &Layout::is_of_run)?;
     let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &Dataset::open(&config.data)?, vec![])?)?;
     measure(&dir, config, &config.model, 0)?;
     let mut before = None;
@@ -80,8 +82,11 @@ pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
 
 /// Evaluates a model as the one after `round`, unless done.
 fn measure(dir: &RunDir, config: &RunConfig, model: &Path, round: u64) -> Result<()> {
-    let wanted = |eval: &&EvalConfig| eval.measures(round, config.rounds) && !dir.is_evaluated(round);
+    let wanted = |eval: &&EvalConfig| eval.measures(round, config.rounds);
     let Some(eval) = config.eval.as_ref().filter(wanted) else { return Ok(()) };
+    if dir.is_evaluated(round)? {
+        return Ok(());
+    }
     let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
     let codec = model::codec(model)?;
     let name = format!("eval after SFT round {round}");

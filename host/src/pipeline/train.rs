@@ -7,7 +7,7 @@ use crate::{
     diagnose, interrupt,
     model::Policy,
     progress::Progress,
-    rundir::{JsonFile, Reference, column},
+    rundir::{Reference, SealedFile, column},
     train::{self, DpoData},
 };
 use std::path::PathBuf;
@@ -67,12 +67,13 @@ impl Run {
 }
 
 /// The pairs' reference log-probabilities: those in `file`, or computed and written there.
-fn reference(file: &JsonFile<Reference>, policy: &Policy, pairs: &TokenStore, round: u64) -> Result<Reference> {
+fn reference(file: &SealedFile<Reference>, policy: &Policy, pairs: &TokenStore, round: u64) -> Result<Reference> {
     if file.exists() {
-        let reference = file.read()?;
+        let hint = |e: Error| e.hint("delete it to have it computed again");
+        let reference = file.read().map_err(hint)?;
         if reference.pairs_sha256 != pairs.hash() {
             let what = format!("{} belongs to other pairs", file.path().display());
-            return Err(Error::new(Code::RunDamaged, what).hint("delete it to have it computed again"));
+            return Err(hint(Error::new(Code::RunDamaged, what)));
         }
         return Ok(reference);
     }

@@ -15,8 +15,10 @@ pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     match question {
         Question::Try { path, record } => probe::answer(&voice, |say| probe::try_out(&path, record, say)),
-        Question::Schema { path, kind, id } => probe::answer(&voice, |say| probe::schema(&path, &kind, &id, say)),
-        Question::Check { path, job } => conformance::answer(&path, &job, &voice),
+        Question::Schema { path, sha256, kind, id } => {
+            probe::answer(&voice, |say| probe::schema(&path, &sha256, &kind, &id, say))
+        }
+        Question::Check { path, sha256, job } => conformance::answer(path, sha256, &job, &voice),
     }
     voice.end()
 }

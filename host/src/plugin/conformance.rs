@@ -40,24 +40,24 @@ pub fn check(finder: &Finder, path: &Path, choice: &Choice, plan: &Plan) -> Resu
     let inspected = library::inspect(&path)?;
     let cases = cases(&inspected, choice).map_err(|e| e.at(path.display()))?;
     let ask = |job: &Job| {
-        let question = Question::Check { path: path.clone(), job: job.clone() };
+        let question = Question::Check { path: path.clone(), sha256: inspected.sha256.clone(), job: job.clone() };
         child::ask(&question, plan.limit, |text| command(finder, text))
     };
-    let report = ldalign_conformance::run(&File(path.clone()), &cases, plan, &ask);
+    let report = ldalign_conformance::run(&File(path.clone(), inspected.sha256.clone()), &cases, plan, &ask);
     Ok((inspected, report))
 }
 
 /// The child's side: does a job and says how it goes.
-pub(super) fn answer(path: &Path, job: &Job, voice: &child::Voice) {
-    ldalign_conformance::answer(&File(path.to_owned()), job, voice);
+pub(super) fn answer(path: PathBuf, sha256: String, job: &Job, voice: &child::Voice) {
+    ldalign_conformance::answer(&File(path, sha256), job, voice);
 }
 
-/// A library file at a canonical path, inspected before.
-struct File(PathBuf);
+/// A library file at a canonical path, and the SHA-256 of the bytes that were inspected.
+struct File(PathBuf, String);
 
 impl Library for File {
     fn open(&self) -> std::result::Result<PluginModule_Ref, String> {
-        load::open(&self.0).map_err(|e| format!("{e:#}"))
+        load::open(&self.0, &self.1).map_err(|e| format!("{e:#}"))
     }
     fn section(&self) -> Option<Vec<u8>> {
         library::section(&self.0).ok()

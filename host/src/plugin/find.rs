@@ -16,6 +16,7 @@ use crate::{
 use std::{
     collections::BTreeSet,
     io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,6 +38,10 @@ pub struct Finder {
     pub probe_program: PathBuf,
     /// Time a plugin has for loading, building and dropping an instance in the probe.
     pub probe_limit: Duration,
+    /// Whether only bundled plugins and those of the lock file will do.
+    pub locked: bool,
+    /// Time a plugin may show no sign of life in a call, in whole seconds; zero for no limit.
+    pub call_limit: Duration,
 }
 
 /// A library file for a choice.
@@ -48,11 +53,13 @@ pub(super) struct Found {
     pub origin: Origin,
     /// SHA-256 of the bytes that are vouched for.
     pub sha256: Option<String>,
+    /// Whether the lock file names it.
+    pub pinned: bool,
 }
 
 impl Found {
     fn file(path: &Path, state: State) -> io::Result<Self> {
-        Ok(Self { path: path.canonicalize()?, origin: state.into(), sha256: None })
+        Ok(Self { path: path.canonicalize()?, origin: state.into(), sha256: None, pinned: false })
     }
 }
 
@@ -66,6 +73,8 @@ impl Finder {
             // Still this program after its file was replaced, unlike `current_exe`.
             probe_program: "/proc/self/exe".into(),
             probe_limit: Duration::from_secs(10),
+            locked: false,
+            call_limit: Duration::ZERO,
         }
     }
 
@@ -74,6 +83,8 @@ impl Finder {
         Self {
             lock: config.plugin_lock.clone(),
             allowed: config.allow_plugins.clone(),
+            locked: config.locked,
+            call_limit: Duration::from_secs(config.plugin_timeout),
             ..Self::new(&config.plugin_path)
         }
     }
@@ -91,6 +102,17 @@ impl Finder {
 
     /// The library file for a name or path.
     pub(super) fn find(&self, kind: Kind, plugin: &str) -> Result<Found> {
+        let found = self.look(kind, plugin)?;
+        if self.locked && found.origin.state != State::Bundled && !found.pinned {
+            let what =
+                format!("{kind} `{plugin}` is {}, and neither bundled nor in the lock file", found.path.display());
+            return Err(Error::new(Code::PluginUntrusted, what)
+                .hint("`ldalign plugin install` locks it; without --locked (or locked: true) it is used"));
+        }
+        Ok(found)
+    }
+
+    fn look(&self, kind: Kind, plugin: &str) -> Result<Found> {
         if plugin.contains('/') || plugin.ends_with(".so") {
             return Found::file(Path::new(plugin), State::Local).map_err(|e| {
                 Error::new(Code::PluginFind, format!("{kind}: cannot open the plugin library {plugin}"))
@@ -100,14 +122,21 @@ impl Finder {
         }
         let lock = self.lock.as_deref().map(Lock::read).transpose()?;
         if let Some(entry) = lock.as_ref().map(|lock| locked(lock, plugin)).transpose()?.flatten() {
-            return self.installed(kind, &entry, entry.check(&Trust::load()?));
+            let found = self.installed(kind, &entry, entry.check(&Trust::load()?))?;
+            return Ok(Found { pinned: true, ..found });
         }
         let stem = plugin.replace('-', "_");
         let names = [format!("libldalign_{kind}_{stem}.so"), format!("lib{stem}.so")];
         let directories = self.directories();
         for (i, directory) in directories.iter().enumerate() {
-            let state = if i < self.search_path.len() { State::Local } else { State::Bundled };
+            // Whoever sets the variable says what is loaded, as a config does: that is not what came with the program.
+            let came = i >= self.search_path.len() && std::env::var_os(BUNDLED_ENV).is_none();
+            let state = if came { State::Bundled } else { State::Local };
             if let Some(path) = names.iter().map(|n| directory.join(n)).find(|p| p.is_file()) {
+                if state == State::Local && is_open_to_all(directory) {
+                    let what = "is in a directory in which everybody may write: whoever does decides what is run";
+                    tracing::warn!("{kind} `{plugin}`: {} {what}", path.display());
+                }
                 return Found::file(&path, state).map_err(|e| files::io_error(&path, "open", e));
             }
         }
@@ -179,6 +208,11 @@ impl Finder {
         }
         all
     }
+}
+
+/// Whether everybody may put files into a directory.
+fn is_open_to_all(directory: &Path) -> bool {
+    directory.metadata().is_ok_and(|about| about.permissions().mode() & 0o002 != 0)
 }
 
 /// The installed package that a lock file pins for a name; None where it has no such name.

@@ -3,8 +3,8 @@
 
 use super::{
     CorpusSource,
-    call::{Call, Who},
     services::Lent,
+    who::{Call, Who},
 };
 use crate::{Code, Error, Result};
 use ldalign_abi::{AbiResult, DistanceBox, EncoderBox, SampleView, ScheduleBox, Shape, StepView};

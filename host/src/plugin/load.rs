@@ -1,6 +1,6 @@
-//! dlopen, and the check that both sides mean the same types.
+//! dlopen of the bytes that were inspected, and the check that both sides mean the same types.
 
-use super::call::{Call, Who};
+use super::who::{Call, Who};
 use crate::{Code, Error, Result, files};
 use ldalign_abi::{
     PluginModule_Ref,
@@ -14,8 +14,12 @@ use ldalign_abi::{
     },
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -23,14 +27,11 @@ use std::{
 /// Libraries are never unloaded: threads and thread-locals of theirs may live on.
 const RTLD_NODELETE: i32 = 0x1000;
 
-/// What this process has loaded, by canonical path. dlopen answers a path it has seen with the old library, whatever
-/// the file holds by then.
+/// What this process has loaded, by canonical path: a run has one version of each.
 static LOADED: Mutex<BTreeMap<PathBuf, (String, PluginModule_Ref)>> = Mutex::new(BTreeMap::new());
 
-/// Loads the library at a canonical path, whose bytes had this hash when they were inspected.
-///
-/// Between inspection and dlopen the file can be replaced; it is hashed again afterwards, so that what a manifest says
-/// is what was loaded, up to a file written in place at that very moment.
+/// Loads the library at a canonical path, whose bytes had this hash when they were inspected: those bytes and no
+/// others.
 pub(super) fn load(path: &Path, sha256: &str, who: Who) -> Result<PluginModule_Ref> {
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((old, module)) = loaded.get(path) {
@@ -39,10 +40,7 @@ pub(super) fn load(path: &Path, sha256: &str, who: Who) -> Result<PluginModule_R
         }
         return Ok(*module);
     }
-    let module = who.inside(Call::Loading, || open(path)).map_err(|e| e.at(path.display()))?;
-    if files::sha256_file(path)? != sha256 {
-        return Err(replaced(path));
-    }
+    let module = who.inside(Call::Loading, || open(path, sha256)).map_err(|e| e.at(path.display()))?;
     loaded.insert(path.to_owned(), (sha256.to_owned(), module));
     Ok(module)
 }
@@ -52,11 +50,43 @@ fn replaced(path: &Path) -> Error {
         .hint("run the same command again")
 }
 
-/// Loads a library, whatever this process has loaded before, and with whatever its constructors leave behind.
-pub(super) fn open(path: &Path) -> Result<PluginModule_Ref> {
+/// Copies of libraries that nobody can change, by their SHA-256. They stay open as long as the process lives: dlopen
+/// knows a library by its path, and a descriptor's number would come again.
+static COPIES: Mutex<BTreeMap<String, File>> = Mutex::new(BTreeMap::new());
+
+/// The path of a sealed copy in memory of the library at `path`, whose bytes must have this hash: between inspection
+/// and dlopen a file can be replaced.
+fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
+    let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
+    if !copies.contains_key(sha256) {
+        let bytes = files::read(path)?;
+        if files::sha256(&bytes) != sha256 {
+            return Err(replaced(path));
+        }
+        let name = path.file_name().map_or("plugin".into(), |name| name.to_string_lossy());
+        let file = sealed(&name, &bytes)
+            .map_err(|e| Error::new(Code::PluginLoad, "no copy of the library can be kept in memory").caused_by(e))?;
+        copies.insert(sha256.to_owned(), file);
+    }
+    Ok(format!("/proc/self/fd/{}", copies[sha256].as_raw_fd()).into())
+}
+
+/// A file in memory with these bytes for good.
+fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
+    let name: String = name.chars().filter(|c| *c != '\0').take(200).collect();
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.write_all(bytes)?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(file)
+}
+
+/// Loads the library at `path`, whose bytes must have this hash, with whatever its constructors leave behind.
+pub(super) fn open(path: &Path, sha256: &str) -> Result<PluginModule_Ref> {
     let fail = |what: &'static str| move |e: libloading::Error| Error::new(Code::PluginLoad, what).caused_by(e);
-    // SAFETY: runs the library's constructors. It was inspected, and a child process has survived the same call.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }
+    let copy = copy(path, sha256)?;
+    // SAFETY: runs the library's constructors. These bytes were inspected, and a child process has survived the same
+    // call.
+    let library = unsafe { Library::open(Some(&copy), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) }
         .map_err(fail("the library cannot be loaded"))?;
     // SAFETY: a symbol of this name is abi_stable's header by its naming rule; its magic string is compared by
     // `upgrade`.

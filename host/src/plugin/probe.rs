@@ -4,12 +4,14 @@
 //! telling each step.
 
 use super::{
-    Finder, NoModel, Plugin, PluginRecord,
-    call::Call,
-    load,
+    Finder, NoModel, Plugin, PluginRecord, load,
     question::{Question, command},
+    who::Call,
 };
-use crate::{Code, Error, Result, library::Kind};
+use crate::{
+    Code, Error, Result,
+    library::{self, Kind},
+};
 use ldalign_conformance::child::{self, Voice};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path, sync::Arc};
@@ -40,16 +42,17 @@ pub(super) fn probe(finder: &Finder, path: &Path, record: &PluginRecord) -> Resu
     asked(finder, &question, record).map(drop)
 }
 
-/// JSON schema of the options of (kind, id) in a library that [`inspect()`](crate::library::inspect()) has taken, asked
-/// in a child process.
+/// JSON schema of the options of (kind, id) in a library, asked in a child process.
 ///
 /// # Errors
-/// The library cannot be loaded, knows no such plugin, or ends the child.
+/// The library is refused by [`inspect()`](crate::library::inspect()), cannot be loaded, knows no such plugin, or ends
+/// the child.
 pub fn options_schema(finder: &Finder, path: &Path, kind: &str, id: &str) -> Result<serde_json::Value> {
     // Also for dlopen, which searches system directories for a bare name.
     let path = path.canonicalize().map_err(|e| crate::files::io_error(path, "open", e))?;
     let who = format!("{}: {kind} `{id}`", path.display());
-    let question = Question::Schema { path, kind: kind.into(), id: id.into() };
+    let sha256 = library::inspect(&path)?.sha256;
+    let question = Question::Schema { path, sha256, kind: kind.into(), id: id.into() };
     match asked(finder, &question, &who)?.pop() {
         Some(Told::Schema(schema)) => Ok(schema),
         _ => Err(Error::new(Code::PluginProbe, format!("{who}: its options' schema was not told"))),
@@ -97,9 +100,9 @@ pub(super) fn answer(voice: &Voice, work: impl FnOnce(&dyn Fn(Told)) -> Result<(
 }
 
 /// The child's side of [`options_schema`].
-pub(super) fn schema(path: &Path, kind: &str, id: &str, say: &dyn Fn(Told)) -> Result<()> {
+pub(super) fn schema(path: &Path, sha256: &str, kind: &str, id: &str, say: &dyn Fn(Told)) -> Result<()> {
     say(Told::Begins(Call::Loading));
-    let module = load::open(path).map_err(|e| e.at(path.display()))?;
+    let module = load::open(path, sha256).map_err(|e| e.at(path.display()))?;
     say(Told::Begins(Call::Options));
     let failed = |why: String| Error::new(Code::PluginFailed, format!("{}: {kind} `{id}`: {why}", path.display()));
     let text = module.options_schema()(kind.into(), id.into()).into_result().map_err(|e| failed(e.message.into()))?;

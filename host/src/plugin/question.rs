@@ -15,9 +15,9 @@ pub(super) enum Question {
     /// Load a plugin and build an instance.
     Try { path: PathBuf, record: PluginRecord },
     /// Load a library and ask it for the schema of a plugin's options.
-    Schema { path: PathBuf, kind: String, id: String },
+    Schema { path: PathBuf, sha256: String, kind: String, id: String },
     /// Run one check of the conformance suite on a library.
-    Check { path: PathBuf, job: Job },
+    Check { path: PathBuf, sha256: String, job: Job },
 }
 
 /// The program of the child, asked a question.

@@ -1,7 +1,7 @@
 //! What the host does for plugins is the SDK's trait [`Services`], which the host implements as it is: here what all
 //! its implementations share, the host of the probe, and the host's errors as plugins see them.
 
-use super::{OwnedSample, PluginRecord};
+use super::{OwnedSample, PluginRecord, alive};
 use crate::{Code, Error, Result, interrupt};
 use ldalign_sdk::{Error as PluginError, Level, Services};
 
@@ -45,6 +45,7 @@ impl ldalign_sdk::CorpusSource for Lent<'_> {
         self.0.len()
     }
     fn read(&self, indices: &[usize]) -> Result<Vec<OwnedSample>, PluginError> {
+        alive();
         let len = self.0.len();
         if let Some(beyond) = indices.iter().find(|i| **i >= len) {
             return Err(PluginError::input(format!("sample {beyond} asked for, the corpus has {len}")));

@@ -1,5 +1,5 @@
 //! Typed paths: a JSON file of a run by its path and the type of what it holds, with its one writer and its one strict
-//! reader.
+//! reader. What work goes on by, before anything else says that it is whole, is a [`SealedFile`].
 
 use crate::{Result, files};
 use serde::{Serialize, de::DeserializeOwned};
@@ -16,6 +16,9 @@ pub struct RunFile<Content> {
     content: PhantomData<fn() -> Content>,
 }
 
+/// One `T`, a map, as JSON that says of itself whether it was damaged.
+pub struct SealedJson<T>(PhantomData<T>);
+
 /// One `T` as JSON.
 pub struct Json<T>(PhantomData<T>);
 
@@ -24,6 +27,9 @@ pub struct Lines<T>(PhantomData<T>);
 
 /// A file that holds one `T` as JSON.
 pub type JsonFile<T> = RunFile<Json<T>>;
+
+/// A file that holds one `T` as JSON with a [checksum](files::seal()).
+pub type SealedFile<T> = RunFile<SealedJson<T>>;
 
 /// A file of JSON lines, every one a `T`.
 pub type LinesFile<T> = RunFile<Lines<T>>;
@@ -70,6 +76,24 @@ impl<T> JsonFile<T> {
         T: Serialize,
     {
         files::write_json(&self.path, value)
+    }
+}
+
+impl<T> SealedFile<T> {
+    /// What it holds. Fails with `run/damaged` where that is not what was written.
+    pub fn read(&self) -> Result<T>
+    where
+        T: DeserializeOwned,
+    {
+        files::read_sealed(&self.path)
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self, value: &T) -> Result<()>
+    where
+        T: Serialize,
+    {
+        files::write_sealed(&self.path, value)
     }
 }
 
@@ -125,5 +149,19 @@ mod tests {
         assert_eq!(file.read().unwrap(), [1, 2]);
         assert_eq!(JsonFile::<bool>::new(file.path().to_owned()).read().unwrap_err().code(), Code::RunDamaged);
         assert_eq!(file.untyped().read().unwrap(), serde_json::json!([1, 2]));
+    }
+
+    #[test]
+    fn a_sealed_file_is_what_was_written_or_refused() {
+        type Map = std::collections::BTreeMap<String, f32>;
+        let dir = tempfile::tempdir().unwrap();
+        let file = SealedFile::<Map>::new(dir.path().join("n.json"));
+        let map = Map::from([("a".to_owned(), 0.7), ("b".to_owned(), f32::MIN_POSITIVE)]);
+        file.write(&map).unwrap();
+        assert_eq!(file.read().unwrap(), map);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        assert!(text.contains("0.7") && text.ends_with("\"\n}\n"), "{text}");
+        std::fs::write(file.path(), text.replace("0.7", "0.8")).unwrap();
+        assert_eq!(file.read().unwrap_err().code(), Code::RunDamaged);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{
     CandidateLine, ChoiceLine, Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine,
-    Outcome, Reference, ScoreLine, Stage, StageRecord, StepTimingLine, TimingLine,
+    Outcome, Record, Reference, ScoreLine, SealedFile, StepTimingLine, TimingLine,
 };
 use crate::{Result, data::Selection, diagnose::Diagnosis};
 use std::path::{Path, PathBuf};
@@ -42,11 +42,6 @@ impl Layout {
         self.0.join("config.yaml")
     }
 
-    /// Held open by the process that works in the directory.
-    pub(super) fn lock(&self) -> PathBuf {
-        self.0.join(".lock")
-    }
-
     /// Held-out figures after a round; 0 is before the first.
     pub fn eval(&self, round: u64) -> JsonFile<Evaluation> {
         JsonFile::new(self.0.join(format!("eval-{round}.json")))
@@ -57,15 +52,21 @@ impl Layout {
         LinesFile::new(self.0.join(format!("eval-{round}.jsonl")))
     }
 
-    /// Writes what was measured after a round, the figures last: where they are, so is what came of each row.
+    /// Writes what was measured after a round, and records it.
     pub fn write_evaluation(&self, round: u64, figures: &Evaluation, outcomes: &[Outcome]) -> Result<()> {
-        self.outcomes(round).write(outcomes.iter().map(Ok))?;
-        self.eval(round).write(figures)
+        let (all, each) = (self.eval(round), self.outcomes(round));
+        each.write(outcomes.iter().map(Ok))?;
+        all.write(figures)?;
+        self.evaluation(round).write(&[all.into_path(), each.into_path()])
     }
 
-    /// Whether [`write_evaluation`](Self::write_evaluation) has written.
-    pub fn is_evaluated(&self, round: u64) -> bool {
-        self.eval(round).exists() && self.outcomes(round).exists()
+    /// Whether [`write_evaluation`](Self::write_evaluation) has written, and what it wrote is there.
+    pub fn is_evaluated(&self, round: u64) -> Result<bool> {
+        self.evaluation(round).is_whole()
+    }
+
+    fn evaluation(&self, round: u64) -> Record {
+        Record::new(&self.0, &format!("eval-{round}"))
     }
 
     /// A round's directory; rounds count from 1.
@@ -78,6 +79,14 @@ impl Layout {
         let round = || Some(Numbered::Round(name.strip_prefix("round-")?.parse().ok()?));
         let eval = || Some(Numbered::Eval(name.strip_prefix("eval-")?.strip_suffix(".json")?.parse().ok()?));
         round().or_else(eval)
+    }
+
+    /// Whether a run writes a file or directory of this name in its directory. What `ldalign validate` writes there is
+    /// its own affair.
+    pub fn is_of_run(name: &str) -> bool {
+        let eval = || name.strip_prefix("eval-")?.strip_suffix(".jsonl")?.parse::<u64>().ok();
+        let fixed = ["manifest.json", "config.yaml", "report.html", "tensorboard", "done"];
+        fixed.contains(&name) || Self::numbered(name).is_some() || eval().is_some()
     }
 
     /// The page that a person looks at.
@@ -111,14 +120,19 @@ impl RoundLayout {
         &self.0
     }
 
+    /// Whether `ldalign sft` writes a file or directory of this name in its directory.
+    pub fn is_of_sft(name: &str) -> bool {
+        ["manifest.json", "config.yaml", "rows.bin", "train", "model"].contains(&name)
+    }
+
     /// The model's own responses, in row order.
     pub fn generations(&self) -> LinesFile<GenerationLine> {
         LinesFile::new(self.0.join("generations.jsonl"))
     }
 
-    /// The same as they come, in any order, while they are sampled.
-    pub fn partial_generations(&self) -> LinesFile<GenerationLine> {
-        LinesFile::new(self.0.join("generations.partial.jsonl"))
+    /// The same as they come, in any order, while they are sampled: a [`Sealed`](crate::files::Sealed) journal.
+    pub fn partial_generations(&self) -> PathBuf {
+        self.0.join("generations.partial.jsonl")
     }
 
     /// Token ids of prompt, chosen response and each different other response: a
@@ -190,8 +204,8 @@ impl RoundLayout {
     }
 
     /// Reference log-probabilities of the pairs.
-    pub fn reference(&self) -> JsonFile<Reference> {
-        JsonFile::new(self.0.join("reference.json"))
+    pub fn reference(&self) -> SealedFile<Reference> {
+        SealedFile::new(self.0.join("reference.json"))
     }
 
     /// The directory that training works in.
@@ -207,11 +221,6 @@ impl RoundLayout {
     /// When its stages began and ended.
     pub fn timing(&self) -> LinesFile<TimingLine> {
         LinesFile::new(self.0.join("timing.jsonl"))
-    }
-
-    /// A stage's record, written last.
-    pub(super) fn done(&self, stage: Stage) -> JsonFile<StageRecord> {
-        JsonFile::new(self.0.join("done").join(format!("{stage}.json")))
     }
 }
 
@@ -263,15 +272,37 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_is_done_when_both_its_files_are_there() {
+    fn what_runs_write_is_known() {
+        for name in ["manifest.json", "eval-0.json", "eval-12.jsonl", "round-3", "done", "report.html"] {
+            assert!(Layout::is_of_run(name), "{name}");
+        }
+        for name in ["validate", "model", "golden.jsonl", "eval-x.jsonl", "round-one", "run.yaml"] {
+            assert!(!Layout::is_of_run(name), "{name}");
+        }
+        let dir = RoundLayout::new(Path::new("run"));
+        for path in [dir.sft_rows(), dir.train().path().to_owned(), dir.model()] {
+            assert!(RoundLayout::is_of_sft(path.file_name().unwrap().to_str().unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_evaluation_is_done_when_both_its_files_are_what_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let figures = Evaluation { rows: 1, greedy_accuracy: 0.5, sampled_accuracy: 0.25, nll: 2.0, samples: vec![] };
-        layout.write_evaluation(1, &figures, &[Outcome::default()]).unwrap();
-        assert!(layout.is_evaluated(1) && !layout.is_evaluated(0));
+        let write = || layout.write_evaluation(1, &figures, &[Outcome::default()]).unwrap();
+        write();
+        assert!(layout.is_evaluated(1).unwrap() && !layout.is_evaluated(0).unwrap());
         assert_eq!(layout.eval(1).read().unwrap(), figures);
         assert_eq!(layout.outcomes(1).lines().unwrap().next().unwrap().unwrap(), Outcome::default());
-        std::fs::remove_file(layout.outcomes(1).path()).unwrap();
-        assert!(!layout.is_evaluated(1));
+        for path in [layout.outcomes(1).into_path(), layout.eval(1).into_path()] {
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, text.replacen("0", "9", 1)).unwrap();
+            assert!(!layout.is_evaluated(1).unwrap());
+            std::fs::remove_file(&path).unwrap();
+            assert!(!layout.is_evaluated(1).unwrap());
+            write();
+            assert!(layout.is_evaluated(1).unwrap());
+        }
     }
 }

@@ -6,7 +6,6 @@ use crate::{Result, files};
 use serde::de::DeserializeOwned;
 use std::{
     error::Error,
-    fs::File,
     io::{BufRead, BufReader},
     path::Path,
 };
@@ -38,7 +37,7 @@ impl LenientReader {
         }
         let path = file.path();
         let fail = |e| files::io_error(path, "read", e);
-        let mut reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(fail)?);
+        let mut reader = BufReader::with_capacity(1 << 18, files::open(path).map_err(fail)?);
         let (mut line, mut bad) = (Vec::new(), 0);
         while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 {
             if line.ends_with(b"\n") && !line.trim_ascii().is_empty() {

@@ -85,6 +85,8 @@ const MAY_CHANGE: &[&str] = &[
     "config.plugin_path",
     "config.plugin_lock",
     "config.allow_plugins",
+    "config.locked",
+    "config.plugin_timeout",
     "config.encoder.plugin",
     "config.distance.plugin",
     "config.schedule.plugin",

@@ -5,9 +5,14 @@
 //! what was trained.
 
 use super::LinesFile;
-use crate::{Result, files::Journal, machine};
+use crate::{
+    Result,
+    files::{self, Journal},
+    machine,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 use std::time::Instant;
 
 /// Names of the columns of metrics.jsonl: TRL's, where it has one.
@@ -101,6 +106,15 @@ pub struct MetricsWriter {
     metrics: Journal,
     timing: Journal,
     since: (Instant, u64),
+    /// Of all lines of the metrics.
+    hash: Sha256,
+}
+
+/// Whether the first `lines` lines of metrics.jsonl have this SHA-256. Fails where the disk does.
+pub fn begin_with(metrics: &LinesFile<MetricsLine>, lines: usize, sha256: &str) -> Result<bool> {
+    let text = if metrics.exists() { files::read(metrics.path())? } else { vec![] };
+    let first = text.split_inclusive(|b| *b == b'\n').take(lines).map(<[u8]>::len).sum::<usize>();
+    Ok(files::sha256(&text[..first]) == sha256)
 }
 
 impl MetricsWriter {
@@ -112,13 +126,15 @@ impl MetricsWriter {
         lines: usize,
         tokens: u64,
     ) -> Result<Self> {
-        let open = |path| -> Result<Journal> {
-            let mut journal = Journal::open(path, |_| Ok(()))?;
-            journal.truncate(lines)?;
-            Ok(journal)
-        };
-        let (metrics, timing) = (open(metrics.path())?, open(timing.path())?);
-        Ok(Self { metrics, timing, since: (Instant::now(), tokens) })
+        let (mut metrics, mut timing) = (Journal::open(metrics.path())?, Journal::open(timing.path())?);
+        let hash = Sha256::new_with_prefix(metrics.truncate(lines)?);
+        timing.truncate(lines)?;
+        Ok(Self { metrics, timing, since: (Instant::now(), tokens), hash })
+    }
+
+    /// SHA-256 of all lines of metrics.jsonl.
+    pub fn sha256(&self) -> String {
+        files::hex(&self.hash.clone().finalize())
     }
 
     /// Writes a line to each file: the facts, then the means by name.
@@ -132,7 +148,8 @@ impl MetricsWriter {
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let means = means.into_iter().map(|(name, value)| (name, json!(value)));
-        self.metrics.push(&MetricsLine(facts_by_name.into_iter().chain(means).collect()))?;
+        let line = self.metrics.push(&MetricsLine(facts_by_name.into_iter().chain(means).collect()))?;
+        self.hash.update(line);
         let seconds = self.since.0.elapsed().as_secs_f64();
         let tokens_per_second = (facts.tokens - self.since.1) as f64 / seconds.max(1e-9);
         let resident_bytes = machine::resident();
@@ -174,9 +191,14 @@ mod tests {
         assert_eq!(read, [Some(3.0), Some(2.5), None, None]);
         assert_eq!(lines[0].columns().last(), Some(("a", Some(1.0))));
         assert_eq!((lines[1].get(column::STEP), lines[1].get(column::LOSS)), (Some(4.0), None));
+        assert!(begin_with(&metrics, 2, &writer.sha256()).unwrap());
+        assert!(!begin_with(&metrics, 1, &writer.sha256()).unwrap());
         // Gone on from a checkpoint after the first line.
-        drop(MetricsWriter::open(&metrics, &timing, 1, 0).unwrap());
+        let writer = MetricsWriter::open(&metrics, &timing, 1, 0).unwrap();
         assert_eq!(metrics.lines().unwrap().count(), 1);
+        assert!(begin_with(&metrics, 1, &writer.sha256()).unwrap());
+        std::fs::write(metrics.path(), text.replace("2.5", "2.6")).unwrap();
+        assert!(!begin_with(&metrics, 1, &writer.sha256()).unwrap());
         let timing: Vec<_> = timing.lines().unwrap().collect::<Result<_>>().unwrap();
         assert_eq!(timing.iter().map(|line| line.step).collect::<Vec<_>>(), [3]);
     }

@@ -1,8 +1,8 @@
 //! The stages of a round, and the records of those that are done: `done/STAGE.json`.
 
-use super::{RunDir, hash_path};
-use crate::{Code, Error, Result, files};
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use super::{Made, Record, RunDir};
+use crate::{Code, Error, Result};
+use std::{fmt, path::PathBuf};
 
 /// The stages of a round, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,38 +36,27 @@ impl fmt::Display for Stage {
     }
 }
 
-/// SHA-256 of what a stage wrote, by path in the run directory.
-pub type StageRecord = BTreeMap<PathBuf, String>;
-
 impl RunDir {
-    /// Whether a stage of a round is done and its outputs are still what it wrote.
+    /// Whether a stage of a round is done. Fails with `run/damaged` where its outputs are not what it wrote.
     pub fn is_done(&self, round: u64, stage: Stage) -> Result<bool> {
-        let record = self.round(round).done(stage);
-        if !record.exists() {
-            return Ok(false);
+        let record = self.record(round, stage);
+        match record.made()? {
+            Made::No => Ok(false),
+            Made::Whole => Ok(true),
+            Made::Damaged(path) => Err(Error::new(
+                Code::RunDamaged,
+                format!("{} is missing or not what stage {stage} of round {round} wrote", path.display()),
+            )
+            .hint(format!("restore it, or delete {} to do the stage again", record.path().display()))),
         }
-        for (name, hash) in &record.read()? {
-            let path = self.path().join(name);
-            if !path.exists() || hash_path(&path)? != *hash {
-                return Err(Error::new(
-                    Code::RunDamaged,
-                    format!("{} is missing or not what stage {stage} of round {round} wrote", path.display()),
-                )
-                .hint(format!("restore it, or delete {} to do the stage again", record.path().display())));
-            }
-        }
-        Ok(true)
     }
 
     /// Records that a stage is done and what it wrote. Nothing of the stage may be written after this.
     pub fn set_done(&self, round: u64, stage: Stage, outputs: &[PathBuf]) -> Result<()> {
-        let mut hashes = StageRecord::new();
-        for path in outputs {
-            let name = path.strip_prefix(self.path()).expect("a stage writes inside the run directory");
-            hashes.insert(name.to_owned(), hash_path(path)?);
-        }
-        let record = self.round(round).done(stage);
-        files::make_dir(files::parent(record.path()))?;
-        record.write(&hashes)
+        self.record(round, stage).write(outputs)
+    }
+
+    fn record(&self, round: u64, stage: Stage) -> Record {
+        Record::of(self.path(), self.round(round).path(), &stage.to_string())
     }
 }

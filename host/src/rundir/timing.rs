@@ -32,7 +32,7 @@ impl Stopwatch {
     /// Notes in `file` that a stage begins.
     pub fn start(file: &LinesFile<TimingLine>, stage: Stage) -> Result<Self> {
         make_dir(parent(file.path()))?;
-        let mut journal = Journal::open(file.path(), |_| Ok(()))?;
+        let mut journal = Journal::open(file.path())?;
         journal.push(&TimingLine { stage: stage.to_string(), seconds: None, peak_bytes: None })?;
         // Where the system refuses, the peak is that of the whole process: still no less than the stage's.
         machine::reset_peak();

@@ -48,7 +48,7 @@ impl TensorFile {
     /// says.
     pub fn open(path: &Path, bad: Bad) -> Result<Self> {
         let fail = |e| io_error(path, "read", e);
-        let file = File::open(path).map_err(|e| io_error(path, "open", e))?;
+        let file = files::open(path).map_err(|e| io_error(path, "open", e))?;
         let size = file.metadata().map_err(fail)?.len();
         if size < 8 {
             return Err(bad(path, format!("only {size} bytes long")));

@@ -1,6 +1,6 @@
 //! The codec: prompts and turns to token ids and back.
 
-use super::{Message, Prompt, faithful, oniguruma, special::SpecialTokens, template::ChatTemplate};
+use super::{Message, Prompt, faithful, guarded::guarded, oniguruma, special::SpecialTokens, template::ChatTemplate};
 use crate::{Code, Error, Result, files};
 use serde_json::Value;
 use std::path::Path;
@@ -44,7 +44,7 @@ impl TextCodec {
                 )
                 .caused_by(e.to_string())
         };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(unreadable)?;
+        let mut tokenizer = guarded(|| Tokenizer::from_bytes(&bytes)).map_err(unreadable)?;
         read_patterns(&mut tokenizer, &bytes).map_err(|e| e.at(path.display()))?;
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
@@ -154,7 +154,7 @@ impl TextCodec {
 
     /// Text of ids, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer.decode(ids, true).map_err(decode_error)
+        guarded(|| self.tokenizer.decode(ids, true)).map_err(decode_error)
     }
 
     /// Decodes a response token by token, as `chat` shows it.
@@ -165,7 +165,7 @@ impl TextCodec {
     /// One token as it stands in the vocabulary's text, special tokens shown, for `check`.
     pub fn token_text(&self, id: u32) -> String {
         let Some(token) = self.tokenizer.id_to_token(id) else { return format!("<{id}>") };
-        match self.tokenizer.decode(&[id], false) {
+        match guarded(|| self.tokenizer.decode(&[id], false)) {
             // A piece of a character decodes to a replacement sign: its vocabulary entry says more.
             Ok(text) if !text.is_empty() && !text.contains('\u{FFFD}') => text,
             _ => token,
@@ -213,7 +213,7 @@ impl TextCodec {
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         let fail =
             |e: tokenizers::Error| Error::new(Code::TextEncode, "text cannot be tokenized").caused_by(e.to_string());
-        let ids = self.tokenizer.encode_fast(text, special).map_err(fail)?.get_ids().to_vec();
+        let ids = guarded(|| self.tokenizer.encode_fast(text, special)).map_err(fail)?.get_ids().to_vec();
         match ids.iter().find(|id| self.special.model_vocab.is_some_and(|size| **id as usize >= size)) {
             Some(id) => {
                 let what = format!("the text has token {id} `{}`, which the model does not know", self.token_text(*id));
@@ -272,7 +272,7 @@ pub struct TextStream<'a>(
 impl TextStream<'_> {
     /// Takes the next token and returns the text that is complete with it; nothing in the middle of a character.
     pub fn push(&mut self, id: u32) -> Result<String> {
-        let text = self.0.step(id).map_err(decode_error)?;
+        let text = guarded(|| self.0.step(id)).map_err(decode_error)?;
         Ok(text.unwrap_or_default())
     }
 }

@@ -1,14 +1,18 @@
 //! Checkpoints: all a run needs to go on as if it had never stopped, whole or not there.
 //!
 //! `checkpoint-N/` after N steps holds `trainable.safetensors`, `optimizer.safetensors` and `state.json`, which names
-//! the hashes of both and what they were made from.
+//! the hashes of both, of the metrics up to there, and what they were made from, and has a checksum of its own.
 
 use super::{
     metrics::StepMeans,
     optimizer::AdamW,
     tensors::{self, Entry, Tensors},
 };
-use crate::{Code, Error, Result, files, model::Trainable};
+use crate::{
+    Code, Error, Result, files,
+    model::Trainable,
+    rundir::{TrainLayout, begin_with},
+};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -30,6 +34,8 @@ pub struct State {
     pub tokens: u64,
     /// Lines of metrics.jsonl.
     pub lines: usize,
+    /// SHA-256 of them.
+    pub metrics: String,
     /// Of the steps since the last line.
     #[serde(rename = "window")]
     pub means: StepMeans,
@@ -65,12 +71,12 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Restores the newest whole checkpoint into the tensors and the optimizer; None where there is none.
     ///
-    /// A damaged one is reported and the next older one tried. Fails with `train/checkpoint` where one belongs to
-    /// something else.
+    /// One that is damaged, or whose metrics are, is reported and the next older one tried. Fails with
+    /// `train/checkpoint` where one belongs to something else.
     pub fn resume(&self, trainable: &[Trainable], optimizer: &mut AdamW) -> Result<Option<State>> {
         for step in self.steps()?.into_iter().rev() {
             let dir = self.path(step);
-            let record = match verify(&dir) {
+            let record = match self.verify(step) {
                 Ok(record) => record,
                 Err(e) => {
                     tracing::warn!("{} is damaged ({e:#}); trying an older one", dir.display());
@@ -79,6 +85,8 @@ impl Checkpoints {
             };
             self.own(&dir, &record.identity)?;
             load(&dir, trainable, optimizer)?;
+            // What a process that was killed has left to do.
+            self.remove_surplus(step)?;
             return Ok(Some(record.state));
         }
         Ok(None)
@@ -101,11 +109,16 @@ impl Checkpoints {
                 .map(|(name, entries)| Ok(((*name).to_owned(), tensors::write(&tmp.join(name), entries)?)))
                 .collect::<Result<_>>()?;
             let record = Record { identity: self.identity.clone(), state: state.clone(), files: written };
-            files::write_json(&tmp.join(STATE), &record)
+            files::write_sealed(&tmp.join(STATE), &record)
         })?;
+        self.remove_surplus(state.step)
+    }
+
+    /// Removes the oldest beyond the number to keep, given that the one of this step is good.
+    fn remove_surplus(&self, step: u64) -> Result<()> {
         // Later ones can only be damaged ones that this run will come to again; they must not displace good ones.
-        let older: Vec<u64> = self.steps()?.into_iter().filter(|&s| s < state.step).collect();
-        let surplus = (older.len() + 1).saturating_sub(self.keep);
+        let older: Vec<u64> = self.steps()?.into_iter().filter(|&s| s < step).collect();
+        let surplus = if self.keep == 0 { 0 } else { (older.len() + 1).saturating_sub(self.keep) };
         older[..surplus].iter().try_for_each(|&s| files::remove_dir(&self.path(s)))
     }
 
@@ -125,6 +138,24 @@ impl Checkpoints {
         self.dir.join(format!("checkpoint-{step}"))
     }
 
+    /// Reads the record of a step and checks everything against it.
+    fn verify(&self, step: u64) -> Result<Record> {
+        let dir = self.path(step);
+        let damaged = |path: &Path| Error::new(Code::TrainCheckpoint, format!("{} is damaged", path.display()));
+        let record: Record = files::read_sealed(&dir.join(STATE))?;
+        for name in [TRAINABLE, OPTIMIZER] {
+            let path = dir.join(name);
+            if record.files.get(name) != Some(&files::sha256_file(&path)?) {
+                return Err(damaged(&path));
+            }
+        }
+        let metrics = TrainLayout::new(&self.dir).metrics();
+        if record.state.step != step || !begin_with(&metrics, record.state.lines, &record.state.metrics)? {
+            return Err(damaged(metrics.path()));
+        }
+        Ok(record)
+    }
+
     fn own(&self, dir: &Path, found: &Identity) -> Result<()> {
         let what = match () {
             () if found.data != self.identity.data => "other data (rows, reference log-probabilities or distances)",
@@ -136,20 +167,6 @@ impl Checkpoints {
             self.dir.display()
         )))
     }
-}
-
-/// Reads the record and checks every file against it.
-fn verify(dir: &Path) -> Result<Record> {
-    let path = dir.join(STATE);
-    let damaged = |path: &Path| Error::new(Code::TrainCheckpoint, format!("{} is damaged", path.display()));
-    let record: Record = serde_json::from_slice(&files::read(&path)?).map_err(|e| damaged(&path).caused_by(e))?;
-    for name in [TRAINABLE, OPTIMIZER] {
-        let path = dir.join(name);
-        if record.files.get(name) != Some(&files::sha256_file(&path)?) {
-            return Err(damaged(&path));
-        }
-    }
-    Ok(record)
 }
 
 fn load(dir: &Path, trainable: &[Trainable], optimizer: &mut AdamW) -> Result<()> {
@@ -213,7 +230,7 @@ mod tests {
             let gradients: Gradients =
                 self.trainable.iter().map(|t| (t.name.clone(), t.var.ones_like().unwrap())).collect();
             self.optimizer.step(step, &gradients, 0.1, 1.0).unwrap();
-            let state = State { step, tokens: 10 * step, ..Default::default() };
+            let state = State { step, tokens: 10 * step, metrics: files::sha256(b""), ..Default::default() };
             self.checkpoints(keep).save(&state, &self.trainable, &self.optimizer).unwrap();
             state
         }
@@ -242,6 +259,53 @@ mod tests {
         let mut fresh = Bench { dir: bench.dir, ..Bench::new() };
         assert_eq!(fresh.resume().unwrap().as_ref(), Some(&states[2].0));
         assert_eq!(fresh.numbers(), states[2].1);
+    }
+
+    #[test]
+    fn what_a_killed_process_did_not_remove_is_removed_at_the_next_start() {
+        let mut bench = Bench::new();
+        (1..5).for_each(|step| drop(bench.advance(step, 9)));
+        assert_eq!(bench.names().len(), 4);
+        assert_eq!(bench.resume().unwrap().map(|state| state.step), Some(4));
+        assert_eq!(bench.names(), ["checkpoint-3", "checkpoint-4"]);
+    }
+
+    #[test]
+    fn no_field_of_the_state_is_believed_where_it_was_changed() {
+        let mut bench = Bench::new();
+        let older = bench.advance(1, 2);
+        bench.advance(2, 2);
+        let path = bench.checkpoints(2).path(2).join(STATE);
+        let text = fs::read_to_string(&path).unwrap();
+        for (was, is) in
+            [("\"step\": 2", "\"step\": 4"), ("\"tokens\": 20", "\"tokens\": 21"), ("\"lines\": 0", "\"lines\": 1")]
+        {
+            assert!(text.contains(was));
+            fs::write(&path, text.replace(was, is)).unwrap();
+            assert_eq!(bench.resume().unwrap().as_ref(), Some(&older), "{is}");
+        }
+        // A whole one under the name of another step.
+        fs::write(&path, text).unwrap();
+        fs::rename(bench.checkpoints(2).path(2), bench.checkpoints(2).path(7)).unwrap();
+        assert_eq!(bench.resume().unwrap(), Some(older));
+    }
+
+    #[test]
+    fn one_whose_metrics_are_gone_gives_way_to_the_one_before() {
+        let mut bench = Bench::new();
+        let older = bench.advance(1, 2);
+        let path = TrainLayout::new(bench.dir.path()).metrics().into_path();
+        fs::write(&path, "{\"step\":2}\n").unwrap();
+        let state = State { step: 2, lines: 1, metrics: files::sha256_file(&path).unwrap(), ..Default::default() };
+        bench.checkpoints(2).save(&state, &bench.trainable, &bench.optimizer).unwrap();
+        assert_eq!(bench.resume().unwrap(), Some(state));
+        for text in [Some("{\"step\":3}\n"), Some(""), None] {
+            match text {
+                Some(text) => fs::write(&path, text).unwrap(),
+                None => fs::remove_file(&path).unwrap(),
+            }
+            assert_eq!(bench.resume().unwrap().as_ref(), Some(&older), "{text:?}");
+        }
     }
 
     #[test]

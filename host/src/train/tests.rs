@@ -1,6 +1,8 @@
 //! The loop on a model of 5,000 parameters: against TRL, against itself, and through crashes.
 #![allow(clippy::unwrap_used)]
 
+mod rounded;
+
 use super::{
     loss::{PairLoss, Valued},
     *,
@@ -357,7 +359,8 @@ fn a_resume_without_the_optimizer_state_ends_elsewhere() {
     bytes[start..].fill(0);
     fs::write(&path, &bytes).unwrap();
     let state = fs::read_to_string(checkpoint.join("state.json")).unwrap();
-    fs::write(checkpoint.join("state.json"), state.replace(&before, &files::sha256(&bytes))).unwrap();
+    let state = files::unseal(&state).unwrap().replace(&before, &files::sha256(&bytes));
+    fs::write(checkpoint.join("state.json"), files::seal(&state)).unwrap();
     assert!(run(&all, &uneven(), &dir, None).unwrap() != expected);
 }
 

@@ -2,14 +2,20 @@
 
 use super::{Line, Verdict, name};
 use crate::{
-    Result,
+    Code, Error, Result,
     config::RunConfig,
+    files,
     pairs::Asked,
     plugin::PluginRecord,
-    rundir::{JsonFile, Layout},
+    rundir::{JsonFile, Layout, Made, Record},
 };
 use serde::Deserialize;
-use std::fmt;
+use std::{fmt, path::Path};
+
+/// The record of what a validation in the directory `output` found.
+pub(super) fn record(output: &Path) -> Record {
+    Record::new(output, "validate")
+}
 
 /// The part of validate.json that others read.
 #[derive(Debug, Deserialize)]
@@ -80,8 +86,13 @@ pub fn standing(config: &RunConfig, plugins: [&PluginRecord; 2], has_rejected: b
         return Ok(None);
     }
     let file = Found::file(&Layout::new(&config.output_dir));
-    if !file.exists() {
-        return Ok(Some(Standing::NotValidated));
+    match record(files::parent(file.path())).made()? {
+        Made::No => return Ok(Some(Standing::NotValidated)),
+        Made::Whole => {}
+        Made::Damaged(path) => {
+            let what = format!("{} is not what `ldalign validate` wrote", path.display());
+            return Err(Error::new(Code::RunDamaged, what).hint("run `ldalign validate` again"));
+        }
     }
     let [encoder, distance] = plugins.map(name);
     let pair = format!("{encoder} with {distance}");
@@ -126,7 +137,9 @@ mod tests {
                 "label_correlation": figure(-0.3), "length_correlation": figure(0.1)});
             fs::create_dir_all(dir.path().join("validate")).unwrap();
             let found = json!({"prompts": 8, "responses": 16, "lines": [line]});
-            fs::write(dir.path().join("validate/validate.json"), found.to_string()).unwrap();
+            let (output, file) = (dir.path().join("validate"), dir.path().join("validate/validate.json"));
+            fs::write(&file, found.to_string()).unwrap();
+            super::record(&output).write(&[file]).unwrap();
             let standing = of(&nearest).unwrap();
             (standing.permits(), standing.to_string())
         };
@@ -142,5 +155,9 @@ mod tests {
             !permits && said.starts_with("the validation beside the run did not try e layer=1 with d layer=1"),
             "{said}"
         );
+        let file = dir.path().join("validate/validate.json");
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace("0.71", "0.81")).unwrap();
+        let e = super::standing(&nearest, [&encoder, &distance], false).unwrap_err();
+        assert_eq!(e.code(), Code::RunDamaged);
     }
 }

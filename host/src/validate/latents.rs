@@ -1,5 +1,5 @@
 //! Latents of annotated rows, kept in files named by a hash of all they depend on: another distance encodes nothing
-//! again.
+//! again. Damaged ones are made again.
 
 use super::samples::Samples;
 use crate::{
@@ -10,13 +10,13 @@ use crate::{
     model::Policy,
     pipeline,
     plugin::{Plugin, PluginRecord},
-    rundir::hash_path,
+    rundir::{Record, hash_path},
     text::TextCodec,
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, RwLock},
 };
 
@@ -40,20 +40,21 @@ pub struct Encodings<'a> {
     config: &'a RunConfig,
     codec: &'a TextCodec,
     samples: &'a Samples,
-    directory: PathBuf,
+    /// Where `latents/` lies, and their records.
+    output: &'a Path,
     /// What all latents depend on.
     sources: Value,
     policy: Option<SharedPolicy>,
 }
 
 impl<'a> Encodings<'a> {
-    /// Keeps files in `directory`. `model` is the hash of the config's model.
+    /// Keeps files in the directory `output`. `model` is the hash of the config's model.
     pub fn new(
         config: &'a RunConfig,
         model: &str,
         codec: &'a TextCodec,
         samples: &'a Samples,
-        directory: PathBuf,
+        output: &'a Path,
     ) -> Self {
         let RunConfig { device, bf16, seed, .. } = config;
         let ldalign = env!("CARGO_PKG_VERSION");
@@ -61,18 +62,21 @@ impl<'a> Encodings<'a> {
         let sources = json!({
             "ldalign": ldalign, "model": model, "samples": samples_sha256, "device": device, "bf16": bf16, "seed": seed,
         });
-        Self { config, codec, samples, directory, sources, policy: None }
+        Self { config, codec, samples, output, sources, policy: None }
     }
 
     /// The latents that an encoder makes of the samples, after its fit on them.
     pub fn by(&mut self, plugin: &Plugin) -> Result<Encoded> {
         let record = plugin.record();
-        let path = self.directory.join(format!("{}-{}.safetensors", record.id, self.key(record)?));
-        if path.exists() {
+        let name = format!("{}-{}", record.id, self.key(record)?);
+        let (path, done) =
+            (self.output.join("latents").join(format!("{name}.safetensors")), Record::new(self.output, &name));
+        if done.is_whole()? {
             tracing::info!("{}: latents are there already: {}", record.id, path.display());
         } else {
-            files::make_dir(&self.directory)?;
+            files::make_dir(files::parent(&path))?;
             self.encode(plugin, &path)?;
+            done.write(std::slice::from_ref(&path))?;
         }
         read(&path)
     }

@@ -12,12 +12,15 @@ use std::{
     os::{fd::AsFd, unix::process::ExitStatusExt},
     process::{Command, ExitStatus, Stdio},
     sync::Mutex,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use wait_timeout::ChildExt;
 
 /// Bytes of each file that a child may write, and so of its stdout and of its stderr.
 const WRITES: u64 = 256 << 20;
+
+/// How often a child's memory is looked at.
+const LOOKS: Duration = Duration::from_millis(20);
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<Q> {
@@ -31,6 +34,8 @@ pub struct Answer<S> {
     pub said: Vec<S>,
     /// How it ended; None where it was stopped at the limit.
     pub ended: Option<ExitStatus>,
+    /// Whether it was stopped because it took half of the machine's memory.
+    pub exhausts: bool,
     /// What it wrote to stderr.
     pub stderr: String,
 }
@@ -44,12 +49,28 @@ pub fn ask<Q: Serialize, S: DeserializeOwned>(
     limit: Duration,
     ask: impl FnOnce(&str) -> Command,
 ) -> io::Result<Answer<S>> {
+    ask_within(question, limit, most_memory(), ask)
+}
+
+fn ask_within<Q: Serialize, S: DeserializeOwned>(
+    question: &Q,
+    limit: Duration,
+    most: u64,
+    ask: impl FnOnce(&str) -> Command,
+) -> io::Result<Answer<S>> {
     let nonce = format!("{:016x}", std::hash::RandomState::new().build_hasher().finish());
     let text = serde_json::to_string(&Envelope { nonce: nonce.clone(), question })?;
     // Files, not pipes: a child that says much cannot block on a parent that waits for its end.
     let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut child = ask(&text).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?).spawn()?;
-    let ended = child.wait_timeout(limit)?;
+    let begin = Instant::now();
+    let (ended, exhausts) = loop {
+        let ended = child.wait_timeout(LOOKS.min(limit))?;
+        let exhausts = ended.is_none() && held(child.id()) > most;
+        if ended.is_some() || exhausts || begin.elapsed() >= limit {
+            break (ended, exhausts);
+        }
+    };
     if ended.is_none() {
         // Already gone is as good as killed.
         let _ = child.kill();
@@ -63,12 +84,15 @@ pub fn ask<Q: Serialize, S: DeserializeOwned>(
     };
     let (out, stderr) = (text(&mut out)?, text(&mut err)?);
     let said = out.lines().filter_map(|line| serde_json::from_str(line.strip_prefix(&nonce)?).ok()).collect();
-    Ok(Answer { said, ended, stderr })
+    Ok(Answer { said, ended, exhausts, stderr })
 }
 
 impl<S> Answer<S> {
     /// How a child that did not finish in a call came to its end, in words that follow the plugin's name.
     pub fn how_it_ended(&self, call: &str, limit: Duration) -> String {
+        if self.exhausts {
+            return format!("took half of the machine's memory in {call}");
+        }
         let Some(status) = self.ended else { return format!("did not return from {call} in {limit:?}") };
         match (status.code(), status.signal()) {
             (Some(code), _) => format!("called exit({code}) in {call}"),
@@ -89,6 +113,21 @@ impl<S> Answer<S> {
             said => format!("; it said: {}", said.lines().map(str::trim).collect::<Vec<_>>().join(" / ")),
         }
     }
+}
+
+/// The most bytes that a child may hold in RAM: half of the machine's. A limit of the system would count addresses, of
+/// which an allocator may reserve as many as it can get.
+fn most_memory() -> u64 {
+    // SAFETY: asks for a figure of the system.
+    let pages = u64::try_from(unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) });
+    pages.map_or(u64::MAX, |pages| pages * crate::memory::page() as u64 / 2)
+}
+
+/// Bytes that a process holds in RAM; 0 where the system does not say.
+fn held(process: u32) -> u64 {
+    let pages = std::fs::read_to_string(format!("/proc/{process}/statm")).ok();
+    let pages = pages.and_then(|s| s.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * crate::memory::page() as u64
 }
 
 /// The child's side of a question.
@@ -123,5 +162,31 @@ impl Voice {
     pub fn end(self) -> ! {
         // SAFETY: ends the process; everything said is written.
         unsafe { libc::_exit(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks a shell that runs a script, which may hold 64 MiB.
+    fn shell(script: &str) -> Answer<()> {
+        let limit = Duration::from_secs(60);
+        let command = |_: &str| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script]);
+            shell
+        };
+        ask_within(&"", limit, 64 << 20, command).expect("a shell starts")
+    }
+
+    #[test]
+    fn a_child_that_takes_too_much_memory_is_stopped() {
+        let said = |answer: &Answer<()>| answer.how_it_ended("new", Duration::from_secs(60));
+        let greedy = shell("x=$(head -c 200000000 /dev/zero | tr '\\0' a); sleep 60");
+        assert!(greedy.exhausts && greedy.ended.is_none(), "{}", said(&greedy));
+        assert_eq!(said(&greedy), "took half of the machine's memory in new");
+        let modest = shell("exit 3");
+        assert_eq!((modest.exhausts, said(&modest).as_str()), (false, "called exit(3) in new"));
     }
 }

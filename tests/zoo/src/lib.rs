@@ -20,14 +20,14 @@ ldalign_sdk::export_plugin! {
     encoders: [AsksTheHost, Shaped<0>, Shaped<1>, Shaped<2>, Shaped<3>]
     distances: [
         Beast<0>, Beast<1>, Beast<2>, Beast<3>, Beast<4>, Beast<5>, Beast<6>, Beast<7>, Beast<8>, Beast<9>, Beast<10>, Beast<11>, Beast<12>,
-        Beast<13>, Beast<14>, Beast<15>, Beast<16>,
+        Beast<13>, Beast<14>, Beast<15>, Beast<16>, Beast<17>, Beast<18>, Beast<19>, Beast<20>, Beast<21>,
         Mutant<0>, Mutant<1>, Mutant<2>, Mutant<3>, Mutant<4>, Mutant<5>, Mutant<6>, Mutant<7>, Mutant<8>, Mutant<9>, Mutant<10>, Mutant<11>,
         Mutant<12>, Mutant<13>, Mutant<14>, Mutant<15>, Mutant<16>, Mutant<17>, Mutant<18>, Mutant<19>, Mutant<20>,
     ]
     schedules: [Owing]
 }
 
-const BEASTS: [&str; 17] = [
+const BEASTS: [&str; 22] = [
     "well",
     "panics-in-new",
     "panics-in-call",
@@ -45,7 +45,18 @@ const BEASTS: [&str; 17] = [
     "fails-in-call",
     "panics-in-drop-once-used",
     "prints-without-end",
+    "hangs-in-call",
+    "ends-in-call",
+    "exits-in-a-thread",
+    "ignores-signals",
+    "complains-at-length",
 ];
+
+unsafe extern "C" {
+    /// The C library's: no handler of atexit is called.
+    fn _exit(status: i32) -> !;
+    fn signal(number: i32, action: usize) -> usize;
+}
 
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -107,6 +118,18 @@ impl<const N: usize> DistanceMetric for Beast<N> {
             "aborts-in-call" => std::process::abort(),
             "crashes-in-call" => crash(),
             "prints-without-end" => while std::io::stdout().write_all(&[b'x'; 1 << 20]).is_ok() {},
+            "hangs-in-call" => hang(),
+            // SAFETY: ends the process, as a plugin may not.
+            "ends-in-call" => unsafe { _exit(0) },
+            "exits-in-a-thread" => drop(std::thread::spawn(|| {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                exit()
+            })),
+            // SAFETY: SIGINT and SIGTERM are ignored from here on, as a plugin may not.
+            "ignores-signals" => unsafe {
+                [2, 15].map(|number| signal(number, 1));
+            },
+            "complains-at-length" => return Err(Error::input(format!("\x1b[2J{}", "x".repeat(10 << 20)))),
             "gives-nan" => return Ok(f32::NAN),
             "gives-negative" => return Ok(-1.5),
             "fails-in-call" => return Err(Error::input("these two cannot be compared")),

@@ -1,7 +1,7 @@
 //! `plugin pack`: a library as a package file.
 
 use crate::cli::{print, print_json};
-use ldalign::{Result, files, share::archive::Package};
+use ldalign::{Code, Error, Result, files, share::archive::Package};
 use std::path::PathBuf;
 
 /// Arguments of `plugin pack`.
@@ -30,6 +30,10 @@ impl Pack {
         let texts: Vec<_> = texts.iter().filter_map(|(name, path)| Some((*name, path.as_deref()?))).collect();
         let package = Package::pack(&self.library, &texts)?;
         let path = self.out.join(package.id.file_name());
+        if path.exists() && !Package::open(&path).is_ok_and(|there| there.id == package.id) {
+            let what = format!("{} is there already, and is no package of {}", path.display(), package.id);
+            return Err(Error::new(Code::FileTaken, what).hint("choose another directory with --out"));
+        }
         files::make_dir(&self.out)?;
         files::write(&path, &package.bytes)?;
         if self.json {

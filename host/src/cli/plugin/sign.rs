@@ -2,7 +2,7 @@
 
 use crate::cli::print;
 use ldalign::{
-    Result, files,
+    Code, Error, Result, files,
     share::{archive::Package, keys},
 };
 use std::path::PathBuf;
@@ -23,6 +23,10 @@ impl Sign {
         let package = Package::open(&self.package)?;
         let (signature, key) = keys::sign(&package.id, &package.bytes, &self.key)?;
         let path = keys::signature_path(&self.package);
+        if path.exists() && !keys::signature_of(&self.package)?.starts_with("untrusted comment:") {
+            let what = format!("{} is there already, and is no signature", path.display());
+            return Err(Error::new(Code::FileTaken, what).hint("move it away"));
+        }
         files::write(&path, signature.as_bytes())?;
         print(&format!("{}\n{} signed by {key}", path.display(), package.id))
     }

@@ -50,13 +50,38 @@ fn work_goes_on_where_it_stopped_and_belongs_to_one_model_and_file() {
     let questions = root().join("tests/fixtures/choices/questions.jsonl");
     let out = tempfile::tempdir().unwrap();
     measured(&questions, false, out.path()).unwrap();
-    let path = out.path().join("choices.jsonl");
+    let [path, journal, record] =
+        ["choices.jsonl", "choices.partial.jsonl", "done/choices.json"].map(|n| out.path().join(n));
     let whole = fs::read_to_string(&path).unwrap();
-    // As after a crash: two lines, and one torn.
-    let two: usize = whole.lines().take(2).map(|l| l.len() + 1).sum();
-    fs::write(&path, &whole[..two + 9]).unwrap();
+    assert!(!journal.exists() && record.exists());
+    // As after a crash: two lines, one whose pick was changed, and one torn.
+    let sealed: Vec<String> = whole.lines().map(files::seal).collect();
+    let changed = sealed[2].replacen("\"picked\":[1", "\"picked\":[0", 1);
+    assert_ne!(changed, sealed[2]);
+    let text = format!("{}\n{}\n{changed}\n{}", sealed[0], sealed[1], &sealed[3][..9]);
+    for file in [&path, &record] {
+        fs::remove_file(file).unwrap();
+    }
+    fs::write(&journal, text).unwrap();
     measured(&questions, false, out.path()).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    // Finished work that was changed, or to which somebody has added, is not believed.
+    for text in [whole.replacen("\"gold\":0", "\"gold\":1", 1), format!("{whole}{whole}")] {
+        fs::write(&path, text).unwrap();
+        let figures = measured(&questions, false, out.path()).unwrap();
+        assert_eq!((figures.rows, fs::read_to_string(&path).unwrap()), (5, whole.clone()));
+    }
+    // Answers to more questions than there are.
+    fs::remove_file(&record).unwrap();
+    let stranger = sealed[0].clone();
+    let stranger = files::seal(&files::unseal(&stranger).unwrap().replacen("\"line\":1", "\"line\":99", 1));
+    fs::write(&journal, format!("{stranger}\n")).unwrap();
+    assert_eq!(measured(&questions, false, out.path()).unwrap_err().code(), Code::RunDamaged);
+    fs::remove_file(&journal).unwrap();
+    // Two at once.
+    let held = files::hold_directory(out.path()).unwrap();
+    assert_eq!(measured(&questions, false, out.path()).unwrap_err().code(), Code::RunLocked);
+    drop(held);
     let e = measured(&questions, true, out.path()).unwrap_err();
     assert_eq!(e.code(), Code::EvalChanged);
 }

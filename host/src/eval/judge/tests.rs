@@ -112,12 +112,17 @@ fn every_turn_is_graded_and_kept() {
     assert_eq!(lines.iter().map(|g| g.score).collect::<Vec<_>>(), [8.0, 6.0, -1.0, 10.0, 3.0]);
     assert_eq!(judge(&url, None).grade(&questions, &path, "tiny", &out).unwrap(), grades);
     assert!(!fs::read_to_string(&file).unwrap().contains(KEY));
-    // One grade lost, one asked for.
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.lines().take(4).map(|l| format!("{l}\n")).collect::<String>()).unwrap();
-    let (url, asked) = serve(vec![says("[[5]]")]);
+    // The file is made again from the journal; of that one line is lost and one damaged, and two are asked for.
+    fs::write(&file, "").unwrap();
+    assert_eq!(judge(&url, None).grade(&questions, &path, "tiny", &out).unwrap(), grades);
+    assert_eq!(files::read_lines::<Grade>(&file).unwrap().count(), 5);
+    let journal = out.join("judge.partial.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    fs::write(&journal, text.lines().take(4).map(|l| format!("{}\n", l.replace("10.0", "11.0"))).collect::<String>())
+        .unwrap();
+    let (url, asked) = serve(vec![says("[[10]]"), says("[[5]]")]);
     let again = judge(&url, None).grade(&questions, &path, "tiny", &out).unwrap();
-    assert_eq!((again.all, asked.try_iter().count()), (mean(7.25, 4), 1));
+    assert_eq!((again.all, asked.try_iter().count()), (mean(7.25, 4), 2));
 }
 
 fn client(url: &str) -> Client {

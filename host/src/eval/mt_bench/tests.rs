@@ -86,9 +86,15 @@ fn stopped_work_ends_in_the_same_bytes_and_belongs_to_its_seed() {
     fs::copy(dir.path().join("whole/mt-bench.manifest.json"), stopped.join("mt-bench.manifest.json")).unwrap();
     let first = &parsed(&whole)[0].choices[0].turns[0];
     let reply = json!({"question_id": 81, "turn": 0, "text": first});
-    fs::write(stopped.join("mt-bench.partial.jsonl"), format!("{reply}\n{{\"question")).unwrap();
+    let reply = files::seal(&reply.to_string());
+    // Before it a reply that was damaged.
+    let damaged = reply.replacen(':', ":1", 1);
+    fs::write(stopped.join("mt-bench.partial.jsonl"), format!("{damaged}\n{reply}\n{{\"question")).unwrap();
     assert_eq!(answered(dir.path(), &stopped, 3, 12).unwrap(), whole);
     assert!(!stopped.join("mt-bench.partial.jsonl").exists());
+    // Finished answers that were changed are not believed.
+    fs::write(answers_path(&stopped, "tiny"), whole.replacen("tiny", "tidy", 1)).unwrap();
+    assert_eq!(answered(dir.path(), &stopped, 3, 12).unwrap(), whole);
     assert_eq!(answered(dir.path(), &stopped, 4, 12).unwrap_err().code(), Code::EvalChanged);
     let other = answered(dir.path(), &dir.path().join("other"), 4, 12).unwrap();
     let ids = |text: &str| parsed(text).into_iter().map(|a| a.answer_id).collect::<BTreeSet<_>>();

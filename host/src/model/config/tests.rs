@@ -107,6 +107,7 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
         (json!({"hidden_size": "64"}), r#"hidden_size is "64", expected a whole number above 0"#),
         (json!({"vocab_size": 0}), "vocab_size is 0, expected a whole number above 0"),
         (json!({"num_hidden_layers": 1e18}), "num_hidden_layers is 1e+18, expected a whole number above 0"),
+        (json!({"num_hidden_layers": 2_000_000_000}), "num_hidden_layers is 2000000000, expected at most 10000"),
         (json!({"hidden_size": 63}), "hidden_size is 63, expected a multiple of num_attention_heads, 8"),
         (json!({"num_key_value_heads": 3}), "num_key_value_heads is 3, expected a divisor of num_attention_heads, 8"),
         (

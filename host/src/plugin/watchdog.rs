@@ -1,0 +1,125 @@
+//! Plugins that do not return: one that shows no sign of life for the config's `plugin_timeout` ends the run with a
+//! message that names it and the call, and one that does not hear that a stop was asked for ends it after a moment.
+//!
+//! A sign of life is the beginning of a call, and whatever the plugin asks of the host meanwhile. Time is counted in
+//! looks, so that none passes while the process is stopped, and none while the host serves a plugin.
+
+use super::{
+    exit,
+    who::{Call, Who},
+};
+use crate::interrupt;
+use std::{
+    sync::{
+        Mutex, Once, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// How often the calls are looked at.
+const LOOKS: Duration = Duration::from_millis(100);
+/// How long a call may go on once a stop was asked for.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The calls of plugins that have not returned.
+static CALLS: Mutex<Vec<(u64, Who, Call)>> = Mutex::new(Vec::new());
+/// How many signs of life there were.
+static SIGNS: AtomicU64 = AtomicU64::new(0);
+/// How many services of the host are at work.
+static SERVING: AtomicU64 = AtomicU64::new(0);
+/// Seconds without one after which a plugin has failed; 0 for no limit.
+static LIMIT: AtomicU64 = AtomicU64::new(0);
+
+/// A call that has begun, until it is dropped.
+pub(super) struct Watched(u64);
+
+impl Watched {
+    pub fn new(who: Who, call: Call) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        alive();
+        CALLS.lock().unwrap_or_else(PoisonError::into_inner).push((number, who, call));
+        Self(number)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        CALLS.lock().unwrap_or_else(PoisonError::into_inner).retain(|(number, ..)| *number != self.0);
+    }
+}
+
+/// A plugin has shown a sign of life.
+pub fn alive() {
+    SIGNS.fetch_add(1, Relaxed);
+}
+
+/// A service of the host at work, until it is dropped: the time is the host's.
+pub struct Serving(());
+
+impl Serving {
+    /// It begins.
+    pub fn begin() -> Self {
+        SERVING.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        alive();
+        SERVING.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Watches all calls from here on, with the latest limit; zero for none.
+pub(super) fn watch(limit: Duration) {
+    static ONCE: Once = Once::new();
+    LIMIT.store(limit.as_secs(), Relaxed);
+    ONCE.call_once(|| {
+        // Where no thread can be had, calls go unwatched.
+        let _ = std::thread::Builder::new().name("watchdog".into()).spawn(look);
+    });
+}
+
+fn look() {
+    // Looks at a call since a stop was asked for, and looks without a sign of life.
+    let (mut asked, mut quiet, mut signs) = (None, 0u32, 0);
+    loop {
+        std::thread::sleep(LOOKS);
+        let oldest = CALLS.lock().unwrap_or_else(PoisonError::into_inner).first().copied();
+        let Some((number, who, call)) = oldest else {
+            (asked, quiet) = (None, 0);
+            continue;
+        };
+        let (limit, call) = (LIMIT.load(Relaxed), Call::ALL[call as usize].1);
+        if interrupt::requested() {
+            asked = match asked {
+                Some((of, looks)) if of == number => Some((of, looks + 1)),
+                _ => {
+                    let what = " is still in ";
+                    exit::say(&["\nstopping: ", who.0, what, call, "; a second signal ends the run at once\n"]);
+                    Some((number, 0))
+                }
+            };
+            if asked.is_some_and(|(_, looks)| LOOKS * looks > GRACE) {
+                let what = " did not hear that a stop was asked for, in ";
+                exit::say(&["\nerror[run/interrupted]: ", who.0, what, call, "; finished work of a run is kept\n"]);
+                exit::exit(130);
+            }
+        }
+        let now = SIGNS.load(Relaxed);
+        quiet = if now != signs || SERVING.load(Relaxed) > 0 { 0 } else { quiet + 1 };
+        signs = now;
+        if limit > 0 && (LOOKS * quiet).as_secs() >= limit {
+            let seconds = limit.to_string();
+            let what = [" has not returned from ", call, " nor asked anything for ", &seconds, " s"];
+            exit::say(&["\nerror[plugin/timeout]: ", who.0, what[0], what[1], what[2], what[3], what[4]]);
+            exit::say(&[
+                "; finished work of a run is kept\nhint: tell its author, choose another, or raise plugin_timeout\n",
+            ]);
+            exit::exit(exit::FAULT);
+        }
+    }
+}
