@@ -14,7 +14,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 pub type Json = Map<String, Value>;
 
 /// Keys that say where a row comes from or how good it is, and nothing that a model has to learn from it.
-pub const HARMLESS: [&str; 73] = [
+pub const HARMLESS: [&str; 89] = [
     "id",
     "_id",
     "idx",
@@ -77,6 +77,22 @@ pub const HARMLESS: [&str; 73] = [
     "rejected_rating",
     "chosen-rating",
     "rejected-rating",
+    "rating_chosen",
+    "rating_rejected",
+    "chosen-model",
+    "rejected-model",
+    "original_response",
+    "generation_prompt",
+    "raw_generation_responses",
+    "new_generations",
+    "original_question",
+    "title",
+    "views",
+    "avatarUrl",
+    "skip_prompt_formatting",
+    "helpfulness",
+    "correctness",
+    "type",
     "rating",
     "ratings",
     "reward",

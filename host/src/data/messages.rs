@@ -66,6 +66,10 @@ pub fn message(item: &Value, place: &str, ignored: &[String]) -> Result<Message>
                 ))
                 .hint(format!("data.ignore_fields: [{key}] leaves the key out")));
             }
+            // As good as absent.
+            (_, Value::String(text)) if text.is_empty() => {}
+            (_, Value::Array(list)) if list.is_empty() => {}
+            (_, Value::Object(map)) if map.is_empty() => {}
             (key, value) => drop(more.insert(key.to_owned(), value.clone())),
         }
     }

@@ -72,10 +72,19 @@ impl Format {
     /// The format of the file whose first row this is.
     pub fn detect(row: &Json, config: &DataConfig) -> Result<Self> {
         let mut names = Names::new(row, config)?;
-        names.or("messages", "conversations", row);
         names.or("system", "system_prompt", row);
+        let shape_of = |names: &Names| {
+            let has = |f: &&str| Fields::new(names, row).find(f).is_some();
+            SHAPES.iter().find(|(_, needs)| needs.iter().all(has)).map(|(shape, _)| *shape)
+        };
+        // Another name for `messages` counts where nothing else is there, above all nothing that the config names; a
+        // pair may have it in the place of its prompt.
+        let named = shape_of(&names);
+        if named.is_none_or(|shape| matches!(shape, Shape::Pair(..))) {
+            names.or("messages", "conversations", row);
+        }
+        let shape = named.or_else(|| shape_of(&names)).ok_or_else(|| no_shape(row))?;
         let has = |f: &&str| Fields::new(&names, row).find(f).is_some();
-        let shape = SHAPES.iter().find(|(_, needs)| needs.iter().all(has)).ok_or_else(|| no_shape(row))?.0;
         if matches!(shape, Shape::Pair(..)) && !["prompt", "instruction", "messages"].iter().any(has) {
             names.or("prompt", "question", row);
         }

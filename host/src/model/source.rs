@@ -66,11 +66,12 @@ impl ModelDir {
 
     /// Files that go with the weights wherever these are saved.
     pub fn companions(&self) -> Vec<PathBuf> {
-        let generation = [&self.dir, &self.base].map(|dir| dir.join(GENERATION));
         let text = TEXT.map(|name| self.text_dir().join(name));
         text.into_iter()
             .filter(|path| path.is_file())
-            .chain(generation.into_iter().find(|path| path.is_file()))
+            .chain(
+                [self.text_dir(), &self.base].map(|dir| dir.join(GENERATION)).into_iter().find(|path| path.is_file()),
+            )
             .collect()
     }
 
@@ -93,7 +94,9 @@ impl ModelDir {
         all.extend(of(&self.base, prefix, &weights.iter().map(String::as_str).collect::<Vec<_>>()));
         let text_prefix = if self.text_dir() == self.dir { "" } else { prefix };
         all.extend(of(self.text_dir(), text_prefix, &TEXT));
-        all.extend(of(self.text_dir(), text_prefix, &[GENERATION]));
+        let own = self.text_dir().join(GENERATION).is_file();
+        let (dir, prefix) = if own { (self.text_dir(), text_prefix) } else { (self.base.as_path(), prefix) };
+        all.extend(of(dir, prefix, &[GENERATION]));
         Ok(all)
     }
 
@@ -142,7 +145,8 @@ pub fn has_adapter() -> Error {
 /// # Errors
 /// Those of [`ModelDir::open`] and [`TextCodec::load`].
 pub fn codec(dir: &Path) -> Result<TextCodec> {
-    TextCodec::load(ModelDir::open(dir)?.text_dir())
+    let dir = ModelDir::open(dir)?;
+    TextCodec::load_with(dir.text_dir(), &dir.base)
 }
 
 impl ModelConfig {

@@ -35,6 +35,12 @@ pub struct TextCodec {
 impl TextCodec {
     /// Reads tokenizer.json, tokenizer_config.json, chat_template.jinja, generation_config.json of a model directory.
     pub fn load(model_dir: &Path) -> Result<Self> {
+        Self::load_with(model_dir, model_dir)
+    }
+
+    /// The same for an adapter's directory, whose base has what the adapter has not: config.json, and
+    /// generation_config.json where there is none beside the tokenizer.
+    pub fn load_with(model_dir: &Path, base: &Path) -> Result<Self> {
         let path = model_dir.join("tokenizer.json");
         let bytes = files::read(&path)?;
         let unreadable = |e: tokenizers::Error| {
@@ -48,7 +54,7 @@ impl TextCodec {
         read_patterns(&mut tokenizer, &bytes).map_err(|e| e.at(path.display()))?;
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
-        let special = SpecialTokens::read(model_dir, &tokenizer)?;
+        let special = SpecialTokens::read(model_dir, base, &tokenizer)?;
         let template = ChatTemplate::load(model_dir, &special)?;
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];

@@ -18,7 +18,7 @@ pub(super) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    pub fn read(model_dir: &Path, tokenizer: &Tokenizer) -> Result<Self> {
+    pub fn read(model_dir: &Path, base: &Path, tokenizer: &Tokenizer) -> Result<Self> {
         let mut named = BTreeMap::new();
         for file in ["special_tokens_map.json", "tokenizer_config.json"] {
             for (key, value) in read_object(&model_dir.join(file))?.unwrap_or_default() {
@@ -39,8 +39,10 @@ impl SpecialTokens {
         };
         let (bos, eos) = (id("bos_token")?, id("eos_token")?);
         let mut end_ids = Vec::from_iter(eos);
-        for file in ["generation_config.json", "config.json"] {
-            end_ids.extend(read_end_ids(&model_dir.join(file))?);
+        let own = model_dir.join("generation_config.json");
+        let generation = if own.is_file() { own } else { base.join("generation_config.json") };
+        for file in [generation, base.join("config.json")] {
+            end_ids.extend(read_end_ids(&file)?);
         }
         end_ids.sort_unstable();
         end_ids.dedup();
@@ -49,7 +51,7 @@ impl SpecialTokens {
             return Err(Error::new(Code::TextEnd, message)
                 .hint("set eos_token_id in generation_config.json or eos_token in tokenizer_config.json"));
         }
-        let config = read_object(&model_dir.join("config.json"))?.unwrap_or_default();
+        let config = read_object(&base.join("config.json"))?.unwrap_or_default();
         let model_vocab = config.get("vocab_size").and_then(Value::as_u64).map(|size| size as usize);
         Ok(Self { named, bos, eos, end_ids, model_vocab })
     }

@@ -6,7 +6,7 @@ pub mod text;
 use super::{
     Fault,
     args::{Args, count},
-    value::{LoopState, StreamKind, Value},
+    value::{DEEPEST, LoopState, StreamKind, Value},
     world::World,
 };
 
@@ -92,6 +92,10 @@ fn of_loop<'t>(state: &LoopState<'t>, name: &str, args: &Args<'t>) -> Result<Val
             0 => Err(Fault::new("no items for cycling given")),
             n => Ok(all[state.index % n].clone()),
         };
+    }
+    // A loop that a loop holds would hold on to itself, or lie in others without end.
+    if args.positional.iter().any(|value| value.depth() >= DEEPEST) {
+        return Err(Fault::new("loop.changed takes no loops"));
     }
     let mut last = state.changed.borrow_mut();
     let equal = |old: &Vec<Value<'t>>| {

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// How deep lists and maps may lie in each other, so that what walks them fits a thread's stack.
-const DEEPEST: usize = 100;
+pub const DEEPEST: usize = 100;
 
 #[derive(Clone)]
 pub enum Value<'t> {
@@ -196,6 +196,11 @@ impl<'t> Value<'t> {
             Self::Loop(_) => Extent { depth: DEEPEST, steps: 1 },
             _ => Extent { depth: 0, steps: 1 },
         }
+    }
+
+    /// How many lists and maps lie in each other here; [`DEEPEST`] and more where a loop is in it.
+    pub fn depth(&self) -> usize {
+        self.extent().depth
     }
 
     /// Steps that it takes to walk the value, as comparing it does.

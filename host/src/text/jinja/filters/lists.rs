@@ -199,8 +199,13 @@ fn map<'t>(value: &Value<'t>, args: &Args<'t>, world: &World<'t>) -> Result<Valu
         }
         [name, rest @ ..] => {
             let name = crate::text::jinja::args::text(name, "map")?;
+            budget.spend(rest.len())?;
             let args = Args { positional: rest.to_vec(), named: args.named.clone() };
-            items.iter().map(|item| filter(name, item, &args, world)).collect()
+            // A filter may be `map` again.
+            budget.enter()?;
+            let mapped = items.iter().map(|item| filter(name, item, &args, world)).collect();
+            budget.leave();
+            mapped
         }
     };
     Value::stream(StreamKind::Generator, mapped?, budget)
