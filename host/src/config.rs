@@ -79,8 +79,8 @@ pub struct RunConfig {
     /// Distance plugin.
     #[serde(default = "default_distance")]
     pub distance: PluginChoice,
-    /// Schedule plugin. In a file that names none it is `linear`, and `uniform` for the rules `nearest-over-farthest` and
-    /// `medoid-over-outlier`.
+    /// Schedule plugin. In a file that names none it is `linear`, and `uniform` for the rules `nearest-over-farthest`
+    /// and `medoid-over-outlier`.
     #[serde(default = "default_schedule")]
     pub schedule: PluginChoice,
     /// Randomly permutes the distances of a round's pairs among them, by the seed: an ablation, in which weights have

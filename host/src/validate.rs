@@ -1,8 +1,9 @@
 //! Whether nearer means better: distances to the golden response held against judgements of people or of a checker.
 //!
-//! [`rows`] reads the judgements, or [`own`] has a checker judge a run's samples; [`samples`] tokenizes them, [`latents`] encodes them once, [`statistics`] measures,
-//! [`verdict`] judges for a rule that chooses among samples, [`table`] and [`page`] say it, [`ahead`] to a run that is
-//! to come. Two distances that need no latents stand in the same table: the difference in length, and chance.
+//! [`rows`] reads the judgements, or [`own`] has a checker judge a run's samples; [`samples`] tokenizes them,
+//! [`latents`] encodes them once, [`statistics`] measures, [`verdict`] judges for a rule that chooses among samples,
+//! [`table`] and [`page`] say it, [`ahead`] to a run that is to come. Two distances that need no latents stand in the
+//! same table: the difference in length, and chance.
 
 mod ahead;
 mod latents;

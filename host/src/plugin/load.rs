@@ -14,7 +14,10 @@ use ldalign_abi::{
     },
 };
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    io::Errno,
+};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -74,7 +77,13 @@ fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
 /// A file in memory with these bytes for good.
 fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
     let name: String = name.chars().filter(|c| *c != '\0').take(200).collect();
-    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Where systems make such files unfit for code by default, that has to be asked for; older ones do not know the word.
+    let made = memfd_create(&name, flags | MemfdFlags::EXEC).or_else(|e| match e {
+        Errno::INVAL => memfd_create(&name, flags),
+        e => Err(e),
+    })?;
+    let mut file = File::from(made);
     file.write_all(bytes)?;
     fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)

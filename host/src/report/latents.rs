@@ -1,5 +1,5 @@
-//! The map of a round's latents in the plane in which they spread most: the two responses of each pair joined, or, where
-//! prompts have several samples, each golden response and the first of its prompt's samples.
+//! The map of a round's latents in the plane in which they spread most: the two responses of each pair joined, or,
+//! where prompts have several samples, each golden response and the first of its prompt's samples.
 
 use crate::{
     Code, Error, Result,
