@@ -222,6 +222,17 @@ fn marks_blank_lines_and_line_ends_do_not_matter() {
 }
 
 #[test]
+fn a_response_does_not_stand_in_its_own_prompt() {
+    let row = |last: &str| {
+        let row = json!({"messages": [user("q"), assistant(last)], "chosen": "a", "rejected": "b"});
+        open(format!("{row}\n").as_bytes(), |_| {})
+    };
+    assert_eq!(brief(&row("a").unwrap().row(0).unwrap()), "u:q => a / b");
+    let e = row("c").err().unwrap();
+    assert!(e.message().ends_with("`messages` ends with a response that is not the chosen one"), "{e}");
+}
+
+#[test]
 fn packed_files_are_read_and_other_kinds_named() {
     let plain = b"{\"prompt\": \"q\", \"completion\": \"a\"}\n{\"prompt\": \"r\", \"completion\": \"b\"}\n";
     let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());

@@ -98,7 +98,11 @@ pub const KEYS: &Keys = &[
         "tokens and templates of other tasks; the tokenizer once more",
     ),
     (Use::Only(&["0", "1"]), &["split.count"], "a part of several files: join them with llama-gguf-split --merge"),
-    (Use::Harmless, &["split.no", "split.tensors.count", "quantize.imatrix.*", "imatrix.*"], "how the file was made"),
+    (
+        Use::Harmless,
+        &["split.no", "split.tensors.count", "quantize.imatrix.*", "imatrix.*", "mradermacher.*"],
+        "how the file was made",
+    ),
     (
         Use::Only(&[]),
         &[

@@ -19,7 +19,7 @@ pub fn read(
     let name = |f| row.name(f);
     match (row.text(chosen_field)?, row.text(rejected_field)?) {
         (Text::Plain(chosen), Text::Plain(rejected)) => {
-            let (history, at) = match stated(row)? {
+            let (history, at) = match stated(row, &Message::assistant(&*chosen))? {
                 Some(history) => (history, 0),
                 None => {
                     let at = shared_text(&chosen, &rejected);
@@ -38,8 +38,8 @@ pub fn read(
         }
         (Text::Chat(chosen), Text::Chat(rejected)) => {
             // Whole conversations say their prompt themselves, and another field can but repeat it.
-            let bare = chosen.first().is_some_and(|m| m.role == "assistant");
-            let (mut history, at) = match if bare { stated(row)? } else { None } {
+            let bare = chosen.first().filter(|m| m.role == "assistant");
+            let (mut history, at) = match bare.map_or(Ok(None), |response| stated(row, response))? {
                 Some(history) => (history, 0),
                 None => (Vec::new(), chosen.iter().zip(&rejected).take_while(|(a, b)| a == b).count()),
             };
@@ -66,16 +66,25 @@ pub fn read(
     }
 }
 
-/// The prompt that a row has beside its two responses.
-fn stated(row: &Fields) -> Result<Option<Vec<Message>>> {
+/// The prompt that a row has beside its two responses, of which this is the chosen one.
+fn stated(row: &Fields, chosen: &Message) -> Result<Option<Vec<Message>>> {
     if row.find("prompt").is_some() {
         return prompt(row, row.text("prompt")?).map(Some);
     }
     if row.find("instruction").is_some() {
         return prompt(row, Text::Plain(instruction(row)?)).map(Some);
     }
-    match row.find("messages") {
-        Some(_) => prompt(row, row.text("messages")?).map(Some),
-        None => Ok(None),
+    if row.find("messages").is_none() {
+        return Ok(None);
     }
+    let mut history = prompt(row, row.text("messages")?)?;
+    // A whole conversation has the response too, which must not stand in its own prompt.
+    if let Some(last) = history.pop_if(|last| last.role == "assistant")
+        && last != *chosen
+    {
+        let name = row.name("messages");
+        return Err(error(format!("`{name}` ends with a response that is not the chosen one"))
+            .hint(format!("cut `{name}` after the last message of the user")));
+    }
+    Ok(Some(history))
 }
