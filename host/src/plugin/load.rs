@@ -78,7 +78,8 @@ fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
 fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
     let name: String = name.chars().filter(|c| *c != '\0').take(200).collect();
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Where systems make such files unfit for code by default, that has to be asked for; older ones do not know the word.
+    // Where systems make such files unfit for code by default, that has to be asked for; older ones do not know the
+    // word.
     let made = memfd_create(&name, flags | MemfdFlags::EXEC).or_else(|e| match e {
         Errno::INVAL => memfd_create(&name, flags),
         e => Err(e),
