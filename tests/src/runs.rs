@@ -1,7 +1,7 @@
 //! Runs of the real binary on the tiny model of `examples/clean-golden`, and their bytes.
 
 use crate::{host_binary, workspace_root};
-use ldalign::{files, rundir};
+use ldalign::rundir;
 use std::{
     collections::BTreeMap,
     fs,
@@ -54,6 +54,19 @@ pub fn kill_when(child: &mut Child, now: impl Fn() -> bool) -> bool {
     }
 }
 
+/// Every file below a directory with its bytes.
+pub fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("a directory can be listed") {
+        let path = entry.expect("an entry can be read").path();
+        match path.is_dir() {
+            true => all.extend(files(&path)),
+            false => drop(all.insert(path.clone(), fs::read(&path).expect("a file can be read"))),
+        }
+    }
+    all
+}
+
 /// SHA-256 of every file of a run but those that hold wall-clock times.
 pub fn bytes(run: &Path) -> BTreeMap<PathBuf, String> {
     fn walk(dir: &Path, root: &Path, out: &mut BTreeMap<PathBuf, String>) {
@@ -66,7 +79,7 @@ pub fn bytes(run: &Path) -> BTreeMap<PathBuf, String> {
                 walk(&path, root, out);
             } else if !path.ends_with("timing.jsonl") && !path.ends_with(".lock") {
                 let name = path.strip_prefix(root).expect("inside the root").to_owned();
-                out.insert(name, files::sha256_file(&path).expect("a file can be read"));
+                out.insert(name, ldalign::files::sha256_file(&path).expect("a file can be read"));
             }
         }
     }

@@ -3,12 +3,15 @@
 //! Each case spoils a directory that is good as it stands (`the_good_input_passes`) in one way.
 #![allow(clippy::unwrap_used)]
 
-use ldalign_tests::{built, host_binary, runs, workspace_root};
+use ldalign_tests::{
+    built, host_binary,
+    runs::{self, files},
+    workspace_root,
+};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -66,19 +69,6 @@ fn good() -> tempfile::TempDir {
     write(dir.path(), "rows.jsonl", ROWS);
     write(dir.path(), "run.yaml", CONFIG);
     dir
-}
-
-/// Every file below a directory with its bytes.
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => all.extend(files(&path)),
-            false => drop(all.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    all
 }
 
 fn ldalign(dir: &Path, args: &[&str]) -> std::process::Output {

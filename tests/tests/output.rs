@@ -2,11 +2,10 @@
 //! was damaged is not believed.
 #![allow(clippy::unwrap_used)]
 
-use ldalign_tests::{host_binary, workspace_root};
+use ldalign_tests::{host_binary, runs::files, workspace_root};
 use std::{
-    collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
@@ -14,18 +13,6 @@ const SMALL: &str = "
 generate: { samples: 1, max_new_tokens: 8, batch_size: 8 }
 train: { learning_rate: 1.0e-3, per_device_train_batch_size: 4, gradient_accumulation_steps: 1, max_steps: 4, save_steps: 1 }
 ";
-
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => all.extend(files(&path)),
-            false => drop(all.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    all
-}
 
 /// A user's directory: a model, rows, annotated rows, questions and configs.
 fn mine() -> tempfile::TempDir {

@@ -26,9 +26,8 @@ pub struct Run {
 impl Run {
     /// Runs all rounds; prints the run directory.
     pub fn run(&self) -> Result<()> {
-        let config = self.config.load()?;
+        let config = claimed(&self.config)?;
         if self.validate_first {
-            RunDir::claim(&config, &Layout::is_of_run)?;
             let layout = Layout::new(&config.output_dir);
             let judges_samples = config.validate.as_ref().is_some_and(|v| v.checker.is_some());
             if judges_samples && !layout.round(1).generations().exists() {
@@ -37,22 +36,29 @@ impl Run {
             let output = layout.validation();
             let validation = on_pool(|| validate::validate(&config, &output))?;
             tracing::info!("validation: {}\n{}", output.join("validate.html").display(), validation.text());
-            if let Some(standing) = standing(&config)?.filter(|standing| !standing.permits()) {
-                return Err(refusal(&config, &standing));
-            }
         }
-        rounds(config, None)
+        rounds(config, None, self.validate_first)
     }
 }
 
 /// Runs the config's rounds up to a stage; prints the run directory.
 pub fn until(args: &ConfigArgs, stage: Stage) -> Result<()> {
-    rounds(args.load()?, Some(stage))
+    rounds(claimed(args)?, Some(stage), false)
 }
 
-fn rounds(config: RunConfig, until: Option<Stage>) -> Result<()> {
+/// The config of a run that may write where it says.
+fn claimed(args: &ConfigArgs) -> Result<RunConfig> {
+    let config = args.load()?;
     RunDir::claim(&config, &Layout::is_of_run)?;
+    Ok(config)
+}
+
+/// Where its validation does not permit the rule, the run is refused if `strict`, and warned of otherwise.
+fn rounds(config: RunConfig, until: Option<Stage>, strict: bool) -> Result<()> {
     if let Some(standing) = standing(&config)?.filter(|standing| !standing.permits()) {
+        if strict {
+            return Err(refusal(&config, &standing));
+        }
         tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());
     }
     let dir = on_pool(|| pipeline::run(config, until, &report::refresh))?;
