@@ -161,12 +161,18 @@ fn make_runs(plan: &Plan) -> Result<Vec<Vec<RunOutcome>>> {
     let all = plan.arms.len() * plan.seeds.len();
     let mut number = 0;
     for &seed in &plan.seeds {
+        // Finished runs with this seed, which what follows has some work in common with.
+        let mut beside = Vec::new();
         for (arm, runs) in plan.arms.iter().zip(&mut runs) {
             number += 1;
             let directory = config::directory(&arm.name, seed);
             tracing::info!("{directory}: run {number} of {all}");
-            let failure = match make_run(arm.method, plan.run(arm, seed)) {
-                Ok(()) => None,
+            let config = plan.run(arm, seed);
+            let failure = match make_run(arm.method, &config, &beside) {
+                Ok(()) => {
+                    beside.push(config);
+                    None
+                }
                 Err(e) if e.code() == Code::RunInterrupted => return Err(e.at(directory)),
                 Err(e) => {
                     tracing::error!("{directory} has failed: {e:#}");
@@ -179,10 +185,10 @@ fn make_runs(plan: &Plan) -> Result<Vec<Vec<RunOutcome>>> {
     Ok(runs)
 }
 
-fn make_run(method: Method, config: RunConfig) -> Result<()> {
+fn make_run(method: Method, config: &RunConfig, beside: &[RunConfig]) -> Result<()> {
     match method {
-        Method::Run => pipeline::run(config, None, &report::refresh).map(drop),
-        Method::Sft => report::write(&pipeline::sft_rounds(&config)?).map(drop),
+        Method::Run => pipeline::run_beside(config.clone(), beside, None, &report::refresh).map(drop),
+        Method::Sft => report::write(&pipeline::sft_rounds(config, beside)?).map(drop),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every stage writes its files, then a record with their hashes. Started again, a run skips what is recorded and goes
 //! on: generation by prompt, training by checkpoint, the other stages from their beginning.
 
+mod beside;
 mod candidates;
 mod evaluate;
 mod generate;
@@ -51,6 +52,8 @@ pub struct Run {
     distance: Plugin,
     schedule: Plugin,
     device: Device,
+    /// Finished runs whose work may be the same: see [`beside`].
+    beside: Vec<RunConfig>,
     /// The policy in memory and the round at whose start it stands.
     policy: Option<(u64, SharedPolicy)>,
 }
@@ -58,7 +61,18 @@ pub struct Run {
 /// Runs all rounds; stops after `until` of the first round that has not done it, where given. Returns the run
 /// directory, which `after_round` is given after every round in which something was done, and after the last.
 pub fn run(config: RunConfig, until: Option<Stage>, after_round: &dyn Fn(&Path) -> Result<()>) -> Result<PathBuf> {
-    let mut run = Run::open(config)?;
+    run_beside(config, &[], until, after_round)
+}
+
+/// [`run`] beside finished runs: what one of these has sampled or measured before anything was trained, and this one
+/// would in the same bits, is copied.
+pub fn run_beside(
+    config: RunConfig,
+    beside: &[RunConfig],
+    until: Option<Stage>,
+    after_round: &dyn Fn(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let mut run = Run { beside: beside.to_vec(), ..Run::open(config)? };
     if let Some(stage) = until
         && (1..=run.config.rounds).try_fold(true, |all, round| Ok::<_, Error>(all && run.dir.is_done(round, stage)?))?
     {
@@ -116,7 +130,7 @@ impl Run {
         let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());
         let manifest = Manifest::new(&config, &data, records.into())?;
         let dir = RunDir::open(&config.output_dir, &manifest)?;
-        Ok(Self { config, dir, data, codec, encoder, distance, schedule, device, policy: None })
+        Ok(Self { config, dir, data, codec, encoder, distance, schedule, device, beside: vec![], policy: None })
     }
 
     fn stage(&mut self, round: u64, stage: Stage) -> Result<Vec<PathBuf>> {

@@ -128,15 +128,47 @@ fn killed_and_started_again_it_ends_in_the_same_bits() {
         assert!(hit && !out.join("compare.json").exists(), "it ended before {moment}");
     }
     parsed(&compare(&config, &[]).output().unwrap());
-    // Manifests and configs name the directory, and reports show them and the seconds that were needed.
-    let same = |dir: &Path| -> BTreeMap<PathBuf, String> {
-        let mut files = runs::bytes(&dir.join("out"));
-        files.retain(|name, _| {
-            !["config.yaml", "manifest.json", "report.html"].contains(&name.file_name().unwrap().to_str().unwrap())
-        });
-        files
+    assert_eq!(same_elsewhere(&out), same_elsewhere(&whole.path().join("out")));
+}
+
+/// Files of a comparison or of one of its runs that are the same wherever it lies: manifests and configs name the
+/// directory, and reports show them and the seconds that were needed.
+fn same_elsewhere(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = runs::bytes(dir);
+    let elsewhere = |name: &str| ["config.yaml", "manifest.json", "report.html"].contains(&name);
+    files.retain(|name, _| !elsewhere(name.file_name().unwrap().to_str().unwrap()));
+    files
+}
+
+#[test]
+fn what_arms_have_in_common_is_done_once_in_the_bits_of_an_arm_alone() {
+    let lora = ["seeds=[1]", "set.train.lora.r=4", "set.train.lora.target_modules=[all-linear]"];
+    let sets: Vec<&str> = lora.iter().flat_map(|set| ["--set", set]).collect();
+    let made = |dir: &Path, arms: &str| {
+        let out = compare(&config(dir, arms), &[]).args(&sets).output().unwrap();
+        parsed(&out);
+        (dir.join("out"), String::from_utf8(out.stderr).unwrap())
     };
-    assert_eq!(same(killed.path()), same(whole.path()));
+    let cosine = "  cosine: { set: { distance: cosine } }\n";
+    let warm = "  warm: { set: { generate: { temperature: 0.5 } } }\n";
+    let together = tempfile::tempdir().unwrap();
+    let (all, said) = made(together.path(), &format!("{ARMS}{cosine}{warm}"));
+    // The last one samples otherwise, its responses to held-out rows too.
+    let copied = |what: &str| said.matches(what).count();
+    assert_eq!(copied("the start is measured already"), 2, "{said}");
+    assert_eq!(copied("round 1 is sampled already"), 1, "{said}");
+    for (arm, config) in [("sft", "  sft: { method: sft }\n"), ("cosine", cosine), ("warm", warm)] {
+        let alone = tempfile::tempdir().unwrap();
+        let (one, said) = made(alone.path(), config);
+        assert!(!said.contains("already"), "{said}");
+        assert_eq!(same_elsewhere(&all.join(arm)), same_elsewhere(&one.join(arm)), "{arm}");
+    }
+    // What it costs does not depend on whose work it was.
+    let stages = |arm: &str| {
+        let lines = lines(&all.join(arm).join("seed-1/round-1/timing.jsonl")).into_iter();
+        lines.filter(|line| line["stage"] == "generate").filter_map(|line| line["seconds"].as_f64()).collect::<Vec<_>>()
+    };
+    assert_eq!(stages("cosine")[0], stages("spin")[0]);
 }
 
 #[test]

@@ -11,7 +11,8 @@ pub const COLUMNS: [&str; 3] = ["sampled tokens", "trained tokens", "seconds"];
 
 /// How to read them.
 pub const EXPLANATION: &str = "Cost of a run, mean over an arm's runs, evaluation aside: tokens of its own responses, tokens that went \
-     through the policy in training (prompts included), and seconds of its rounds' stages on this machine, of SFT of its training steps.";
+     through the policy in training (prompts included), and seconds of its rounds' stages on this machine, of SFT of its training steps. \
+     What runs with one seed have in common is done once and counts for each.";
 
 /// What a run has cost, or the mean of several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]

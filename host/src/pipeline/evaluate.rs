@@ -1,7 +1,7 @@
 //! Held-out figures of a model: accuracy of greedy and of sampled responses, and the likelihood of the chosen ones; of
 //! all rows together and of each, so that two models can be compared row by row.
 
-use super::Run;
+use super::{Run, beside};
 use crate::{
     Result,
     checker::Check,
@@ -23,6 +23,9 @@ impl Run {
     pub(super) fn evaluate(&mut self, round: u64) -> Result<()> {
         let Some(eval) = self.config.eval.clone() else { return Ok(()) };
         if !eval.measures(round, self.config.rounds) || self.dir.is_evaluated(round)? {
+            return Ok(());
+        }
+        if round == 0 && beside::evaluation(&self.dir, &self.config, &self.beside)? {
             return Ok(());
         }
         let policy = self.policy(round + 1)?;

@@ -1,6 +1,6 @@
 //! Stage `generate`: responses of the current model to every prompt, resumable by response.
 
-use super::Run;
+use super::{Run, beside};
 use crate::{
     Code, Error, Result,
     files::{self, Sealed},
@@ -20,6 +20,11 @@ impl Run {
         }
         let dir = self.dir.round(round);
         files::make_dir(dir.path())?;
+        if round == 1
+            && let Some(copied) = beside::generations(&dir, &self.config, &self.beside)?
+        {
+            return Ok(copied);
+        }
         // Responses are kept as they come; where each begins in the journal is all that stays in memory.
         let partial = dir.partial_generations();
         // A request's number says its row and which of the row's samples it is. Samples of a row follow each other, so

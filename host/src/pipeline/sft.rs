@@ -1,6 +1,6 @@
 //! `ldalign sft`: supervised fine-tuning on the chosen responses by the same engine, at once or in the rounds of a run.
 
-use super::{device, evaluate};
+use super::{beside, device, evaluate};
 use crate::{
     Result,
     config::{EvalConfig, RunConfig},
@@ -57,11 +57,13 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
 
 /// Supervised fine-tuning with the budget of a run: as many rounds, each of as many steps, evaluated before the first
 /// and after each where the config has an `eval` section. Returns the run's directory, in which every round is one of
-/// [`sft`]; started again, it goes on.
-pub fn sft_rounds(config: &RunConfig) -> Result<PathBuf> {
+/// [`sft`]; started again, it goes on. What one of the finished runs `beside` it has measured of the start is copied.
+pub fn sft_rounds(config: &RunConfig, beside: &[RunConfig]) -> Result<PathBuf> {
     RunDir::claim(config, &Layout::is_of_run)?;
     let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &Dataset::open(&config.data)?, vec![])?)?;
-    measure(&dir, config, &config.model, 0)?;
+    if dir.is_evaluated(0)? || !beside::evaluation(&dir, config, beside)? {
+        measure(&dir, config, &config.model, 0)?;
+    }
     let mut before = None;
     for round in 1..=config.rounds {
         let (output_dir, seed) = (dir.round(round).path().to_owned(), config.seed.wrapping_add(round));

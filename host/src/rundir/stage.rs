@@ -1,6 +1,6 @@
 //! The stages of a round, and the records of those that are done: `done/STAGE.json`.
 
-use super::{Made, Record, RunDir};
+use super::{Layout, Made, Record, RunDir};
 use crate::{Code, Error, Result};
 use std::{fmt, path::PathBuf};
 
@@ -55,8 +55,11 @@ impl RunDir {
     pub fn set_done(&self, round: u64, stage: Stage, outputs: &[PathBuf]) -> Result<()> {
         self.record(round, stage).write(outputs)
     }
+}
 
-    fn record(&self, round: u64, stage: Stage) -> Record {
+impl Layout {
+    /// The record of a stage of a round.
+    pub fn record(&self, round: u64, stage: Stage) -> Record {
         Record::of(self.path(), self.round(round).path(), &stage.to_string())
     }
 }
