@@ -6,6 +6,7 @@ mod choices;
 mod latents;
 mod prompts;
 
+pub use boilerplate::Texts;
 pub use choices::Choices;
 pub use latents::{effective_rank, evenly_spaced};
 pub use prompts::Prompts;
@@ -15,7 +16,6 @@ use crate::{
     config::{Limits, TrainConfig},
     stats::{Weights, mean, rank_correlation},
 };
-use boilerplate::Texts;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,8 +1,9 @@
 //! Whether nearer means better: distances to the golden response held against judgements of people or of a checker.
 //!
 //! [`rows`] reads the judgements, or [`own`] has a checker judge a run's samples; [`samples`] tokenizes them,
-//! [`latents`] encodes them once, [`statistics`] measures, [`verdict`] judges for a rule that chooses among samples,
-//! [`table`] and [`page`] say it, [`ahead`] to a run that is to come. Two distances that need no latents stand in the
+//! [`latents`] encodes them once, [`statistics`] measures, [`verdict`] judges for a rule that chooses among
+//! samples, and [`split`] says what needs no judgements. [`table`] and [`page`] say it, [`ahead`] to a run that is to
+//! come. Two distances that need no latents stand in the
 //! same table: the difference in length, and chance.
 
 mod ahead;
@@ -11,11 +12,13 @@ mod own;
 mod page;
 mod rows;
 mod samples;
+mod split;
 mod statistics;
 pub(crate) mod table;
 mod verdict;
 
 pub use ahead::{Found, Standing, chooses, standing};
+pub use split::{Commonest, Split};
 pub use statistics::{Figure, Measures};
 pub use verdict::{GAINS, HARMS, Verdict};
 
@@ -47,7 +50,7 @@ pub struct Validation {
     pub model: HashedModel,
     /// The judged rows, or the samples that the checker judged.
     pub data: HashedPath,
-    /// What judged the samples, where no rows with judgements were given.
+    /// What judged the run's own samples; None where rows with judgements were given, or nobody judged.
     pub checker: Option<Checker>,
     /// Encoders tried.
     pub encoders: Vec<PluginRecord>,
@@ -59,7 +62,9 @@ pub struct Validation {
     pub prompts_apart: usize,
     /// Responses measured on.
     pub responses: usize,
-    /// Rows left out because all their responses have one label.
+    /// Whether anybody judged; if not, figures that need it have no value.
+    pub judged: bool,
+    /// Rows left out because all their responses have one label or, where nobody judged, one text.
     pub one_label: usize,
     /// What the length limits have cost.
     pub fitted: BudgetReport,
@@ -73,6 +78,8 @@ pub struct Validation {
     pub fits: BTreeMap<String, BTreeMap<String, f64>>,
     /// Every encoder with every distance, then the baselines.
     pub lines: Vec<Line>,
+    /// How far every two of the lines agree, chance aside: see [`split::agreement`].
+    pub agreement: Vec<Vec<Option<f64>>>,
 }
 
 /// A way of measuring distance and what it is worth.
@@ -88,6 +95,9 @@ pub struct Line {
     /// What that says of choosing by it, for those who read the file; None of chance.
     #[serde(default, skip_deserializing)]
     pub verdict: Option<Verdict>,
+    /// How it splits a prompt's responses; None of chance.
+    #[serde(default)]
+    pub split: Option<Split>,
 }
 
 /// The name of the line of random distances.
@@ -119,7 +129,7 @@ impl Validation {
 /// Where the config has no such section; what reading rows, loading plugins or calling them can fail with.
 pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let missing = || {
-        Error::new(Code::ConfigValidate, "the config has no `validate` section with `data` or `checker`").hint(
+        Error::new(Code::ConfigValidate, "the config has no `validate` section with `data`, `checker` or `unjudged`").hint(
             "add validate: {checker: last-number} to judge the run's own samples by their golden responses, or validate: {data: {path: annotated.jsonl}}, whose rows have prompt, golden, and better and worse or labelled responses",
         )
     };
@@ -129,8 +139,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     Claim { directory: output, mark, writes: &writes, reads: &config.reads() }.check()?;
     let (annotated, rows) = match (&settings.data, &settings.checker) {
         (Some(data), _) => (Annotated::read(data)?, data),
-        (None, Some(checker)) => (own::read(config, checker)?, &config.data),
-        (None, None) => return Err(missing()),
+        (None, checker) => (own::read(config, checker.as_ref())?, &config.data),
     };
     let finder = Finder::of(config);
     let load = |kind, chosen: &[PluginChoice], default: &PluginChoice| -> Result<Vec<Plugin>> {
@@ -148,7 +157,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     files::sweep(output, &["done", "latents"])?;
     let (truth, seed) = (&samples.truth, config.seed);
     let mut encodings = Encodings::new(config, &model.sha256, &codec, &samples, output);
-    let (mut fits, mut lines) = (BTreeMap::new(), Vec::new());
+    let (mut fits, mut lines, mut all) = (BTreeMap::new(), Vec::new(), Vec::new());
     for encoder in &encoders {
         let encoded = encodings.by(encoder)?;
         for distance in &distances {
@@ -157,18 +166,23 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
             let values = distances_of(distance, services, &encoded, &samples.corpus)
                 .map_err(|e| e.at(format!("latents of {}", name(encoder.record()))))?;
             let measures = Measures::of(truth, &values, seed);
-            let encoder = Some(name(encoder.record()));
-            lines.push(Line { encoder, distance: name(distance.record()), measures, verdict: None });
+            let (encoder, split) = (Some(name(encoder.record())), Some(Split::of(&samples, &values, seed)));
+            lines.push(Line { encoder, distance: name(distance.record()), measures, verdict: None, split });
+            all.push(values);
         }
         if !encoded.fit.is_empty() {
             fits.insert(name(encoder.record()), encoded.fit);
         }
     }
     let by_length = Measures::of(truth, &truth.length_differences, seed);
-    for (baseline, measures) in [("length difference", by_length), (CHANCE, Measures::by_chance(truth, seed))] {
-        lines.push(Line { encoder: None, distance: baseline.into(), measures, verdict: None });
+    let split = Some(Split::of(&samples, &truth.length_differences, seed));
+    all.push(truth.length_differences.clone());
+    for (baseline, measures, split) in
+        [("length difference", by_length, split), (CHANCE, Measures::by_chance(truth, seed), None)]
+    {
+        lines.push(Line { encoder: None, distance: baseline.into(), measures, verdict: None, split });
     }
-    for line in lines.iter_mut().filter(|line| !line.is_chance()) {
+    for line in lines.iter_mut().filter(|line| truth.judged && !line.is_chance()) {
         line.verdict = Some(Verdict::of(&line.measures.accuracy));
     }
 
@@ -183,12 +197,14 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
         prompts: truth.prompts.len(),
         prompts_apart: truth.apart.iter().filter(|apart| **apart).count(),
         responses: truth.labels.len(),
+        judged: truth.judged,
         one_label: annotated.one_label,
         fitted: samples.fitted,
         seed,
         draws: statistics::DRAWS,
         level: statistics::LEVEL,
         fits,
+        agreement: split::agreement(truth, &all),
         lines,
     };
     let file = output.join(mark);

@@ -205,8 +205,27 @@ validate: { checker: exact, distances: [euclidean, cosine] }
     let spelled =
         runs::config(dir.path(), &own.replace("checker: exact", "data: { path: annotated.jsonl, max_length: 96 }"));
     let by_hand = parsed(&validate(&spelled));
-    for key in ["prompts", "prompts_apart", "responses", "one_label", "lines"] {
+    for key in ["prompts", "prompts_apart", "responses", "one_label", "lines", "agreement"] {
         assert_eq!(found[key], by_hand[key], "{key}");
     }
     assert!(found["prompts"].as_u64().unwrap() > 3, "{found}");
+
+    // Without judgements no figure that needs them, no verdict, and nothing that a rule could be trusted for.
+    let unjudged = runs::config(dir.path(), &own.replace("checker: exact", "unjudged: true"));
+    let blind = parsed(&validate(&unjudged));
+    assert_eq!((&blind["judged"], &blind["lines"][0]["verdict"]), (&json!(false), &Value::Null));
+    for figure in ["accuracy", "accuracy_apart", "auc", "label_correlation"] {
+        assert_eq!(blind["lines"][0][figure], json!({"value": null, "interval": null}), "{figure}");
+    }
+    assert!(blind["lines"][0]["length_correlation"]["value"].is_f64(), "{blind}");
+    assert_eq!(blind["agreement"][0][0], json!(1.0));
+    // The baseline is length: it is like itself, and like each distance as the distance is like length.
+    let like_length = |line: usize| &blind["lines"][line]["split"]["like_length"]["value"];
+    assert_eq!((like_length(2), like_length(0)), (&json!(1.0), &blind["agreement"][0][2]));
+    let out = runs::command("validate", &unjudged, &[]).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("nobody has judged") && !text.contains("pairwise accuracy"), "{text}");
+    let out = runs::command("run", &unjudged, &[]).arg("--validate-first").output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && said.contains("has no judgements to hold policy-states layer=1"), "{said}");
 }

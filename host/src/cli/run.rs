@@ -29,7 +29,7 @@ impl Run {
         let config = claimed(&self.config)?;
         if self.validate_first {
             let layout = Layout::new(&config.output_dir);
-            let judges_samples = config.validate.as_ref().is_some_and(|v| v.checker.is_some());
+            let judges_samples = config.validate.as_ref().is_some_and(|v| v.data.is_none());
             if judges_samples && !layout.round(1).generations().exists() {
                 on_pool(|| pipeline::run(config.clone(), Some(Stage::Generate), &report::refresh))?;
             }

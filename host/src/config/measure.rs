@@ -30,7 +30,7 @@ impl EvalConfig {
 }
 
 /// Judged responses on which distances are held against the judgements, and what is held against them. The judgements
-/// are in rows of their own, `data`, or a `checker` makes them: one of the two.
+/// are in rows of their own, `data`, or a `checker` makes them; or there are none, `unjudged`: one of the three.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateConfig {
@@ -43,6 +43,10 @@ pub struct ValidateConfig {
     /// says what the golden response says. Where that is wrong, so is the judgement.
     #[serde(default)]
     pub checker: Option<Checker>,
+    /// Takes the run's own samples as they are. Then it is said how a distance splits them, and whether others agree,
+    /// but nothing of whether nearer is better.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub unjudged: bool,
     /// Encoders; the config's `encoder` where there is none.
     #[serde(default)]
     pub encoders: Vec<PluginChoice>,

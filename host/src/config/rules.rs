@@ -1,6 +1,8 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, gpu, schema::at_home, suggest};
+use super::{
+    DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, ValidateConfig, gpu, schema::at_home, suggest,
+};
 use crate::{
     checker::{self, Checker},
     hub::{self, HubId},
@@ -38,9 +40,12 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
             fault(key, e.message().to_owned(), e.hint_text());
         }
     }
-    if config.validate.as_ref().is_some_and(|v| v.data.is_some() == v.checker.is_some()) {
-        let hint = "data: {path: ...} for judged rows, or checker: last-number for the run's own samples";
-        fault("validate", "takes either `data` or `checker`".into(), Some(hint));
+    let judges = |v: &ValidateConfig| {
+        [v.data.is_some(), v.checker.is_some(), v.unjudged].into_iter().filter(|given| *given).count()
+    };
+    if config.validate.as_ref().is_some_and(|v| judges(v) != 1) {
+        let hint = "data: {path: ...} for judged rows, checker: last-number for the run's own samples, unjudged: true where nothing can be checked";
+        fault("validate", "takes one of `data`, `checker` and `unjudged`".into(), Some(hint));
     }
     for (key, value) in config.preset.iter().flat_map(|preset| preset.contradictions(config)) {
         fault(key, format!("the preset has {value} here"), Some("remove the key, or remove `preset`"));

@@ -53,18 +53,15 @@ impl Texts {
         }
     }
 
-    fn commonest(&self) -> Option<&Counted> {
-        self.counts.values().max_by_key(|counted| (counted.count, Reverse(counted.first)))
-    }
-
-    /// Share of the commonest among all; 0 of none.
-    fn share(&self) -> f64 {
-        self.commonest().map_or(0.0, |counted| counted.count as f64 / self.all as f64)
+    /// Share of the commonest text among all, 0 of none, and its beginning in quotes.
+    pub fn commonest(&self) -> (f64, String) {
+        let commonest = self.counts.values().max_by_key(|counted| (counted.count, Reverse(counted.first)));
+        commonest.map_or((0.0, "\"\"".into()), |text| (text.count as f64 / self.all as f64, text.quoted.clone()))
     }
 
     fn says(&self) -> String {
-        let quoted = self.commonest().map_or("\"\"", |counted| &counted.quoted);
-        format!("{quoted} has {:.1} %", 100.0 * self.share())
+        let (share, quoted) = self.commonest();
+        format!("{quoted} has {:.1} %", 100.0 * share)
     }
 }
 
@@ -79,7 +76,7 @@ pub fn diagnosis(chosen: &Texts, rejected: &Texts, limit: f64) -> Diagnosis {
     if chosen.all as f64 * limit < 2.0 {
         return unknown(Sign::Boilerplate, "there are too few pairs that differ", "look at some pairs in the report");
     }
-    let share = chosen.share().max(rejected.share());
+    let share = chosen.commonest().0.max(rejected.commonest().0);
     Diagnosis {
         sign: Sign::Boilerplate,
         verdict: warn_if(share > limit),
@@ -107,7 +104,7 @@ mod tests {
             texts.add(&if i % 5 == 0 { " No IDEA.".to_owned() } else { format!("answer {i}") });
         }
         assert!(texts.counts.len() <= COUNTED);
-        let share = texts.share();
+        let share = texts.commonest().0;
         assert!(share <= 0.2 && share > 0.2 - 2.0 / COUNTED as f64, "{share}");
         assert!(
             texts.says().starts_with("\"No IDEA.\" has 20.0 %") || texts.says().starts_with("\"No IDEA.\" has 19.9 %")

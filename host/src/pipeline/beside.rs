@@ -10,7 +10,8 @@ use crate::{
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Copies what the starting model came to on held-out rows from a run that has measured just that; whether there is one.
+/// Copies what the starting model came to on held-out rows from a run that has measured just that; whether there is
+/// one.
 pub fn evaluation(dir: &RunDir, config: &RunConfig, beside: &[RunConfig]) -> Result<bool> {
     let inputs = |of: &RunConfig| {
         let sampling = of.eval.as_ref().and_then(|eval| eval.generate.clone()).unwrap_or_else(|| of.generate.clone());

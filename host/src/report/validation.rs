@@ -7,6 +7,14 @@ use std::path::Path;
 /// Adds accuracy and verdict of every distance, with a link to the whole page, which lies at `html` as seen from this
 /// one.
 pub fn section(page: &mut Page, validation: &Found, html: &Path) {
+    let whole = format!("<a href=\"{}\">All figures and their plots</a>", esc(&html.display().to_string()));
+    if validation.lines.iter().all(|line| line.measures.accuracy.value.is_none()) {
+        page.heading(2, "How distances split samples");
+        page.raw(&format!(
+            "<p>Looked at without judgements, so that nothing says whether nearer is better. {whole}.</p>"
+        ));
+        return;
+    }
     page.heading(2, "Does nearer mean better?");
     page.paragraph(&format!(
         "Held against judgements: {} responses to {} judged prompts. Pairwise accuracy is the share of a prompt's pairs in which the better \
@@ -32,5 +40,5 @@ pub fn section(page: &mut Page, validation: &Found, html: &Path) {
         })
         .collect();
     page.table(&["Encoder", "Distance", "Pairwise accuracy", "Golden apart", "Verdict"], &rows, false);
-    page.raw(&format!("<p><a href=\"{}\">All figures and their plots</a>.</p>", esc(&html.display().to_string())));
+    page.raw(&format!("<p>{whole}.</p>"));
 }

@@ -42,6 +42,8 @@ pub enum Standing {
     NotValidated,
     /// One does, but of other encoders and distances than this.
     Other(String),
+    /// Its encoder and distance were looked at, but nobody has judged.
+    Unjudged(String),
     /// Its encoder and distance were validated.
     Validated(String, Box<Line>),
 }
@@ -59,6 +61,9 @@ impl fmt::Display for Standing {
         match self {
             Self::NotValidated => write!(f, "not validated; {DO}"),
             Self::Other(pair) => write!(f, "the validation beside the run did not try {pair}; {DO}"),
+            Self::Unjudged(pair) => {
+                write!(f, "the validation beside the run has no judgements to hold {pair} against; {DO}")
+            }
             Self::Validated(pair, line) => {
                 let show = |figure| super::table::show(figure).join(" ");
                 write!(f, "{pair}: pairwise accuracy {}", show(&line.measures.accuracy))?;
@@ -98,6 +103,7 @@ pub fn standing(config: &RunConfig, plugins: [&PluginRecord; 2], has_rejected: b
     let pair = format!("{encoder} with {distance}");
     let is_it = |line: &Line| line.encoder.as_ref() == Some(&encoder) && line.distance == distance;
     Ok(Some(match file.read()?.lines.into_iter().find(is_it) {
+        Some(line) if line.measures.accuracy.value.is_none() => Standing::Unjudged(pair),
         Some(line) => Standing::Validated(pair, line.into()),
         None => Standing::Other(pair),
     }))

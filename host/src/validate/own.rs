@@ -1,5 +1,5 @@
 //! A run's own samples as judged rows: whether a sample says what the golden response says, by a checker, stands for a
-//! judgement.
+//! judgement. Without a checker nobody judges.
 
 use super::rows::{Annotated, Response, Row};
 use crate::{
@@ -13,12 +13,12 @@ use crate::{
 /// Training rows looked at, from the first on: as many judged ones are plenty, and are held in memory.
 const MOST_ROWS: usize = 1000;
 
-/// The samples of the run's first round to its first training rows, judged.
+/// The samples of the run's first round to its first training rows, judged where there is a checker.
 ///
 /// # Errors
 /// Where the data brings its rejected responses, so that a run samples none; where none were sampled yet; where no row
-/// has samples of both kinds.
-pub fn read(config: &RunConfig, checker: &Checker) -> Result<Annotated> {
+/// has samples of both kinds, or different ones.
+pub fn read(config: &RunConfig, checker: Option<&Checker>) -> Result<Annotated> {
     let data = Dataset::open(&config.data)?;
     if data.has_rejected() {
         let message =
@@ -32,7 +32,7 @@ pub fn read(config: &RunConfig, checker: &Checker) -> Result<Annotated> {
             "sample them with `ldalign generate` and the same config, or let `ldalign run --validate-first` do it",
         ));
     }
-    let check = Check::new(checker)?;
+    let check = checker.map(Check::new).transpose()?;
     let mut rows: Vec<(usize, Row)> = Vec::new();
     for line in file.lines()? {
         let line = line?;
@@ -48,9 +48,11 @@ pub fn read(config: &RunConfig, checker: &Checker) -> Result<Annotated> {
         let (_, row) = rows.last_mut().expect("one was pushed");
         // A sample without text is no response that could be encoded.
         if !line.text.trim().is_empty() {
-            let label = f64::from(u8::from(check.is_right(&line.text, row.golden.text())));
+            let right = |check: &Check| check.is_right(&line.text, row.golden.text());
+            let label = f64::from(u8::from(check.as_ref().is_some_and(right)));
             row.responses.push(Response { text: line.text, label });
         }
     }
-    Annotated::of(rows.into_iter().map(|(_, row)| row).collect(), HashedPath::of(file.path())?)
+    let (rows, source) = (rows.into_iter().map(|(_, row)| row).collect(), HashedPath::of(file.path())?);
+    if check.is_some() { Annotated::of(rows, source) } else { Annotated::unjudged(rows, source) }
 }

@@ -2,56 +2,22 @@
 
 use super::{
     Validation,
-    table::{COLUMNS, basis, figures, legend, show, verdict},
+    table::{basis, figures, judged, legend, legend_of_splits, splits},
 };
 use crate::page::{Interval, Page, esc, intervals};
 
 /// The whole file.
 pub fn html(v: &Validation) -> String {
     let mut page = Page::new("LD-Align validation");
-    page.raw(&format!("<header><h1>Does nearer mean better?</h1><p>{}</p></header>", esc(&basis(v))));
-    page.paragraph(&legend(v).join(" "));
-    page.raw("<div class=\"figures\">");
-    figure(
-        &mut page,
-        v,
-        0,
-        "Pairwise accuracy",
-        0.5,
-        "Right of the line: the better of a prompt's responses is nearer more often than not.",
-    );
-    figure(
-        &mut page,
-        v,
-        1,
-        "Pairwise accuracy, golden apart",
-        0.5,
-        "The same on prompts none of whose responses equals the golden one.",
-    );
-    figure(
-        &mut page,
-        v,
-        4,
-        "Rank correlation with length",
-        0.0,
-        "Far from the line: the distance follows the difference in length.",
-    );
-    page.raw("</div>");
-    let head: Vec<&str> = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]).collect();
-    let rows: Vec<Vec<String>> = v
-        .lines
-        .iter()
-        .map(|line| {
-            let mut row = vec![esc(line.encoder.as_deref().unwrap_or("-")), esc(&line.distance)];
-            row.extend(figures(line).iter().map(|f| {
-                let [value, interval] = show(f);
-                format!("{value}<br><small>{interval}</small>")
-            }));
-            row.push(esc(&verdict(line)));
-            row
-        })
-        .collect();
-    page.table(&head, &rows, false);
+    let title = if v.judged { "Does nearer mean better?" } else { "How distances split samples" };
+    page.raw(&format!("<header><h1>{title}</h1><p>{}</p></header>", esc(&basis(v))));
+    if v.judged {
+        page.paragraph(&legend(v).join(" "));
+        judgements(&mut page, v);
+    }
+    page.heading(2, "How distances split a prompt's responses");
+    page.paragraph(&legend_of_splits(v).join(" "));
+    table(&mut page, &splits(v));
     if !v.fits.is_empty() {
         page.heading(2, "What the encoders reported of their fit");
         let figures = |fit: &std::collections::BTreeMap<String, f64>| {
@@ -75,6 +41,43 @@ pub fn html(v: &Validation) -> String {
     page.table(&["", "name", "SHA-256"], &rows, false);
     page.paragraph(&format!("Seed {}, LD-Align {}.", v.seed, v.ldalign));
     page.finish()
+}
+
+/// What the judgements say, as plots and as a table.
+fn judgements(page: &mut Page, v: &Validation) {
+    const PLOTS: [(usize, &str, f64, &str); 3] = [
+        (
+            0,
+            "Pairwise accuracy",
+            0.5,
+            "Right of the line: the better of a prompt's responses is nearer more often than not.",
+        ),
+        (
+            1,
+            "Pairwise accuracy, golden apart",
+            0.5,
+            "The same on prompts none of whose responses equals the golden one.",
+        ),
+        (4, "Rank correlation with length", 0.0, "Far from the line: the distance follows the difference in length."),
+    ];
+    page.raw("<div class=\"figures\">");
+    for (column, title, reference, caption) in PLOTS {
+        figure(page, v, column, title, reference, caption);
+    }
+    page.raw("</div>");
+    table(page, &judged(v));
+}
+
+/// Rows of cells, the first of them the names of the columns; a cell's second part below its first.
+fn table(page: &mut Page, rows: &[Vec<[String; 2]>]) {
+    let (head, rows) = rows.split_at(1);
+    let head: Vec<&str> = head[0].iter().map(|cell| cell[0].as_str()).collect();
+    let cell = |[value, more]: &[String; 2]| match more.is_empty() {
+        true => esc(value),
+        false => format!("{}<br><small>{}</small>", esc(value), esc(more)),
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    page.table(&head, &rows, false);
 }
 
 /// One column of the table as a plot.

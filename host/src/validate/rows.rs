@@ -23,7 +23,7 @@ pub struct Row {
     pub prompt: Prompt,
     /// The golden response.
     pub golden: Message,
-    /// Two at least, with two different labels at least.
+    /// Two at least, with two different labels at least; two different texts, where nobody has judged.
     pub responses: Vec<Response>,
 }
 
@@ -32,7 +32,7 @@ pub struct Row {
 pub struct Response {
     /// Its text.
     pub text: String,
-    /// Finite; the higher, the better. False is 0, true 1.
+    /// Finite; the higher, the better. False is 0, true 1; 0 where nobody has judged.
     pub label: f64,
 }
 
@@ -41,7 +41,9 @@ pub struct Response {
 pub struct Annotated {
     /// Those with different labels, in file order.
     pub rows: Vec<Row>,
-    /// Rows left out because all their responses have one label.
+    /// Whether labels are judgements.
+    pub judged: bool,
+    /// Rows left out because all their responses have one label or, where nobody has judged, one text.
     pub one_label: usize,
     /// The file that they are of.
     pub source: HashedPath,
@@ -72,7 +74,19 @@ impl Annotated {
                 "distances are held against judgements within a prompt: each needs a better and a worse response",
             ));
         }
-        Ok(Self { one_label: all - rows.len(), rows, source })
+        Ok(Self { judged: true, one_label: all - rows.len(), rows, source })
+    }
+
+    /// The same of rows that nobody has judged: kept are those with two different responses.
+    pub fn unjudged(mut rows: Vec<Row>, source: HashedPath) -> Result<Self> {
+        let all = rows.len();
+        rows.retain(|row| row.responses.windows(2).any(|two| two[0].text != two[1].text));
+        if rows.is_empty() {
+            let message = format!("{}: no prompt has two different samples", source.path.display());
+            return Err(Error::new(Code::ValidateSamples, message)
+                .hint("sample several a prompt, at a higher temperature: generate: {samples: 4, temperature: 1.0}"));
+        }
+        Ok(Self { judged: false, one_label: all - rows.len(), rows, source })
     }
 }
 

@@ -35,7 +35,13 @@ impl Samples {
     pub fn new(annotated: &Annotated, config: &DataConfig, codec: &TextCodec, model: &ModelConfig) -> Result<Self> {
         check_vocabulary(codec, model)?;
         let mut budget = config.budget();
-        let truth = Truth { prompts: vec![], labels: vec![], length_differences: vec![], apart: vec![] };
+        let truth = Truth {
+            prompts: vec![],
+            judged: annotated.judged,
+            labels: vec![],
+            length_differences: vec![],
+            apart: vec![],
+        };
         let mut all = Self { corpus: Held::default(), truth, fitted: BudgetReport::default() };
         for row in &annotated.rows {
             let place = || format!("{}, line {}", config.path.display(), row.line);

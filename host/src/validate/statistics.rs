@@ -18,7 +18,10 @@ use std::ops::Range;
 pub struct Truth {
     /// Responses of each prompt.
     pub prompts: Vec<Range<usize>>,
-    /// Label of each response, finite; the higher, the better. Each prompt has two different ones at least.
+    /// Whether anybody has judged them.
+    pub judged: bool,
+    /// Label of each response, finite; the higher, the better. Each prompt has two different ones at least. Of
+    /// responses that nobody has judged they say nothing.
     pub labels: Vec<f64>,
     /// Tokens of the golden response less tokens of the response, without sign.
     pub length_differences: Vec<f64>,
@@ -105,7 +108,7 @@ impl<'a> Scorer<'a> {
             let counted = || counts.iter().enumerate().filter(|(prompt, _)| of(*prompt));
             let prompts: u32 = counted().map(|(_, count)| count).sum();
             let in_order = counted().map(|(prompt, count)| self.shares[prompt] * f64::from(*count)).sum::<f64>();
-            (prompts > 0).then(|| in_order / f64::from(prompts))
+            (prompts > 0 && self.truth.judged).then(|| in_order / f64::from(prompts))
         };
         let auc = concordance(&self.by_label, &self.by_distance, &weights);
         [mean(&|_| true), mean(&|prompt| self.truth.apart[prompt]), auc, rho(&self.by_label), rho(&self.by_length)]

@@ -1,6 +1,6 @@
 //! The figures in words and as plain text.
 
-use super::{Figure, GAINS, HARMS, Line, Validation, Verdict};
+use super::{Commonest, Figure, GAINS, HARMS, Line, Validation, Verdict};
 
 /// Names of the columns after encoder and distance.
 pub const COLUMNS: [&str; 5] = ["pairwise accuracy", "golden apart", "AUC", "rank corr. label", "rank corr. length"];
@@ -17,12 +17,52 @@ pub fn show(figure: &Figure) -> [String; 2] {
     [value, figure.interval.map_or(String::new(), |[low, high]| format!("[{low:.3}, {high:.3}]"))]
 }
 
-/// What the accuracy of a distance says of choosing by it; nothing of chance.
+/// What the accuracy of a distance says of choosing by it; nothing of chance, and where nobody has judged.
 pub fn verdict(line: &Line) -> String {
-    match line.is_chance() {
+    match line.is_chance() || line.measures.accuracy.value.is_none() {
         true => "-".into(),
         false => Verdict::of(&line.measures.accuracy).to_string(),
     }
+}
+
+/// The figures as rows of cells under their names, a figure's interval as a cell's second part.
+pub fn judged(v: &Validation) -> Vec<Vec<[String; 2]>> {
+    let head = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]);
+    let mut rows: Vec<Vec<[String; 2]>> = vec![head.map(alone).collect()];
+    for line in &v.lines {
+        let mut row = [line.encoder.as_deref().unwrap_or("-"), &line.distance].map(alone).to_vec();
+        row.extend(figures(line).iter().map(show));
+        row.push(alone(&verdict(line)));
+        rows.push(row);
+    }
+    rows
+}
+
+/// How the distances split a prompt's responses, in the same form; the last columns say how far each agrees with each.
+pub fn splits(v: &Validation) -> Vec<Vec<[String; 2]>> {
+    let lines = || v.lines.iter().filter_map(|line| Some((line, line.split.as_ref()?)));
+    let head = ["", "encoder", "distance", "spread", "like length", "commonest nearest", "commonest farthest"];
+    let others = (1..=lines().count()).map(|number| alone(&format!("like {number}")));
+    let mut rows: Vec<Vec<[String; 2]>> = vec![head.map(alone).into_iter().chain(others).collect()];
+    let commonest = |of: &Commonest| [format!("{:.1} %", 100.0 * of.share), of.text.clone()];
+    for (number, (line, split)) in lines().enumerate() {
+        let named = [&format!("{}", number + 1), line.encoder.as_deref().unwrap_or("-"), &line.distance];
+        let mut row = named.map(alone).to_vec();
+        row.extend([
+            show(&split.spread),
+            show(&split.like_length),
+            commonest(&split.nearest),
+            commonest(&split.farthest),
+        ]);
+        let others = v.agreement[number].iter();
+        row.extend(others.map(|other| alone(&other.map_or("-".into(), |share| format!("{share:.2}")))));
+        rows.push(row);
+    }
+    rows
+}
+
+fn alone(text: &str) -> [String; 2] {
+    [text.to_owned(), String::new()]
 }
 
 /// What was measured on.
@@ -33,8 +73,12 @@ pub fn basis(v: &Validation) -> String {
             "; the run's own samples, judged by whether they say what the golden response says ({checker}): a judgement is as right as that"
         );
     }
+    if !v.judged {
+        text += "; the run's own samples, which nobody has judged: nothing here says whether nearer is better";
+    }
     if v.one_label > 0 {
-        text += &format!("; rows left out because all their responses have one label: {}", v.one_label);
+        let alike = if v.judged { "have one label" } else { "are the same" };
+        text += &format!("; rows left out because all their responses {alike}: {}", v.one_label);
     }
     let cut = v.fitted;
     if cut.cut_prompts + cut.cut_completions + cut.dropped > 0 {
@@ -66,23 +110,45 @@ pub fn legend(v: &Validation) -> [String; 7] {
     ]
 }
 
+/// How to read [`splits`].
+pub fn legend_of_splits(v: &Validation) -> [String; 4] {
+    [
+        "How each distance splits a prompt's responses, which needs no judgements and replaces none. Spread: the farthest less the nearest, \
+         over the mean distance; near 0 it does not tell them apart."
+            .into(),
+        "Like length: share of a prompt's pairs of responses in which the farther differs more in length from the golden one; near 1 the \
+         distance orders by length, at 0.5 it has nothing to do with it."
+            .into(),
+        format!(
+            "Commonest nearest and farthest: the text that is at this end of the most prompts, and its share of the {}. Where it is large, \
+             it is boilerplate that a rule would teach, or unteach.",
+            v.prompts
+        ),
+        "Like 1, like 2, ...: share of a prompt's pairs of responses that this distance orders as the numbered one does; 0.5 by chance. \
+         Distances of encoders that have nothing in common, and agree, may measure something; which thing, they do not say."
+            .into(),
+    ]
+}
+
 /// The whole as plain text.
 pub fn text(v: &Validation) -> String {
-    let head = ["encoder", "distance"].into_iter().chain(COLUMNS).chain(["verdict"]);
-    let mut rows: Vec<Vec<String>> = vec![head.map(str::to_owned).collect()];
-    for line in &v.lines {
-        let mut row = vec![line.encoder.clone().unwrap_or("-".into()), line.distance.clone()];
-        row.extend(figures(line).iter().map(|f| show(f).join(" ")));
-        row.push(verdict(line));
-        rows.push(row);
+    let mut out = format!("{}\n\n", basis(v));
+    if v.judged {
+        out += &format!("{}\n{}\n\n", aligned(&judged(v)), legend(v).join("\n"));
     }
+    out + &aligned(&splits(v)) + "\n" + &legend_of_splits(v).join("\n")
+}
+
+fn aligned(rows: &[Vec<[String; 2]>]) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| cell.join(" ").trim_end().to_owned()).collect()).collect();
     let widths: Vec<usize> =
         (0..rows[0].len()).map(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0)).collect();
-    let mut out = format!("{}\n\n", basis(v));
+    let mut out = String::new();
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         out += cells.join("  ").trim_end();
         out.push('\n');
     }
-    out + "\n" + &legend(v).join("\n")
+    out
 }

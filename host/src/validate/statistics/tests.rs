@@ -24,7 +24,7 @@ fn auc(labels: &[f64], distances: &[f64], weights: &[f64]) -> Option<f64> {
 fn truth(labels: &[f64], each: usize, lengths: &[f64]) -> Truth {
     let prompts = (0..labels.len() / each).map(|i| i * each..(i + 1) * each).collect();
     let apart = (0..labels.len() / each).map(|i| i % 2 == 0).collect();
-    Truth { prompts, labels: labels.to_vec(), length_differences: lengths.to_vec(), apart }
+    Truth { prompts, judged: true, labels: labels.to_vec(), length_differences: lengths.to_vec(), apart }
 }
 
 #[test]
