@@ -5,6 +5,7 @@
 
 mod device;
 mod load;
+mod losses;
 mod measure;
 mod names;
 mod preset;
@@ -16,13 +17,14 @@ mod train;
 
 pub use device::gpu;
 pub(crate) use load::report;
+pub use losses::{LossType, LossTypes, Losses};
 pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS, long_key};
 pub use preset::Preset;
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::ConfigText;
-pub use train::{LoraConfig, LossType, LrSchedulerType, TrainConfig};
+pub use train::{LoraConfig, LrSchedulerType, SchedulerKwargs, TrainConfig};
 
 use crate::{ops::Precision, pairs::Pairing};
 use schemars::JsonSchema;

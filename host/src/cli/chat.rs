@@ -13,7 +13,7 @@ use ldalign::{
     model::{self, Policy},
     ops::Precision,
     pipeline,
-    text::Message,
+    text::{Message, TextCodec},
 };
 use std::{
     io::{self, BufRead, IsTerminal, Write},
@@ -83,7 +83,12 @@ impl Chat {
                 continue;
             }
             history.push(Message::new("user", line));
-            let request = Request { prompt: codec.encode_prompt(&history.clone().into())?, key: turn, sample: 0 };
+            let (prompt, forgotten) = self.fit(&mut history, opening.len(), &codec, policy.max_positions())?;
+            if forgotten > 0 {
+                let what = format!("(the model's context is full: the oldest {forgotten} turns are forgotten)");
+                ldalign::progress::say(format_args!("{}", paint.style(Style::Note, &what)));
+            }
+            let request = Request { prompt, key: turn, sample: 0 };
             turn += 1;
             let mut text = codec.stream();
             let show = |token| write(&text.push(token)?);
@@ -97,6 +102,27 @@ impl Chat {
                 ));
             }
             history.push(Message::assistant(text));
+        }
+    }
+
+    /// The ids of a conversation, whose oldest turns after its opening are taken away as long as it leaves no room for
+    /// an answer; how many were. A last message that leaves none by itself is left to be refused.
+    fn fit(
+        &self,
+        history: &mut Vec<Message>,
+        opening: usize,
+        codec: &TextCodec,
+        positions: usize,
+    ) -> Result<(Vec<u32>, usize)> {
+        let mut forgotten = 0;
+        loop {
+            let prompt = codec.encode_prompt(&history.clone().into())?;
+            if prompt.len() + self.max_new_tokens <= positions || history.len() <= opening + 1 {
+                return Ok((prompt, forgotten));
+            }
+            // A question and its answer.
+            history.drain(opening..opening + 2);
+            forgotten += 1;
         }
     }
 

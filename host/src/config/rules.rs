@@ -1,8 +1,6 @@
 //! What the schema cannot say: rules between keys, and of this build.
 
-use super::{
-    DataConfig, Fault, LOCK_FILE, LossType, PluginChoice, RunConfig, ValidateConfig, gpu, schema::at_home, suggest,
-};
+use super::{DataConfig, Fault, LOCK_FILE, PluginChoice, RunConfig, ValidateConfig, gpu, schema::at_home, suggest};
 use crate::{
     checker::{self, Checker},
     hub::{self, HubId},
@@ -22,12 +20,11 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     if let Err(e) = gpu(&config.device) {
         fault("device", e.message().to_owned(), e.hint_text());
     }
-    if config.train.label_smoothing > 0.0 && config.train.loss_type != LossType::Sigmoid {
-        let hint = "remove train.label_smoothing";
-        fault("train.label_smoothing", "applies to loss_type: sigmoid alone".into(), Some(hint));
+    if let Err((key, what)) = config.train.losses() {
+        fault(&format!("train.{key}"), what, None);
     }
-    if config.train.loss_type == LossType::Sft && config.train.sft_weight == 0.0 {
-        fault("train.sft_weight", "is 0, and loss_type: sft trains nothing else".into(), Some("set it to 1"));
+    if let Err(what) = config.train.min_lr_rate() {
+        fault("train.lr_scheduler_kwargs", what.into(), Some("for instance lr_scheduler_kwargs: {min_lr_rate: 0.1}"));
     }
     let checkers = [
         ("eval.checker.regex", config.eval.as_ref().map(|e| &e.checker)),

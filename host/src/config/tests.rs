@@ -271,7 +271,16 @@ fn a_rule_and_its_samples_fit_or_are_one_fault_with_its_key() {
             &[],
             "eval.generate.samples (line 4): an evaluation samples one response a row",
         ),
-        ("train: {loss_type: sft}", &[], "train.sft_weight (line 4): is 0, and loss_type: sft trains nothing else"),
+        (
+            "train: {loss_type: [sigmoid, sft], loss_weights: [1]}",
+            &[],
+            "train.loss_weights (line 4): has 1 numbers for 2 losses",
+        ),
+        (
+            "train: {lr_scheduler_type: cosine_with_min_lr}",
+            &[],
+            "train.lr_scheduler_kwargs (line 4): cosine_with_min_lr needs one of min_lr",
+        ),
     ] {
         let said = fails(&pairs(text), set);
         assert!(said.contains(expected), "{text}: {said}");

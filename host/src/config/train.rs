@@ -1,5 +1,6 @@
 //! How a run trains.
 
+use super::losses::{LossType, LossTypes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,25 +11,36 @@ pub(super) const MOST: u64 = 1 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// sigmoid, hinge, ipo or sft.
-    pub loss_type: LossType,
+    /// The loss of the pairs, or a list of losses whose sum is trained, each times its weight in `loss_weights`. A
+    /// pair's own weight is on each of them; `sft` in the list has the pairs' chosen responses, whatever their weight.
+    pub loss_type: LossTypes,
+    /// One for each loss of `loss_type`; all 1 where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loss_weights: Vec<f64>,
     /// Strength of the pull to the reference.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub beta: f64,
-    /// cDPO: probability that a label is wrong, in 0..0.5.
+    /// Probability that a label is wrong, in 0..0.5: of the losses sigmoid (cDPO; TRL's sigmoid leaves it out), robust
+    /// and exo_pair.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 0.5))]
     pub label_smoothing: f64,
-    /// Weight of the SFT loss on chosen responses (RPO's alpha); 0 for none.
+    /// Weight of the SFT loss on chosen responses (RPO's alpha); 0 for none. It is that of `sft` in `loss_type`.
     #[schemars(range(min = 0))]
     pub sft_weight: f64,
     /// Peak learning rate.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
-    /// constant, linear or cosine, after warm-up.
+    /// constant, linear, cosine or cosine_with_min_lr, after warm-up.
     pub lr_scheduler_type: LrSchedulerType,
+    /// Of cosine_with_min_lr: where it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr_scheduler_kwargs: Option<SchedulerKwargs>,
     /// Share of the steps that warm up.
     #[schemars(range(min = 0, max = 1))]
     pub warmup_ratio: f64,
+    /// Steps that warm up; overrides the share where above 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warmup_steps: u64,
     /// Decoupled weight decay.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
@@ -71,13 +83,16 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
-            loss_type: LossType::Sigmoid,
+            loss_type: LossType::Sigmoid.into(),
+            loss_weights: vec![],
             beta: 0.1,
             label_smoothing: 0.0,
             sft_weight: 0.0,
             learning_rate: 1e-6,
             lr_scheduler_type: LrSchedulerType::Linear,
+            lr_scheduler_kwargs: None,
             warmup_ratio: 0.1,
+            warmup_steps: 0,
             weight_decay: 0.0,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
@@ -95,24 +110,9 @@ impl Default for TrainConfig {
     }
 }
 
-/// DPO's loss of beta times the difference of log-ratios.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum LossType {
-    /// -log sigmoid (DPO, SPIN).
-    Sigmoid,
-    /// max(0, 1 - x) (SLiC, SPIN's other loss).
-    Hinge,
-    /// Squared distance to 1/(2 beta) of length-averaged log-ratios, as TRL.
-    Ipo,
-    /// None: only the SFT term on the chosen responses, of weight `sft_weight`. With a rule of [`crate::pairs`] that
-    /// chooses among the model's own samples it is SFT on the nearest of them.
-    Sft,
-}
-
 /// Shape of the learning rate after warm-up.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum LrSchedulerType {
     /// Stays at the peak.
     Constant,
@@ -120,6 +120,45 @@ pub enum LrSchedulerType {
     Linear,
     /// Falls to 0 along half a cosine.
     Cosine,
+    /// Falls along half a cosine to what `lr_scheduler_kwargs` says.
+    CosineWithMinLr,
+}
+
+/// Where `cosine_with_min_lr` ends: one of the two.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct SchedulerKwargs {
+    /// A learning rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub min_lr: Option<f64>,
+    /// A share of `learning_rate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
+    pub min_lr_rate: Option<f64>,
+}
+
+impl TrainConfig {
+    /// The lowest learning rate as a share of the highest, where the schedule has one.
+    ///
+    /// # Errors
+    /// Where `lr_scheduler_kwargs` does not say it once for a schedule that needs it, or says it for another.
+    pub fn min_lr_rate(&self) -> Result<Option<f64>, &'static str> {
+        let ends = self.lr_scheduler_type == LrSchedulerType::CosineWithMinLr;
+        match (ends, self.lr_scheduler_kwargs) {
+            (false, None) => Ok(None),
+            (false, Some(_)) => Err("is of lr_scheduler_type: cosine_with_min_lr alone"),
+            (true, Some(SchedulerKwargs { min_lr: Some(rate), min_lr_rate: None })) if rate <= self.learning_rate => {
+                Ok(Some(rate / self.learning_rate))
+            }
+            (true, Some(SchedulerKwargs { min_lr: None, min_lr_rate: Some(share) })) => Ok(Some(share)),
+            (true, _) => Err("cosine_with_min_lr needs one of min_lr, at most learning_rate, and min_lr_rate"),
+        }
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Low-rank adapters, PEFT's names.

@@ -4,10 +4,13 @@ use crate::config::{LrSchedulerType, TrainConfig};
 use std::f64::consts::PI;
 
 /// Learning rate of optimizer step `step` (from 0) of `total`, as transformers' schedulers give it: a linear warm-up
-/// from 0 over `ceil(warmup_ratio * total)` steps, then constant, or to 0 at step `total` along a line or half a
-/// cosine.
+/// from 0 over `warmup_steps` or `ceil(warmup_ratio * total)` steps, then constant, or along a line or half a cosine to
+/// 0, or to the least rate asked for, at step `total`.
 pub fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
-    let warmup = (config.warmup_ratio * total as f64).ceil().min(total as f64);
+    let warmup = match config.warmup_steps {
+        0 => (config.warmup_ratio * total as f64).ceil().min(total as f64),
+        steps => steps as f64,
+    };
     let step = step as f64;
     let factor = if step < warmup {
         step / warmup
@@ -16,15 +19,25 @@ pub fn learning_rate(config: &TrainConfig, step: u64, total: u64) -> f64 {
         match config.lr_scheduler_type {
             LrSchedulerType::Constant => 1.0,
             LrSchedulerType::Linear => (1.0 - done).max(0.0),
-            LrSchedulerType::Cosine => (0.5 * (1.0 + (PI * done).cos())).max(0.0),
+            LrSchedulerType::Cosine => half_cosine(done),
+            LrSchedulerType::CosineWithMinLr => {
+                // A config whose kwargs say none was refused when it was read.
+                let least = config.min_lr_rate().ok().flatten().unwrap_or(0.0);
+                half_cosine(done) * (1.0 - least) + least
+            }
         }
     };
     config.learning_rate * factor
 }
 
+fn half_cosine(done: f64) -> f64 {
+    (0.5 * (1.0 + (PI * done).cos())).max(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SchedulerKwargs;
 
     /// transformers 5.23, `get_scheduler(kind, torch.optim.SGD([p], lr=1.0), 3, 10)`, `get_last_lr()` before each step.
     #[test]
@@ -58,14 +71,36 @@ mod tests {
                     0.04951556604879048,
                 ],
             ),
+            (
+                CosineWithMinLr,
+                [
+                    1.0,
+                    0.9554359905560885,
+                    0.8305704108364301,
+                    0.6501344202803414,
+                    0.44986557971965857,
+                    0.26942958916356996,
+                    0.14456400944391146,
+                ],
+            ),
         ];
         for (lr_scheduler_type, after) in after {
             let rates = warmup.into_iter().chain(after);
-            let config =
-                TrainConfig { learning_rate: 1.0, warmup_ratio: 0.25, lr_scheduler_type, ..Default::default() };
+            let least = SchedulerKwargs { min_lr: None, min_lr_rate: Some(0.1) };
+            let lr_scheduler_kwargs = (lr_scheduler_type == CosineWithMinLr).then_some(least);
+            let by_share = TrainConfig {
+                learning_rate: 1.0,
+                warmup_ratio: 0.25,
+                lr_scheduler_type,
+                lr_scheduler_kwargs,
+                ..Default::default()
+            };
+            let by_steps = TrainConfig { warmup_steps: 3, warmup_ratio: 0.9, ..by_share.clone() };
             for (step, rate) in rates.enumerate() {
-                let got = learning_rate(&config, step as u64, 10);
-                assert!((got - rate).abs() < 1e-15, "{lr_scheduler_type:?}, step {step}: {got}, expected {rate}");
+                for config in [&by_share, &by_steps] {
+                    let got = learning_rate(config, step as u64, 10);
+                    assert!((got - rate).abs() < 1e-15, "{lr_scheduler_type:?}, step {step}: {got}, expected {rate}");
+                }
             }
         }
     }

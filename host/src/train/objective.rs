@@ -46,7 +46,6 @@ pub struct Denominators {
 pub struct Dpo<'a> {
     data: &'a DpoData<'a>,
     loss: PairLoss,
-    sft_weight: f64,
 }
 
 impl<'a> Dpo<'a> {
@@ -57,7 +56,7 @@ impl<'a> Dpo<'a> {
             let what = format!("{rows} pairs have {reference} reference values and {distances} distances");
             return Err(Error::new(Code::TrainRows, what));
         }
-        Ok(Self { data, loss: PairLoss::new(config)?, sft_weight: config.sft_weight })
+        Ok(Self { data, loss: PairLoss::new(config)? })
     }
 }
 
@@ -89,7 +88,7 @@ impl Objective for Dpo<'_> {
         Ok(weights)
     }
     fn counts(&self, weight: f32) -> bool {
-        weight != 0.0 || self.sft_weight > 0.0
+        weight != 0.0 || self.loss.sft() > 0.0
     }
     fn value(
         &self,
@@ -113,8 +112,8 @@ impl Objective for Dpo<'_> {
         means.add(column::REWARD_MARGIN, chosen - rejected);
         means.add(column::CHOSEN_LOGP, logps[0]);
         means.add(column::REJECTED_LOGP, logps[1]);
-        if self.sft_weight > 0.0 {
-            let share = self.sft_weight / of.tokens;
+        if self.loss.sft() > 0.0 {
+            let share = self.loss.sft() / of.tokens;
             loss -= share * logps[0];
             derivatives[0] -= share;
             means.add_many(column::NLL, -logps[0], tokens[0] as f64);

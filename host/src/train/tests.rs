@@ -135,6 +135,8 @@ struct Case {
     config: TrainConfig,
     loss: f64,
     metrics: BTreeMap<String, f64>,
+    /// Of the pairs; all 1 where there are none.
+    weights: Option<[f32; 4]>,
 }
 
 impl Fixture {
@@ -154,15 +156,16 @@ fn equals_trl(policy: &Policy) {
     let fixture = Fixture::read();
     let dir = tempfile::tempdir().unwrap();
     let pairs = store(dir.path(), &fixture.rows);
-    let data = DpoData {
-        pairs: &pairs,
-        reference: &fixture.reference,
-        distances: &[0.0; 4],
-        schedule: &ones,
-        measured: true,
-        round: (0, 1),
-    };
     for case in &fixture.cases {
+        // Weights stand where distances would, for a schedule that takes them as they are.
+        let data = DpoData {
+            pairs: &pairs,
+            reference: &fixture.reference,
+            distances: &case.weights.unwrap_or([1.0; 4]),
+            schedule: &|_, given| Ok(given.to_vec()),
+            measured: true,
+            round: (0, 1),
+        };
         let objective = Dpo::new(&data, &case.config).unwrap();
         let (step, state) = first_step_of(policy, &objective, &case.config, &[0, 1, 2, 3]);
         let close = |what: &str, a: f64, b: f64| {
@@ -183,7 +186,7 @@ fn equals_trl(policy: &Policy) {
 fn loss_type_sft_is_sft_on_the_chosen_whatever_the_pairs_weights() {
     let all = Data::new(7);
     let rows = [4, 0, 6, 2, 1, 5, 3];
-    let config = |sft_weight| TrainConfig { loss_type: LossType::Sft, sft_weight, ..config() };
+    let config = |sft_weight| TrainConfig { loss_type: LossType::Sft.into(), sft_weight, ..config() };
     let (expected, _) = first_step(&Sft { rows: &all.sft() }, &config(1.0), &rows);
     let nothing = |_: StepContext, distances: &[f32]| Ok(vec![0.0; distances.len()]);
     for weigh in [&schedule as &Weigh<'_>, &ones, &nothing] {
