@@ -26,7 +26,7 @@ use crate::{
     config::RunConfig,
     data::Dataset,
     files::{self, Claim},
-    pipeline, report, train,
+    pipeline, report, rundir, train,
 };
 use measure::Measurements;
 use serde::Serialize;
@@ -122,7 +122,8 @@ impl Comparison {
 /// written.
 pub fn compare(plan: &Plan, title: &str, lead: &str) -> Result<Comparison> {
     let writes = |name: &str| ["compare.json", "report.html"].contains(&name);
-    Claim { directory: &plan.output_dir, mark: "compare.json", writes: &writes, reads: &plan.base.reads() }.check()?;
+    let reads: Vec<_> = plan.configs().flat_map(rundir::reads).collect();
+    Claim { directory: &plan.output_dir, mark: "compare.json", writes: &writes, reads: &reads }.check()?;
     let nearness = nearness::Plugins::new(plan)?;
     let mut budgets = Vec::new();
     for arm in &plan.arms {
@@ -132,6 +133,9 @@ pub fn compare(plan: &Plan, title: &str, lead: &str) -> Result<Comparison> {
         }
         budgets.push(budget(&arm.config).map_err(|e| e.at(&place))?);
     }
+    files::make_dir(&plan.output_dir)?;
+    let _lock = files::hold_directory(&plan.output_dir)?;
+    files::sweep(&plan.output_dir, &[])?;
     let mut runs = make_runs(plan)?;
     let names = nearness.names();
     let mut seen = Measurements::new(plan, &nearness);

@@ -120,6 +120,9 @@ pub struct RunConfig {
     /// 0 for no limit.
     #[serde(default = "an_hour")]
     pub plugin_timeout: u64,
+    /// MiB that the process may hold while a plugin is called, the model's included; 0 for no limit.
+    #[serde(default)]
+    pub plugin_memory: u64,
 }
 
 impl RunConfig {

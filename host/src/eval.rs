@@ -40,6 +40,11 @@ impl Subject<'_> {
         Ok((Policy::load_as(self.model, &crate::pipeline::device(self.device)?, self.precision)?, codec))
     }
 
+    /// Directories that are read.
+    fn reads(&self) -> Vec<PathBuf> {
+        model::places(self.model)
+    }
+
     /// What decides its answers.
     fn source(&self) -> Result<HashedModel> {
         HashedModel::of(self.model)
@@ -55,12 +60,13 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// Makes `out`, or sees that `name` was begun there from the same things: `what` says from which, without places.
-    /// `writes` are the names of what the measure writes in it, `model` is read.
-    fn open(out: &'a Path, name: &'a str, what: &Value, writes: &[&str], model: &Path) -> Result<Self> {
+    /// `writes` are the names of what the measure writes in it, beside its journal and records.
+    fn open(out: &'a Path, name: &'a str, what: &Value, writes: &[&str], reads: &[PathBuf]) -> Result<Self> {
         let mark = format!("{name}.manifest.json");
         let journal = format!("{name}.partial.jsonl");
-        let writes = |name: &str| name == mark || name == journal || writes.contains(&name);
-        Claim { directory: out, mark: &mark, writes: &writes, reads: &[model] }.check()?;
+        let record = format!("done/{name}.json");
+        let writes = |name: &str| [&mark, &journal, &record].contains(&&name.to_owned()) || writes.contains(&name);
+        Claim { directory: out, mark: &mark, writes: &writes, reads }.check()?;
         files::make_dir(out)?;
         let place = Self { out, name, _lock: files::hold_directory(out)? };
         files::sweep(out, &["done", "model_answer", "model_judgment"])?;

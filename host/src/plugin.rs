@@ -98,7 +98,7 @@ impl Plugin {
         };
         probe::probe(finder, path, &record)?;
         exit::watch();
-        watchdog::watch(finder.call_limit);
+        watchdog::watch(finder.call_limit, finder.memory_limit);
         Ok(Self { properties: inspected.metadata.properties(kind, &record.id), ..Self::load(path, record)? })
     }
     /// The part that runs plugin code: first in the probe, then here.

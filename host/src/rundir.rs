@@ -26,7 +26,7 @@
 //!
 //! Damage is told by hashes: a [`Record`] in `done/` has those of what finished work made; `reference.json` and the
 //! records themselves carry a [checksum](crate::files::seal()), the lines of a journal that unfinished work goes on by
-//! one each, and a checkpoint has the hashes of its files and of the metrics before it.
+//! one each, and a checkpoint has the hashes of its files.
 //!
 //! [`Layout`] has the paths, each as a [`JsonFile`] or [`LinesFile`] of its type where this room has the format.
 //! Formats of others: `pairs.bin` and `rows.bin` are [`data::tokens`](crate::data::tokens)'s, latents those of
@@ -50,21 +50,25 @@ mod timing;
 
 pub use choices::{CandidateLine, ChoiceLine, Distances};
 pub use evaluation::{Answer, EvalSample, Evaluation, Outcome};
-pub use file::{Json, JsonFile, Lines, LinesFile, RunFile, SealedFile, SealedJson};
+pub use file::{Checked, Form, Json, JsonFile, Lines, LinesFile, Plain, RunFile, SealedFile};
 pub use generations::GenerationLine;
 pub use hashed::{HashedModel, HashedPath, hash_path};
 pub use layout::{Layout, Numbered, RoundLayout, TrainLayout};
 pub use lenient::LenientReader;
 pub use manifest::{Manifest, differences};
-pub use metrics::{MetricsLine, MetricsWriter, StepFacts, StepTimingLine, begin_with, column};
+pub use metrics::{MetricsLine, MetricsWriter, StepFacts, StepTimingLine, column};
 pub use record::{Hashes, Made, Record};
 pub use reference::Reference;
 pub use scores::{FittedEncoder, ScoreLine};
 pub use stage::Stage;
 pub use timing::{Stopwatch, TimingLine};
 
-use crate::{Code, Error, Result, config::RunConfig, files};
-use std::{fs::File, ops::Deref, path::Path};
+use crate::{Code, Error, Result, config::RunConfig, files, model};
+use std::{
+    fs::File,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
 
 /// An open run directory, held by this process alone: a [`Layout`] to write in.
 pub struct RunDir {
@@ -109,13 +113,19 @@ impl RunDir {
     /// Whether the config's `output_dir` may be written in, by names of which `writes` says whether they are the
     /// command's: to be asked before anything is loaded. Fails as [`files::Claim::check`] does.
     pub fn claim(config: &RunConfig, writes: &dyn Fn(&str) -> bool) -> Result<()> {
-        files::Claim { directory: &config.output_dir, mark: "manifest.json", writes, reads: &config.reads() }.check()
+        files::Claim { directory: &config.output_dir, mark: "manifest.json", writes, reads: &reads(config) }.check()
     }
 
     /// Whether a run was begun in a directory.
     pub fn is_started(path: &Path) -> bool {
         Layout::new(path).manifest().exists()
     }
+}
+
+/// Files and directories that the commands of a config read as a whole, an adapter's base among them.
+pub fn reads(config: &RunConfig) -> Vec<PathBuf> {
+    let named = config.reads().into_iter().map(Path::to_owned);
+    named.chain(model::places(&config.model)).collect()
 }
 
 impl Deref for RunDir {

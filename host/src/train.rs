@@ -120,10 +120,10 @@ fn train(
     let mut optimizer = AdamW::new(policy.compute(), &trainable, config)?;
     let checkpoints =
         Checkpoints { dir: dir.to_owned(), keep: config.save_total_limit, identity: identity(objective, config, seed) };
-    let mut state = checkpoints.resume(&trainable, &mut optimizer)?.unwrap_or_default();
+    let (mut state, history) = checkpoints.resume(&trainable, &mut optimizer)?.unwrap_or_default();
     policy.weights_changed();
     let places = TrainLayout::new(dir);
-    let mut metrics = MetricsWriter::open(&places.metrics(), &places.timing(), state.lines, state.tokens)?;
+    let mut metrics = MetricsWriter::open(&places.metrics(), &places.timing(), history, state.tokens)?;
     let mut progress = Progress::new(objective.name(), state.step, plan.total_steps);
 
     while state.step < plan.total_steps {
@@ -147,14 +147,12 @@ fn train(
             let epoch = plan.epochs(state.step);
             let facts = StepFacts { step: state.step, epoch, learning_rate, grad_norm: norm, tokens: state.tokens };
             metrics.push(facts, std::mem::take(&mut state.means).values())?;
-            state.lines += 1;
         }
         let save_steps = if config.save_steps > 0 { config.save_steps } else { plan.steps_per_epoch };
         let stop = collective.agree(interrupt::requested())?;
         if last || every(save_steps) || stop {
             metrics.sync()?;
-            state.metrics = metrics.sha256();
-            checkpoints.save(&state, &trainable, &optimizer)?;
+            checkpoints.save(&state, metrics.text(), &trainable, &optimizer)?;
         }
         if stop && !last {
             return Err(interrupt::stopped());

@@ -33,7 +33,7 @@ use crate::{
     library::Kind,
     model::{self, ModelConfig},
     plugin::{Finder, Plugin, PluginRecord},
-    rundir::{HashedModel, HashedPath},
+    rundir::{self, HashedModel, HashedPath},
 };
 use latents::{Encoded, Encodings};
 use rows::Annotated;
@@ -135,8 +135,9 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     };
     let settings = config.validate.as_ref().ok_or_else(missing)?;
     let mark = "validate.json";
-    let writes = |name: &str| [mark, "validate.html"].contains(&name);
-    Claim { directory: output, mark, writes: &writes, reads: &config.reads() }.check()?;
+    // Records of latents are named by a hash, as these are.
+    let writes = |name: &str| [mark, "validate.html", "latents", "done/validate.json"].contains(&name);
+    Claim { directory: output, mark, writes: &writes, reads: &rundir::reads(config) }.check()?;
     let (annotated, rows) = match (&settings.data, &settings.checker) {
         (Some(data), _) => (Annotated::read(data)?, data),
         (None, checker) => (own::read(config, checker.as_ref())?, &config.data),

@@ -4,6 +4,7 @@
 
 use ldalign_tests::{runs, workspace_root};
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
@@ -75,9 +76,12 @@ fn edit(path: &Path, change: impl Fn(&str) -> String) {
     fs::write(path, changed).unwrap();
 }
 
-fn newest(run: &Path) -> PathBuf {
-    let checkpoint = |n: &usize| run.join(format!("round-1/train/checkpoint-{n}"));
-    (1..=STEPS).rev().map(|n| checkpoint(&n)).find(|path| path.exists()).unwrap()
+fn checkpoint(run: &Path, step: usize) -> PathBuf {
+    run.join(format!("round-1/train/checkpoint-{step}"))
+}
+
+fn newest(run: &Path) -> usize {
+    (1..=STEPS).rev().find(|step| checkpoint(run, *step).exists()).unwrap()
 }
 
 #[test]
@@ -94,19 +98,31 @@ fn what_hints_say_to_delete_is_made_again_whatever_the_number_format() {
 #[test]
 fn what_training_goes_on_by_is_not_believed_where_it_was_changed() {
     let case = Case::new(&[]);
-    let state = |run: &Path| newest(run).join("state.json");
+    let state = |run: &Path| checkpoint(run, newest(run)).join("state.json");
     let far = |text: &str| {
         let at = text.find("\"step\": ").unwrap() + 8;
         format!("{}{}{}", &text[..at], 1u64 << 62, text[at..].trim_start_matches(|c: char| c.is_ascii_digit()))
     };
     case.recovers(training, |run| edit(&state(run), far), "is damaged");
     let metrics = |run: &Path| run.join("round-1/train/metrics.jsonl");
-    case.recovers(training, |run| fs::remove_file(metrics(run)).unwrap(), "metrics.jsonl is damaged");
-    case.recovers(
-        training,
-        |run| edit(&metrics(run), |t| t.replacen("\"loss\":0", "\"loss\":1", 1)),
-        "metrics.jsonl is damaged",
-    );
+    // The history is in the checkpoint too: nothing is trained again.
+    for spoil in [
+        &(|path: &Path| fs::remove_file(path).unwrap()) as &dyn Fn(&Path),
+        &|path| edit(path, |text| text.replacen("\"loss\":", "\"loss\":1", 1)),
+        &|path| fs::write(path, "").unwrap(),
+    ] {
+        let timing = |run: &Path| fs::read_to_string(run.join("round-1/train/timing.jsonl")).unwrap();
+        let before = RefCell::new(String::new());
+        let spoil = |run: &Path| {
+            spoil(&metrics(run));
+            before.replace(timing(run).split_inclusive('\n').take(newest(run)).collect());
+        };
+        let (dir, out) = case.spoilt(training, spoil);
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && text.contains("its lines are the checkpoint's again"), "{text}");
+        assert!(timing(&dir.path().join("run")).starts_with(before.borrow().as_str()), "{text}");
+        assert_eq!(bytes(dir.path()), case.whole);
+    }
     // Without its checksum too.
     case.recovers(training, |run| edit(&state(run), |t| t[..t.rfind(',').unwrap()].to_owned() + "\n}\n"), "is damaged");
 }

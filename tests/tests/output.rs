@@ -41,6 +41,23 @@ fn mine() -> tempfile::TempDir {
     let arms = "base: good.yaml\nseeds: [1]\narms: { a: {}, b: { method: sft } }\n";
     fs::write(dir.path().join("compare.yaml"), format!("output_dir: .\n{arms}")).unwrap();
     fs::write(dir.path().join("compare-into-model.yaml"), format!("output_dir: model\n{arms}")).unwrap();
+    // An adapter of the model, and an arm that starts from it.
+    fs::create_dir(dir.path().join("adapter")).unwrap();
+    let adapter = r#"{"peft_type": "LORA", "base_model_name_or_path": "../model", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}"#;
+    fs::write(dir.path().join("adapter/adapter_config.json"), adapter).unwrap();
+    config("adapter.yaml", "model");
+    let text = fs::read_to_string(dir.path().join("adapter.yaml")).unwrap();
+    fs::write(dir.path().join("adapter.yaml"), text.replace("model: model", "model: adapter")).unwrap();
+    let arm = "output_dir: model\nbase: good.yaml\nseeds: [1]\narms: { a: {}, b: { set: { model: adapter } } }\n";
+    fs::write(dir.path().join("compare-arm.yaml"), arm.replace("good", "away")).unwrap();
+    config("away.yaml", "out");
+    let text = fs::read_to_string(dir.path().join("away.yaml")).unwrap();
+    fs::write(dir.path().join("away.yaml"), text.replace("model: model", "model: elsewhere")).unwrap();
+    // Work of another kind, by the names of ours.
+    for name in ["kept/latents/mine", "done-validate/done/validate.json", "done-choices/done/choices.json"] {
+        fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(name), "mine").unwrap();
+    }
     for name in ["compare.json", "validate.json", "choices.jsonl", "report.html"] {
         fs::write(dir.path().join(name), "{\"mine\": true}\n").unwrap();
     }
@@ -75,6 +92,16 @@ fn a_directory_that_is_somebody_elses_is_refused_before_anything_is_loaded() {
         (&["compare", "compare-into-model.yaml"], "model is to be read, and would be written in"),
         (&["eval", "--model", "model", "--choices", "q.jsonl", "--out", "."], "choices.jsonl would be written over"),
         (&["eval", "--model", "model", "--choices", "q.jsonl", "--out", "model"], "model is to be read"),
+        (&["run", "adapter.yaml"], "model is to be read, and would be written in"),
+        (&["validate", "adapter.yaml", "--output", "model"], "model is to be read, and would be written in"),
+        (&["eval", "--model", "adapter", "--choices", "q.jsonl", "--out", "model"], "model is to be read"),
+        (&["compare", "compare-arm.yaml"], "model is to be read, and would be written in"),
+        (&["validate", "good.yaml", "--output", "kept"], "kept/latents would be written over"),
+        (&["validate", "good.yaml", "--output", "done-validate"], "done-validate/done/validate.json would be written over"),
+        (
+            &["eval", "--model", "model", "--choices", "q.jsonl", "--out", "done-choices"],
+            "done-choices/done/choices.json would be written over",
+        ),
         (&["report", "."], "report.html would be written over"),
         (&["quickstart", "--output", "."], "config.yaml and 2 more would be written over"),
         // Refused for what they are before this, and still.

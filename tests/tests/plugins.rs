@@ -95,6 +95,10 @@ fn what_goes_wrong_while_building_is_found_in_a_child_process() {
         ("exits-in-drop", "error[plugin/probe]: distance `exits-in-drop` of ZOO called exit(0) in Drop"),
         ("aborts-in-new", "error[plugin/probe]: distance `aborts-in-new` of ZOO aborted (SIGABRT) in new"),
         ("hangs-in-new", "error[plugin/probe]: distance `hangs-in-new` of ZOO did not return from new in 2s"),
+        (
+            "closes-descriptors-in-new",
+            "error[plugin/probe]: distance `closes-descriptors-in-new` of ZOO closed descriptors that are not its own in new",
+        ),
     ];
     for (id, expected) in cases {
         let got = text(&refused(&finder, zoo(), id, json!({})));
@@ -184,9 +188,53 @@ fn a_plugin_that_ends_the_process_is_named() {
     let crashes = drive("crashes-in-call", "");
     let what = "touched memory it does not own (SIGSEGV)";
     assert_eq!((crashes.status.signal(), stderr(&crashes)), (Some(11), words("crashes-in-call", what)));
+    let closes = drive("closes-descriptors-in-call", "");
+    let said = "error[plugin/descriptors]: distance `closes-descriptors-in-call` of ZOO closed descriptors that are not its \
+                own in distances; finished work of a run is kept";
+    assert_eq!((closes.status.code(), stderr(&closes).as_str()), (Some(70), said));
     let overflows = drive("overflows-stack", "");
     let said = stderr(&overflows);
     assert!(overflows.status.signal().is_some() && said.starts_with(&words("overflows-stack", what)), "{said}");
+}
+
+#[test]
+fn where_the_system_gives_no_file_in_memory_a_nameless_one_on_disk_is_loaded() {
+    use std::os::unix::process::CommandExt;
+    let well = |tmp: &Path| {
+        let mut driver = Command::new(env!("CARGO_BIN_EXE_plugin-driver"));
+        driver.arg(zoo()).arg("well").env("TMPDIR", tmp);
+        // SAFETY: calls prctl and no more.
+        unsafe { driver.pre_exec(refuse_memfd) };
+        driver.output().unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let out = well(dir.path());
+    assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stdout).trim()), (Some(0), "1e-40"), "{}", stderr(&out));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    // Where that cannot be had either, it is said; without the filter this does not matter.
+    let out = well(Path::new("/proc"));
+    assert_eq!(out.status.code(), Some(1));
+    let text = stderr(&out);
+    assert!(text.contains("no private copy of the library can be kept") || text.contains("to try the plugin out"), "{text}");
+}
+
+/// Makes memfd_create fail in this process and those that it starts.
+fn refuse_memfd() -> std::io::Result<()> {
+    let statement = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code as u16, jt, jf, k };
+    let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_memfd_create as u32, 0, 1),
+        statement(libc::BPF_RET | libc::BPF_K, refused, 0, 0),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: plain numbers, and a program that lives as long as the call.
+    let failed = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) != 0
+    };
+    if failed { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[test]

@@ -56,6 +56,29 @@ fn a_plugin_that_does_not_return_is_named_after_its_time() {
 }
 
 #[test]
+fn a_plugin_that_takes_memory_without_end_is_named_at_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, text) = end(start(dir.path(), "allocates-in-call", &["plugin_memory=1500"]));
+    assert_eq!((out.status.code(), out.status.signal()), (Some(70), None), "{text}");
+    assert!(text.contains("error[plugin/memory]: distance `allocates-in-call` of zoo 9.8.7 (sha256 "), "{text}");
+    assert!(text.contains("is in distances, and the process holds more than the 1.5 GiB of plugin_memory"), "{text}");
+    assert!(done(dir.path(), "candidates") && !done(dir.path(), "score"));
+    // One that takes none is not stopped by it, and what it does is the same.
+    let (out, text) = end(start(dir.path(), "well", &["plugin_memory=1500", "output_dir=well", "train.max_steps=1"]));
+    assert!(out.status.success(), "{text}");
+}
+
+#[test]
+fn a_plugin_that_closes_the_hosts_descriptors_is_named_and_nothing_is_written_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, text) = end(start(dir.path(), "closes-descriptors-in-call", &[]));
+    assert_eq!((out.status.code(), out.status.signal()), (Some(70), None), "{text}");
+    assert!(text.contains("error[plugin/descriptors]: distance `closes-descriptors-in-call` of zoo"), "{text}");
+    assert!(text.contains("closed descriptors that are not its own in distances"), "{text}");
+    assert!(done(dir.path(), "candidates") && !done(dir.path(), "score"));
+}
+
+#[test]
 fn a_stop_is_heard_although_a_plugin_hangs() {
     let dir = tempfile::tempdir().unwrap();
     let child = start(dir.path(), "hangs-in-call", &[]);

@@ -228,4 +228,13 @@ validate: { checker: exact, distances: [euclidean, cosine] }
     let out = runs::command("run", &unjudged, &[]).arg("--validate-first").output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(!out.status.success() && said.contains("has no judgements to hold policy-states layer=1"), "{said}");
+
+    // Samples that were changed are not judged, and nothing of the kind is written.
+    let path = dir.path().join("run/round-1/generations.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replacen("\"text\":\"", "\"text\":\"x", 1)).unwrap();
+    let out = validate(&runs::config(dir.path(), own));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(1) && said.contains("error[run/damaged]"), "{said}");
+    assert!(said.contains("generations.jsonl is missing or not what stage generate of round 1 wrote"), "{said}");
 }

@@ -116,6 +116,11 @@ const OURS: [&str; 2] = ["seed", "output_dir"];
 const COMMON: [&str; 2] = ["model", "eval"];
 
 impl Plan {
+    /// The base and the config of every arm.
+    pub fn configs(&self) -> impl Iterator<Item = &RunConfig> {
+        [&self.base].into_iter().chain(self.arms.iter().map(|arm| &arm.config))
+    }
+
     /// Reads a file, applies `overrides` (`key.key=value`) and checks the config of every arm.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ pub struct AnswerLine {
 pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &Path) -> Result<Figures> {
     let model = subject.source()?;
     let what = json!({"model": model.files, "questions": questions.sha256, "chat": chat, "precision": format!("{:?}", subject.precision)});
-    let place = Place::open(out, "choices", &what, &["choices.jsonl", "choices.json"], subject.model)?;
+    let place = Place::open(out, "choices", &what, &["choices.jsonl", "choices.json"], &subject.reads())?;
     let (each, all) = (LinesFile::new(out.join("choices.jsonl")), out.join("choices.json"));
     let done = place.is_finished()?;
     let lines = if done { each.lines()?.collect::<Result<_>>()? } else { answers(subject, questions, chat, &place)? };

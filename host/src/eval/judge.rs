@@ -101,7 +101,7 @@ impl Judge {
     pub fn grade(&self, questions: &Questions, answers: &Path, model_id: &str, out: &Path) -> Result<Grades> {
         let judge = [self.model.clone(), prompt::NAME.to_owned()];
         let what = json!({"answers": files::sha256_file(answers)?, "judge": judge, "model_id": model_id});
-        let place = Place::open(out, "judge", &what, &["model_judgment", "judge.json"], answers)?;
+        let place = Place::open(out, "judge", &what, &["model_judgment", "judge.json"], &[answers.to_owned()])?;
         let by_id = files::read_lines::<Answer>(answers)?
             .map(|answer| answer.map(|a| (a.question_id, a)))
             .collect::<Result<BTreeMap<_, _>>>()?;

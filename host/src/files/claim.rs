@@ -2,7 +2,10 @@
 
 use super::{io_error, read};
 use crate::{Code, Error, Result};
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// A directory that a command is about to write in.
 pub struct Claim<'a> {
@@ -10,10 +13,11 @@ pub struct Claim<'a> {
     pub directory: &'a Path,
     /// The file in it that says that the command was here before.
     pub mark: &'a str,
-    /// Whether the command writes a file or directory of this name in it.
+    /// Whether the command writes a file or directory of this name in it, or `done/NAME` in that folder, which work of
+    /// several kinds may share.
     pub writes: &'a dyn Fn(&str) -> bool,
     /// Files and directories that the command reads.
-    pub reads: &'a [&'a Path],
+    pub reads: &'a [PathBuf],
 }
 
 impl Claim<'_> {
@@ -24,10 +28,7 @@ impl Claim<'_> {
     /// the mark, what the command would write.
     pub fn check(&self) -> Result<()> {
         let Self { directory, mark, .. } = self;
-        let entries = match fs::read_dir(directory) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(|e| io_error(directory, "write in", e))?,
-        };
+        let Some(mut names) = list(directory)? else { return Ok(()) };
         let path = directory.join(mark);
         if is_mark(&path)? {
             return Ok(());
@@ -39,11 +40,11 @@ impl Claim<'_> {
         if let Some(read) = self.reads.iter().find(|path| fs::canonicalize(path).is_ok_and(|path| path == here)) {
             return taken(format!("{} is to be read, and would be written in", read.display()));
         }
-        let mut theirs: Vec<String> = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|e| io_error(directory, "list", e))?.file_name();
-            theirs.extend(name.to_str().filter(|name| (self.writes)(name)).map(str::to_owned));
+        if names.iter().any(|name| name == DONE) {
+            let records = list(&directory.join(DONE))?.unwrap_or_default();
+            names.extend(records.into_iter().map(|name| format!("{DONE}/{name}")));
         }
+        let mut theirs: Vec<&String> = names.iter().filter(|name| (self.writes)(name)).collect();
         theirs.sort();
         let Some(name) = theirs.first() else { return Ok(()) };
         let what = if path.exists() { "is not ours, or damaged" } else { "is not there" };
@@ -51,6 +52,23 @@ impl Claim<'_> {
         let name = directory.join(name);
         taken(format!("{}{more} would be written over: {mark}, which says that it is ours, {what}", name.display()))
     }
+}
+
+/// The folder of the records of finished work.
+const DONE: &str = "done";
+
+/// The names in a directory; None where there is no such thing.
+fn list(directory: &Path) -> Result<Option<Vec<String>>> {
+    let fail = |e| io_error(directory, "write in", e);
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(fail)?,
+    };
+    let mut names = vec![];
+    for entry in entries {
+        names.extend(entry.map_err(fail)?.file_name().into_string());
+    }
+    Ok(Some(names))
 }
 
 /// Whether a file is one by which we know our own: JSON that names the program.
@@ -71,17 +89,23 @@ mod tests {
     fn what_is_there_is_written_over_where_it_is_ours_alone() {
         let dir = tempfile::tempdir().unwrap();
         let here = dir.path().join("here");
-        let check = |reads: &[&Path]| {
-            let writes = |name: &str| ["a.json", "b"].contains(&name);
+        let check = |reads: &[PathBuf]| {
+            let writes = |name: &str| ["a.json", "b", "done/a.json"].contains(&name);
             Claim { directory: &here, mark: "a.json", writes: &writes, reads }.check().map_err(|e| e.to_string())
         };
         check(&[]).unwrap();
         fs::create_dir(&here).unwrap();
         fs::write(here.join("notes"), "theirs").unwrap();
-        check(&[dir.path()]).unwrap();
+        check(&[dir.path().to_owned()]).unwrap();
         // Read as a whole, by whatever name.
         std::os::unix::fs::symlink(&here, dir.path().join("link")).unwrap();
-        assert!(check(&[&dir.path().join("link")]).unwrap_err().ends_with("would be written in"));
+        assert!(check(&[dir.path().join("link")]).unwrap_err().ends_with("would be written in"));
+        fs::create_dir(here.join("done")).unwrap();
+        fs::write(here.join("done/b.json"), "another's").unwrap();
+        check(&[]).unwrap();
+        fs::write(here.join("done/a.json"), "theirs").unwrap();
+        assert!(check(&[]).unwrap_err().contains("here/done/a.json would be written over"));
+        fs::remove_dir_all(here.join("done")).unwrap();
         fs::create_dir(here.join("b")).unwrap();
         assert!(
             check(&[])

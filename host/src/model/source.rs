@@ -134,6 +134,12 @@ impl ModelDir {
     }
 }
 
+/// Directories that are read where the model in `dir` is: its own, and an adapter's base where that can be found.
+pub fn places(dir: &Path) -> Vec<PathBuf> {
+    let base = ModelDir::open(dir).map(|found| found.base).ok();
+    [dir.to_owned()].into_iter().chain(base.filter(|base| base != dir)).collect()
+}
+
 /// A second adapter is asked for.
 pub fn has_adapter() -> Error {
     Error::new(Code::ModelLora, "the model has an adapter already, and train.lora asks for another")

@@ -49,6 +49,8 @@ fn cut(message: &str) -> String {
 }
 
 struct Inside {
+    who: Who,
+    call: Call,
     mode: FloatMode,
     _watched: watchdog::Watched,
 }
@@ -56,14 +58,14 @@ struct Inside {
 impl Inside {
     fn enter(who: Who, call: Call) -> Self {
         exit::enter(who, call);
-        Self { _watched: watchdog::Watched::new(who, call), mode: FloatMode::save() }
+        Self { who, call, _watched: watchdog::Watched::new(who, call), mode: FloatMode::save() }
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
         self.mode.restore();
-        exit::leave();
+        exit::leave(self.who, self.call);
     }
 }
 

@@ -2,11 +2,13 @@
 //! the status 0. Nothing can undo abort or exit in process; what a run has finished is on disk already.
 
 use super::who::{Call, Who};
+use crate::Code;
 use std::{
     ffi::c_int,
+    os::fd::IntoRawFd,
     sync::{
         Once,
-        atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -17,6 +19,8 @@ static CALL: AtomicU8 = AtomicU8::new(0);
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// The process in which they are: a child that a plugin forks may end as it likes.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// A descriptor that is open as long as nobody closes those of others, and the number of the pipe that it leads to.
+static SENTINEL: (AtomicI32, AtomicU64) = (AtomicI32::new(-1), AtomicU64::new(0));
 /// Whether the program has not come to its end.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
@@ -31,9 +35,37 @@ pub(super) fn enter(who: Who, call: Call) {
 }
 
 /// Plugin code has returned.
-pub(super) fn leave() {
+pub(super) fn leave(who: Who, call: Call) {
     restore_signals();
+    check_descriptors(who, call);
     CALLS.fetch_sub(1, SeqCst);
+}
+
+/// Ends the process where its descriptors were closed: what is written next could go into any file that has come by the
+/// number of another.
+fn check_descriptors(who: Who, call: Call) {
+    let (descriptor, pipe) = (SENTINEL.0.load(SeqCst), SENTINEL.1.load(SeqCst));
+    if descriptor >= 0 && inode(descriptor) != Some(pipe) {
+        let what = [" closed descriptors that are not its own in ", Call::ALL[call as usize].1];
+        fail(Code::PluginDescriptors, &[who.0, what[0], what[1]], "");
+    }
+}
+
+/// The number of the file that a descriptor leads to; None where it is closed.
+fn inode(descriptor: c_int) -> Option<u64> {
+    // SAFETY: an all-zero stat is valid, and is filled in.
+    unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        (libc::fstat(descriptor, &mut found) == 0).then_some(found.st_ino)
+    }
+}
+
+/// Ends the process by a plugin's fault.
+pub(super) fn fail(code: Code, what: &[&str], hint: &str) -> ! {
+    say(&["\nerror[", code.as_str(), "]: "]);
+    say(what);
+    say(&["; finished work of a run is kept\n", hint]);
+    exit(FAULT)
 }
 
 /// From here on an end of the process with status 0 is nobody's but a plugin's, until [`expect_exit`].
@@ -66,7 +98,8 @@ fn is_plugins(what: &str) -> bool {
     }
     let at_work = AT_WORK.load(SeqCst);
     if at_work {
-        say(&["\nerror[plugin/exit]: a plugin, or a thread of one, ", what, "; finished work of a run is kept\n"]);
+        let code = Code::PluginExit.as_str();
+        say(&["\nerror[", code, "]: a plugin, or a thread of one, ", what, "; finished work of a run is kept\n"]);
     }
     at_work
 }
@@ -90,6 +123,12 @@ pub(super) fn watch() {
                 action.sa_flags = libc::SA_ONSTACK;
                 libc::sigaction(signal, &action, BEFORE.as_ptr(signal));
             }
+        }
+        // Where none can be had, closed descriptors go unseen here.
+        if let Ok((reader, _)) = std::io::pipe() {
+            let descriptor = reader.into_raw_fd();
+            SENTINEL.1.store(inode(descriptor).unwrap_or_default(), SeqCst);
+            SENTINEL.0.store(descriptor, SeqCst);
         }
         // SAFETY: asks for a number.
         PROCESS.store(unsafe { libc::getpid() }, SeqCst);
@@ -171,7 +210,7 @@ fn last_words(what: &str) -> bool {
     // SAFETY: points to a leaked string.
     let who = unsafe { &*who };
     let call = Call::ALL[CALL.load(SeqCst) as usize % Call::ALL.len()].1;
-    say(&["\nerror[plugin/exit]: ", who, " ", what, " in ", call, "; finished work of a run is kept\n"]);
+    say(&["\nerror[", Code::PluginExit.as_str(), "]: ", who, " ", what, " in ", call, "; finished work of a run is kept\n"]);
     true
 }
 

@@ -42,6 +42,8 @@ pub struct Finder {
     pub locked: bool,
     /// Time a plugin may show no sign of life in a call, in whole seconds; zero for no limit.
     pub call_limit: Duration,
+    /// Bytes that the process may hold while a plugin is called; 0 for no limit.
+    pub memory_limit: u64,
 }
 
 /// A library file for a choice.
@@ -75,6 +77,7 @@ impl Finder {
             probe_limit: Duration::from_secs(10),
             locked: false,
             call_limit: Duration::ZERO,
+            memory_limit: 0,
         }
     }
 
@@ -85,6 +88,7 @@ impl Finder {
             allowed: config.allow_plugins.clone(),
             locked: config.locked,
             call_limit: Duration::from_secs(config.plugin_timeout),
+            memory_limit: config.plugin_memory.saturating_mul(1 << 20),
             ..Self::new(&config.plugin_path)
         }
     }

@@ -57,8 +57,8 @@ fn replaced(path: &Path) -> Error {
 /// knows a library by its path, and a descriptor's number would come again.
 static COPIES: Mutex<BTreeMap<String, File>> = Mutex::new(BTreeMap::new());
 
-/// The path of a sealed copy in memory of the library at `path`, whose bytes must have this hash: between inspection
-/// and dlopen a file can be replaced.
+/// The path of a private copy of the library at `path`, whose bytes must have this hash: between inspection and dlopen a
+/// file can be replaced.
 fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
     let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
     if !copies.contains_key(sha256) {
@@ -67,8 +67,15 @@ fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
             return Err(replaced(path));
         }
         let name = path.file_name().map_or("plugin".into(), |name| name.to_string_lossy());
-        let file = sealed(&name, &bytes)
-            .map_err(|e| Error::new(Code::PluginLoad, "no copy of the library can be kept in memory").caused_by(e))?;
+        let file = sealed(&name, &bytes).or_else(|e| {
+            tracing::debug!("no file in memory for {}: {e}", path.display());
+            nameless(&bytes)
+        });
+        let file = file.map_err(|e| {
+            Error::new(Code::PluginLoad, "no private copy of the library can be kept, in memory or in a file")
+                .hint("set TMPDIR to a directory that you may write in")
+                .caused_by(e)
+        })?;
         copies.insert(sha256.to_owned(), file);
     }
     Ok(format!("/proc/self/fd/{}", copies[sha256].as_raw_fd()).into())
@@ -88,6 +95,14 @@ fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
     file.write_all(bytes)?;
     fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(file)
+}
+
+/// A temporary file with these bytes that has no name in any directory, open to read: where the kernel, or a filter of
+/// its calls, gives no file in memory. Nobody can open it who could not write into this process too.
+fn nameless(bytes: &[u8]) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(bytes)?;
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Loads the library at `path`, whose bytes must have this hash, with whatever its constructors leave behind.

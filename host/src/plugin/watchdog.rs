@@ -1,5 +1,6 @@
 //! Plugins that do not return: one that shows no sign of life for the config's `plugin_timeout` ends the run with a
-//! message that names it and the call, and one that does not hear that a stop was asked for ends it after a moment.
+//! message that names it and the call, one that does not hear that a stop was asked for ends it after a moment, and so
+//! does one in whose call the process comes to hold more memory than `plugin_memory`.
 //!
 //! A sign of life is the beginning of a call, and whatever the plugin asks of the host meanwhile. Time is counted in
 //! looks, so that none passes while the process is stopped, and none while the host serves a plugin.
@@ -8,7 +9,7 @@ use super::{
     exit,
     who::{Call, Who},
 };
-use crate::interrupt;
+use crate::{Code, interrupt, machine};
 use std::{
     sync::{
         Mutex, Once, PoisonError,
@@ -30,6 +31,8 @@ static SIGNS: AtomicU64 = AtomicU64::new(0);
 static SERVING: AtomicU64 = AtomicU64::new(0);
 /// Seconds without one after which a plugin has failed; 0 for no limit.
 static LIMIT: AtomicU64 = AtomicU64::new(0);
+/// Bytes that the process may hold while a plugin is called; 0 for no limit.
+static MEMORY: AtomicU64 = AtomicU64::new(0);
 
 /// A call that has begun, until it is dropped.
 pub(super) struct Watched(u64);
@@ -73,10 +76,11 @@ impl Drop for Serving {
     }
 }
 
-/// Watches all calls from here on, with the latest limit; zero for none.
-pub(super) fn watch(limit: Duration) {
+/// Watches all calls from here on, with the latest limits of time and bytes; zero for none.
+pub(super) fn watch(limit: Duration, memory: u64) {
     static ONCE: Once = Once::new();
     LIMIT.store(limit.as_secs(), Relaxed);
+    MEMORY.store(memory, Relaxed);
     ONCE.call_once(|| {
         // Where no thread can be had, calls go unwatched.
         let _ = std::thread::Builder::new().name("watchdog".into()).spawn(look);
@@ -114,12 +118,14 @@ fn look() {
         signs = now;
         if limit > 0 && (LOOKS * quiet).as_secs() >= limit {
             let seconds = limit.to_string();
-            let what = [" has not returned from ", call, " nor asked anything for ", &seconds, " s"];
-            exit::say(&["\nerror[plugin/timeout]: ", who.0, what[0], what[1], what[2], what[3], what[4]]);
-            exit::say(&[
-                "; finished work of a run is kept\nhint: tell its author, choose another, or raise plugin_timeout\n",
-            ]);
-            exit::exit(exit::FAULT);
+            let what = [who.0, " has not returned from ", call, " nor asked anything for ", &seconds, " s"];
+            exit::fail(Code::PluginTimeout, &what, "hint: tell its author, choose another, or raise plugin_timeout\n");
+        }
+        let most = MEMORY.load(Relaxed);
+        if most > 0 && machine::resident().is_some_and(|held| held > most) {
+            let most = machine::size(most);
+            let what = [who.0, " is in ", call, ", and the process holds more than the ", &most, " of plugin_memory"];
+            exit::fail(Code::PluginMemory, &what, "hint: tell its author, choose another, or raise plugin_memory\n");
         }
     }
 }

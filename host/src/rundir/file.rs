@@ -16,20 +16,49 @@ pub struct RunFile<Content> {
     content: PhantomData<fn() -> Content>,
 }
 
-/// One `T`, a map, as JSON that says of itself whether it was damaged.
-pub struct SealedJson<T>(PhantomData<T>);
+/// One `T` as JSON, in a form.
+pub struct Json<T, F>(PhantomData<(T, F)>);
 
-/// One `T` as JSON.
-pub struct Json<T>(PhantomData<T>);
+/// A form of a JSON file: how it is read and written.
+pub trait Form {
+    /// Reads it. Fails with `run/damaged` where it is not what was written, as far as the form can tell.
+    fn read<T: DeserializeOwned>(path: &Path) -> Result<T>;
+    /// Writes it, whole or not at all.
+    fn write<T: Serialize>(path: &Path, value: &T) -> Result<()>;
+}
+
+/// JSON and no more.
+pub struct Plain;
+
+/// A map with a [checksum](files::seal()), by which it says of itself whether it was damaged.
+pub struct Checked;
+
+impl Form for Plain {
+    fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+        files::read_json(path)
+    }
+    fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+        files::write_json(path, value)
+    }
+}
+
+impl Form for Checked {
+    fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+        files::read_sealed(path)
+    }
+    fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+        files::write_sealed(path, value)
+    }
+}
 
 /// JSON lines, every one a `T`.
 pub struct Lines<T>(PhantomData<T>);
 
 /// A file that holds one `T` as JSON.
-pub type JsonFile<T> = RunFile<Json<T>>;
+pub type JsonFile<T> = RunFile<Json<T, Plain>>;
 
 /// A file that holds one `T` as JSON with a [checksum](files::seal()).
-pub type SealedFile<T> = RunFile<SealedJson<T>>;
+pub type SealedFile<T> = RunFile<Json<T, Checked>>;
 
 /// A file of JSON lines, every one a `T`.
 pub type LinesFile<T> = RunFile<Lines<T>>;
@@ -61,31 +90,15 @@ impl<T> JsonFile<T> {
     pub fn untyped(self) -> JsonFile<Value> {
         RunFile::new(self.path)
     }
-
-    /// What it holds. Fails with `run/damaged` where that is not a `T`.
-    pub fn read(&self) -> Result<T>
-    where
-        T: DeserializeOwned,
-    {
-        files::read_json(&self.path)
-    }
-
-    /// Writes it, whole or not at all.
-    pub fn write(&self, value: &T) -> Result<()>
-    where
-        T: Serialize,
-    {
-        files::write_json(&self.path, value)
-    }
 }
 
-impl<T> SealedFile<T> {
-    /// What it holds. Fails with `run/damaged` where that is not what was written.
+impl<T, F: Form> RunFile<Json<T, F>> {
+    /// What it holds. Fails with `run/damaged` where that is not a `T`, or not what was written.
     pub fn read(&self) -> Result<T>
     where
         T: DeserializeOwned,
     {
-        files::read_sealed(&self.path)
+        F::read(&self.path)
     }
 
     /// Writes it, whole or not at all.
@@ -93,7 +106,7 @@ impl<T> SealedFile<T> {
     where
         T: Serialize,
     {
-        files::write_sealed(&self.path, value)
+        F::write(&self.path, value)
     }
 }
 

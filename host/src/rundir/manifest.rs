@@ -87,6 +87,7 @@ const MAY_CHANGE: &[&str] = &[
     "config.allow_plugins",
     "config.locked",
     "config.plugin_timeout",
+    "config.plugin_memory",
     "config.encoder.plugin",
     "config.distance.plugin",
     "config.schedule.plugin",

@@ -12,7 +12,6 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 use std::time::Instant;
 
 /// Names of the columns of metrics.jsonl: TRL's, where it has one.
@@ -106,35 +105,34 @@ pub struct MetricsWriter {
     metrics: Journal,
     timing: Journal,
     since: (Instant, u64),
-    /// Of all lines of the metrics.
-    hash: Sha256,
-}
-
-/// Whether the first `lines` lines of metrics.jsonl have this SHA-256. Fails where the disk does.
-pub fn begin_with(metrics: &LinesFile<MetricsLine>, lines: usize, sha256: &str) -> Result<bool> {
-    let text = if metrics.exists() { files::read(metrics.path())? } else { vec![] };
-    let first = text.split_inclusive(|b| *b == b'\n').take(lines).map(<[u8]>::len).sum::<usize>();
-    Ok(files::sha256(&text[..first]) == sha256)
+    /// All lines of the metrics as they were written, whatever has become of the file.
+    text: Vec<u8>,
 }
 
 impl MetricsWriter {
-    /// Opens the files of a training and cuts them back to the `lines` lines of the checkpoint gone on from, by which
-    /// `tokens` had gone through the policy.
+    /// Opens the files of a training for those who go on after `history`, the lines of a checkpoint's metrics, by which
+    /// `tokens` had gone through the policy. The metrics become these lines, whatever is there; that they had been lost
+    /// or changed is said.
     pub fn open(
         metrics: &LinesFile<MetricsLine>,
         timing: &LinesFile<StepTimingLine>,
-        lines: usize,
+        history: Vec<u8>,
         tokens: u64,
     ) -> Result<Self> {
-        let (mut metrics, mut timing) = (Journal::open(metrics.path())?, Journal::open(timing.path())?);
-        let hash = Sha256::new_with_prefix(metrics.truncate(lines)?);
-        timing.truncate(lines)?;
-        Ok(Self { metrics, timing, since: (Instant::now(), tokens), hash })
+        let found = if metrics.exists() { files::read(metrics.path())? } else { vec![] };
+        if !found.starts_with(&history) {
+            let path = metrics.path().display();
+            tracing::warn!("{path} is missing or not what was written there; its lines are the checkpoint's again");
+        }
+        files::write(metrics.path(), &history)?;
+        let mut timing = Journal::open(timing.path())?;
+        timing.truncate(history.iter().filter(|b| **b == b'\n').count())?;
+        Ok(Self { metrics: Journal::open(metrics.path())?, timing, since: (Instant::now(), tokens), text: history })
     }
 
-    /// SHA-256 of all lines of metrics.jsonl.
-    pub fn sha256(&self) -> String {
-        files::hex(&self.hash.clone().finalize())
+    /// All lines of metrics.jsonl.
+    pub fn text(&self) -> &[u8] {
+        &self.text
     }
 
     /// Writes a line to each file: the facts, then the means by name.
@@ -149,7 +147,7 @@ impl MetricsWriter {
         .map(|(name, value)| (name.to_owned(), value));
         let means = means.into_iter().map(|(name, value)| (name, json!(value)));
         let line = self.metrics.push(&MetricsLine(facts_by_name.into_iter().chain(means).collect()))?;
-        self.hash.update(line);
+        self.text.extend_from_slice(line.as_bytes());
         let seconds = self.since.0.elapsed().as_secs_f64();
         let tokens_per_second = (facts.tokens - self.since.1) as f64 / seconds.max(1e-9);
         let resident_bytes = machine::resident();
@@ -176,7 +174,7 @@ mod tests {
         let (metrics, timing) =
             (LinesFile::new(dir.path().join("metrics.jsonl")), LinesFile::new(dir.path().join("timing.jsonl")));
         let facts = StepFacts { step: 3, epoch: 0.25, learning_rate: 1e-6, grad_norm: 2.0, tokens: 64 };
-        let mut writer = MetricsWriter::open(&metrics, &timing, 0, 0).unwrap();
+        let mut writer = MetricsWriter::open(&metrics, &timing, vec![], 0).unwrap();
         let means = [(column::LOSS, 2.5), ("b", f64::NAN), ("a", 1.0)].map(|(name, value)| (name.to_owned(), value));
         writer.push(facts, means).unwrap();
         writer.push(StepFacts { step: 4, ..facts }, []).unwrap();
@@ -191,14 +189,14 @@ mod tests {
         assert_eq!(read, [Some(3.0), Some(2.5), None, None]);
         assert_eq!(lines[0].columns().last(), Some(("a", Some(1.0))));
         assert_eq!((lines[1].get(column::STEP), lines[1].get(column::LOSS)), (Some(4.0), None));
-        assert!(begin_with(&metrics, 2, &writer.sha256()).unwrap());
-        assert!(!begin_with(&metrics, 1, &writer.sha256()).unwrap());
-        // Gone on from a checkpoint after the first line.
-        let writer = MetricsWriter::open(&metrics, &timing, 1, 0).unwrap();
-        assert_eq!(metrics.lines().unwrap().count(), 1);
-        assert!(begin_with(&metrics, 1, &writer.sha256()).unwrap());
-        std::fs::write(metrics.path(), text.replace("2.5", "2.6")).unwrap();
-        assert!(!begin_with(&metrics, 1, &writer.sha256()).unwrap());
+        assert_eq!(writer.text(), text.as_bytes());
+        // Gone on from a checkpoint after the first line, whatever the file holds by then.
+        let first = format!("{line}\n").into_bytes();
+        for damaged in [text.clone(), text.replace("2.5", "2.6"), text[..9].to_owned(), String::new()] {
+            std::fs::write(metrics.path(), damaged).unwrap();
+            MetricsWriter::open(&metrics, &timing, first.clone(), 0).unwrap();
+            assert_eq!(std::fs::read(metrics.path()).unwrap(), first);
+        }
         let timing: Vec<_> = timing.lines().unwrap().collect::<Result<_>>().unwrap();
         assert_eq!(timing.iter().map(|line| line.step).collect::<Vec<_>>(), [3]);
     }

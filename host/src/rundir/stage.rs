@@ -36,7 +36,7 @@ impl fmt::Display for Stage {
     }
 }
 
-impl RunDir {
+impl Layout {
     /// Whether a stage of a round is done. Fails with `run/damaged` where its outputs are not what it wrote.
     pub fn is_done(&self, round: u64, stage: Stage) -> Result<bool> {
         let record = self.record(round, stage);
@@ -51,15 +51,15 @@ impl RunDir {
         }
     }
 
-    /// Records that a stage is done and what it wrote. Nothing of the stage may be written after this.
-    pub fn set_done(&self, round: u64, stage: Stage, outputs: &[PathBuf]) -> Result<()> {
-        self.record(round, stage).write(outputs)
-    }
-}
-
-impl Layout {
     /// The record of a stage of a round.
     pub fn record(&self, round: u64, stage: Stage) -> Record {
         Record::of(self.path(), self.round(round).path(), &stage.to_string())
+    }
+}
+
+impl RunDir {
+    /// Records that a stage is done and what it wrote. Nothing of the stage may be written after this.
+    pub fn set_done(&self, round: u64, stage: Stage, outputs: &[PathBuf]) -> Result<()> {
+        self.record(round, stage).write(outputs)
     }
 }

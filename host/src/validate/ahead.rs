@@ -2,7 +2,7 @@
 
 use super::{Line, Verdict, name};
 use crate::{
-    Code, Error, Result,
+    Result,
     config::RunConfig,
     files,
     pairs::Asked,
@@ -10,7 +10,10 @@ use crate::{
     rundir::{JsonFile, Layout, Made, Record},
 };
 use serde::Deserialize;
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// The record of what a validation in the directory `output` found.
 pub(super) fn record(output: &Path) -> Record {
@@ -40,6 +43,8 @@ impl Found {
 pub enum Standing {
     /// No validation lies in its directory.
     NotValidated,
+    /// One does, but this is not what was written.
+    Damaged(PathBuf),
     /// One does, but of other encoders and distances than this.
     Other(String),
     /// Its encoder and distance were looked at, but nobody has judged.
@@ -60,6 +65,9 @@ impl fmt::Display for Standing {
         const DO: &str = "a distance that does not follow quality harms: `ldalign validate` on judged rows tells";
         match self {
             Self::NotValidated => write!(f, "not validated; {DO}"),
+            Self::Damaged(path) => {
+                write!(f, "{} is not what `ldalign validate` wrote, and says nothing; {DO}", path.display())
+            }
             Self::Other(pair) => write!(f, "the validation beside the run did not try {pair}; {DO}"),
             Self::Unjudged(pair) => {
                 write!(f, "the validation beside the run has no judgements to hold {pair} against; {DO}")
@@ -85,7 +93,7 @@ pub fn chooses(config: &RunConfig) -> bool {
 /// distance, `has_rejected` says whether the data brings its rejected responses.
 ///
 /// # Errors
-/// Where a validation lies in its directory that cannot be read.
+/// Where the disk fails.
 pub fn standing(config: &RunConfig, plugins: [&PluginRecord; 2], has_rejected: bool) -> Result<Option<Standing>> {
     if has_rejected || !chooses(config) {
         return Ok(None);
@@ -94,15 +102,13 @@ pub fn standing(config: &RunConfig, plugins: [&PluginRecord; 2], has_rejected: b
     match record(files::parent(file.path())).made()? {
         Made::No => return Ok(Some(Standing::NotValidated)),
         Made::Whole => {}
-        Made::Damaged(path) => {
-            let what = format!("{} is not what `ldalign validate` wrote", path.display());
-            return Err(Error::new(Code::RunDamaged, what).hint("run `ldalign validate` again"));
-        }
+        Made::Damaged(path) => return Ok(Some(Standing::Damaged(path))),
     }
+    let Ok(found) = file.read() else { return Ok(Some(Standing::Damaged(file.into_path()))) };
     let [encoder, distance] = plugins.map(name);
     let pair = format!("{encoder} with {distance}");
     let is_it = |line: &Line| line.encoder.as_ref() == Some(&encoder) && line.distance == distance;
-    Ok(Some(match file.read()?.lines.into_iter().find(is_it) {
+    Ok(Some(match found.lines.into_iter().find(is_it) {
         Some(line) if line.measures.accuracy.value.is_none() => Standing::Unjudged(pair),
         Some(line) => Standing::Validated(pair, line.into()),
         None => Standing::Other(pair),
@@ -163,7 +169,12 @@ mod tests {
         );
         let file = dir.path().join("validate/validate.json");
         fs::write(&file, fs::read_to_string(&file).unwrap().replace("0.71", "0.81")).unwrap();
-        let e = super::standing(&nearest, [&encoder, &distance], false).unwrap_err();
-        assert_eq!(e.code(), Code::RunDamaged);
+        // What was changed is no more than none.
+        let standing = of(&nearest).unwrap();
+        assert!(standing == Standing::Damaged(file.clone()) && !standing.permits());
+        assert!(standing.to_string().contains("validate.json is not what `ldalign validate` wrote"), "{standing}");
+        let record = super::record(files::parent(&file));
+        fs::write(record.path(), "{}").unwrap();
+        assert_eq!(of(&nearest), Some(Standing::Damaged(record.path().to_owned())));
     }
 }

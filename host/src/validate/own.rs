@@ -7,7 +7,7 @@ use crate::{
     checker::{Check, Checker},
     config::RunConfig,
     data::Dataset,
-    rundir::{HashedPath, Layout},
+    rundir::{HashedPath, Layout, Stage},
 };
 
 /// Training rows looked at, from the first on: as many judged ones are plenty, and are held in memory.
@@ -16,8 +16,8 @@ const MOST_ROWS: usize = 1000;
 /// The samples of the run's first round to its first training rows, judged where there is a checker.
 ///
 /// # Errors
-/// Where the data brings its rejected responses, so that a run samples none; where none were sampled yet; where no row
-/// has samples of both kinds, or different ones.
+/// Where the data brings its rejected responses, so that a run samples none; where none were sampled yet, or what was
+/// is damaged; where no row has samples of both kinds, or different ones.
 pub fn read(config: &RunConfig, checker: Option<&Checker>) -> Result<Annotated> {
     let data = Dataset::open(&config.data)?;
     if data.has_rejected() {
@@ -25,9 +25,10 @@ pub fn read(config: &RunConfig, checker: Option<&Checker>) -> Result<Annotated> 
             format!("{} brings its rejected responses: a run samples none to judge", config.data.path.display());
         return Err(Error::new(Code::ConfigValidate, message).hint("give judged rows: validate: {data: {path: ...}}"));
     }
-    let file = Layout::new(&config.output_dir).round(1).generations();
-    if !file.exists() {
-        let message = format!("there are no samples to judge: {} does not exist", file.path().display());
+    let layout = Layout::new(&config.output_dir);
+    let file = layout.round(1).generations();
+    if !layout.is_done(1, Stage::Generate)? {
+        let message = format!("there are no samples to judge: {} is not written yet", file.path().display());
         return Err(Error::new(Code::ValidateSamples, message).hint(
             "sample them with `ldalign generate` and the same config, or let `ldalign run --validate-first` do it",
         ));

@@ -9,7 +9,10 @@ use std::{
     fs::File,
     hash::{BuildHasher, Hasher},
     io::{self, Read, Seek, Write},
-    os::{fd::AsFd, unix::process::ExitStatusExt},
+    os::{
+        fd::AsFd,
+        unix::{fs::MetadataExt, process::ExitStatusExt},
+    },
     process::{Command, ExitStatus, Stdio},
     sync::Mutex,
     time::{Duration, Instant},
@@ -18,6 +21,9 @@ use wait_timeout::ChildExt;
 
 /// Bytes of each file that a child may write, and so of its stdout and of its stderr.
 const WRITES: u64 = 256 << 20;
+
+/// Exit status of a child that can say nothing more, since what it answers with was closed.
+const MUTE: i32 = 75;
 
 /// How often a child's memory is looked at.
 const LOOKS: Duration = Duration::from_millis(20);
@@ -95,6 +101,7 @@ impl<S> Answer<S> {
         }
         let Some(status) = self.ended else { return format!("did not return from {call} in {limit:?}") };
         match (status.code(), status.signal()) {
+            (Some(MUTE), _) => format!("closed descriptors that are not its own in {call}"),
             (Some(code), _) => format!("called exit({code}) in {call}"),
             (None, Some(libc::SIGABRT)) => format!("aborted (SIGABRT) in {call}"),
             (None, Some(libc::SIGSEGV)) => format!("touched memory it does not own (SIGSEGV) in {call}"),
@@ -135,13 +142,19 @@ pub struct Voice {
     nonce: String,
     /// A copy of stdout, which a plugin or a check may close or redirect.
     out: Mutex<File>,
+    /// The file that it leads to, by device and number.
+    place: (u64, u64),
+}
+
+fn place(file: &File) -> io::Result<(u64, u64)> {
+    file.metadata().map(|data| (data.dev(), data.ino()))
 }
 
 impl Voice {
     /// The question of a text that [`ask`] made, and the voice to answer with; None for any other text.
     pub fn hear<Q: DeserializeOwned>(text: &str) -> Option<(Q, Voice)> {
         let Envelope { nonce, question } = serde_json::from_str(text).ok()?;
-        let out = io::stdout().as_fd().try_clone_to_owned().ok()?;
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
         // A plugin that crashes here is an answer, not something to leave a core file for.
         // One that prints without end fills no disk.
         for (what, most) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_FSIZE, WRITES)] {
@@ -149,12 +162,17 @@ impl Voice {
             // SAFETY: sets a limit of this process from a valid struct.
             unsafe { libc::setrlimit(what, &most) };
         }
-        Some((question, Voice { nonce, out: Mutex::new(out.into()) }))
+        let place = place(&out).ok()?;
+        Some((question, Voice { nonce, out: Mutex::new(out), place }))
     }
-    /// Says something.
+    /// Says something, or ends the process where its copy of stdout was closed or has become another file.
     pub fn say<S: Serialize>(&self, step: &S) {
         let line = serde_json::to_string(step).unwrap_or_default();
         let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if place(&out).ok() != Some(self.place) {
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(MUTE) }
+        }
         // With nobody listening there is nothing to say; the newline first ends what a plugin may have left unfinished.
         let _ = out.write_all(format!("\n{}{line}\n", self.nonce).as_bytes());
     }

@@ -20,14 +20,14 @@ ldalign_sdk::export_plugin! {
     encoders: [AsksTheHost, Shaped<0>, Shaped<1>, Shaped<2>, Shaped<3>]
     distances: [
         Beast<0>, Beast<1>, Beast<2>, Beast<3>, Beast<4>, Beast<5>, Beast<6>, Beast<7>, Beast<8>, Beast<9>, Beast<10>, Beast<11>, Beast<12>,
-        Beast<13>, Beast<14>, Beast<15>, Beast<16>, Beast<17>, Beast<18>, Beast<19>, Beast<20>, Beast<21>,
+        Beast<13>, Beast<14>, Beast<15>, Beast<16>, Beast<17>, Beast<18>, Beast<19>, Beast<20>, Beast<21>, Beast<22>, Beast<23>, Beast<24>, Beast<25>,
         Mutant<0>, Mutant<1>, Mutant<2>, Mutant<3>, Mutant<4>, Mutant<5>, Mutant<6>, Mutant<7>, Mutant<8>, Mutant<9>, Mutant<10>, Mutant<11>,
         Mutant<12>, Mutant<13>, Mutant<14>, Mutant<15>, Mutant<16>, Mutant<17>, Mutant<18>, Mutant<19>, Mutant<20>,
     ]
     schedules: [Owing]
 }
 
-const BEASTS: [&str; 22] = [
+const BEASTS: [&str; 26] = [
     "well",
     "panics-in-new",
     "panics-in-call",
@@ -50,12 +50,17 @@ const BEASTS: [&str; 22] = [
     "exits-in-a-thread",
     "ignores-signals",
     "complains-at-length",
+    "closes-descriptors-in-new",
+    "closes-descriptors-in-call",
+    "allocates-in-new",
+    "allocates-in-call",
 ];
 
 unsafe extern "C" {
     /// The C library's: no handler of atexit is called.
     fn _exit(status: i32) -> !;
     fn signal(number: i32, action: usize) -> usize;
+    fn close(descriptor: i32) -> i32;
 }
 
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
@@ -90,6 +95,21 @@ fn hang() -> ! {
     }
 }
 
+/// Takes memory without end, 16 MiB at a time.
+fn allocate() -> ! {
+    let mut all = Vec::new();
+    loop {
+        all.push(vec![1u8; 16 << 20]);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Closes every descriptor but the standard ones, as a plugin may not.
+fn close_all() {
+    // SAFETY: none for those whose they are; that is the point.
+    (3..1024).for_each(|descriptor| drop(unsafe { close(descriptor) }));
+}
+
 fn crash() {
     // SAFETY: none; that is the point.
     unsafe { std::ptr::null_mut::<u8>().wrapping_add(8).write_volatile(1) }
@@ -106,8 +126,11 @@ impl<const N: usize> DistanceMetric for Beast<N> {
             "exits-in-new" => exit(),
             "aborts-in-new" => std::process::abort(),
             "hangs-in-new" => hang(),
-            _ => Ok(Self { factor: options.factor.unwrap_or(1.0), used: false.into() }),
+            "allocates-in-new" => allocate(),
+            "closes-descriptors-in-new" => close_all(),
+            _ => (),
         }
+        Ok(Self { factor: options.factor.unwrap_or(1.0), used: false.into() })
     }
 
     fn distance(&self, a: Latent<'_>, b: Latent<'_>) -> Result<f32, Error> {
@@ -129,6 +152,8 @@ impl<const N: usize> DistanceMetric for Beast<N> {
             "ignores-signals" => unsafe {
                 [2, 15].map(|number| signal(number, 1));
             },
+            "closes-descriptors-in-call" => close_all(),
+            "allocates-in-call" => allocate(),
             "complains-at-length" => return Err(Error::input(format!("\x1b[2J{}", "x".repeat(10 << 20)))),
             "gives-nan" => return Ok(f32::NAN),
             "gives-negative" => return Ok(-1.5),
