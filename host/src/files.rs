@@ -33,8 +33,15 @@ pub fn io_error(path: &Path, doing: &str, e: io::Error) -> Error {
         io::ErrorKind::StorageFull => {
             err.hint("free some disk space and run the same command again; finished work is kept").caused_by(e)
         }
+        io::ErrorKind::FileTooLarge => {
+            err.hint("raise the limit on the size of files (`ulimit -f`), unless a plugin has set it").caused_by(e)
+        }
         io::ErrorKind::NotFound => err.hint("check the path: there is nothing there").caused_by(e),
         io::ErrorKind::PermissionDenied => err.hint("check who may read and write it").caused_by(e),
+        // Of a number that was open a moment ago.
+        _ if e.raw_os_error() == Some(libc::EBADF) => {
+            err.hint("something in this process has closed its descriptors: a plugin, or a thread of one").caused_by(e)
+        }
         io::ErrorKind::IsADirectory => err.hint("a file is expected, and this is a directory").caused_by(e),
         _ => err.caused_by(e),
     }
@@ -96,10 +103,21 @@ pub fn read_text(path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Reads a whole text, in UTF-8, that a user hands over: through a pipe too.
+/// Reads a whole text, in UTF-8, that a user hands over: through a pipe too, and so up to a limit.
 pub fn read_given(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| io_error(path, "read", e))
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(GIVEN + 1).read_to_string(&mut text))
+        .map_err(|e| io_error(path, "read", e))?;
+    if text.len() as u64 > GIVEN {
+        let what = format!("{} has more than {} MiB", path.display(), GIVEN >> 20);
+        return Err(Error::new(Code::FileIo, what).hint("a text by a user's hand is expected"));
+    }
+    Ok(text)
 }
+
+/// The most bytes of a text that a user hands over.
+const GIVEN: u64 = 16 << 20;
 
 /// Makes a directory and its parents.
 pub fn make_dir(path: &Path) -> Result<()> {

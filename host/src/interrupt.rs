@@ -12,13 +12,16 @@ fn flag() -> &'static Arc<AtomicBool> {
     FLAG.get_or_init(Arc::default)
 }
 
-/// Installs the handlers: the first signal asks for a clean stop, the second ends the process at once.
+/// Installs the handlers: the first signal asks for a clean stop, the second ends the process at once. A limit on the
+/// size of files is an error of the write that meets it, not a signal that ends the process.
 pub fn install() -> std::io::Result<()> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // Order matters: the second signal finds the flag set by the first.
         signal_hook::flag::register_conditional_shutdown(signal, 130, flag().clone())?;
         signal_hook::flag::register(signal, flag().clone())?;
     }
+    // SAFETY: the signal is ignored from here on.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     Ok(())
 }
 

@@ -61,6 +61,36 @@ fn mt_bench_is_answered_the_same_each_time() {
 }
 
 #[test]
+fn a_directory_is_measured_into_by_one_process_and_no_question_counts_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let questions = workspace_root().join("tests/fixtures/choices/questions.jsonl");
+    let measure = || eval(dir.path(), &["--choices", questions.to_str().unwrap(), "--out", "out"]);
+    let out = dir.path().join("out");
+    let first = said(&measure());
+    let lines = fs::read_to_string(out.join("choices.jsonl")).unwrap();
+
+    let held = fs::File::open(out.join(".lock")).unwrap();
+    held.try_lock().unwrap();
+    assert!(refused(&measure()).contains("error[run/locked]"));
+    drop(held);
+
+    // As two that wrote at once, unlocked, would have left it; then with an answer to no question.
+    let begun = |lines: &[Value]| {
+        ["choices.jsonl", "choices.json", "done/choices.json"].map(|name| fs::remove_file(out.join(name)).unwrap());
+        let mut journal = ldalign::files::Sealed::open(&out.join("choices.partial.jsonl"), |_, _| Ok(())).unwrap();
+        lines.iter().for_each(|line| drop(journal.push(line).unwrap()));
+    };
+    let mut twice: Vec<Value> = lines.lines().chain(lines.lines()).map(|l| serde_json::from_str(l).unwrap()).collect();
+    begun(&twice);
+    assert_eq!(said(&measure()), first);
+    assert_eq!(fs::read_to_string(out.join("choices.jsonl")).unwrap(), lines);
+    twice[0]["line"] = 99.into();
+    begun(&twice[..5]);
+    let text = refused(&measure());
+    assert!(text.contains("error[run/damaged]") && text.contains("has answers to 6 questions of 5"), "{text}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_said() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("q.jsonl"), "{\"question\": \"q\", \"choices\": [\"a\", \"b\"], \"answer\": \"c\"}\n")

@@ -5,8 +5,10 @@
 use ldalign_tests::{host_binary, runs::files, workspace_root};
 use std::{
     fs,
+    os::unix::fs::symlink,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 const SMALL: &str = "
@@ -134,6 +136,47 @@ fn a_package_is_not_written_over_another_file() {
     let out = pack();
     assert!(out.status.code() == Some(1) && stderr(&out).contains("[file/taken]"), "{}", stderr(&out));
     assert_eq!(fs::read_to_string(&package).unwrap(), "mine");
+
+    // Nor a signature, a key, a lock file or an index on what is none.
+    fs::remove_file(&package).unwrap();
+    assert!(pack().status.success());
+    let package = package.to_str().unwrap();
+    let run = |args: &[&str]| ldalign(dir.path(), args);
+    assert!(run(&["plugin", "keygen", "key", "--no-password"]).status.success());
+    let mine = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "mine").unwrap();
+        path
+    };
+    let signature = mine(&format!("{package}.minisig"));
+    let sign = || run(&["plugin", "sign", package, "--key", "key"]);
+    assert!(stderr(&sign()).contains("[file/taken]"));
+    assert_eq!(fs::read_to_string(&signature).unwrap(), "mine");
+    fs::remove_file(&signature).unwrap();
+    assert!(sign().status.success());
+    for name in ["registry/index/ldalign-distance-euclidean.json", "other.pub", "ldalign.lock"] {
+        let path = mine(name);
+        let out = match name {
+            "other.pub" => run(&["plugin", "keygen", "other", "--no-password"]),
+            "ldalign.lock" => run(&["plugin", "install", package]),
+            _ => run(&["plugin", "publish", package, "--registry", "registry", "--key", "key.pub"]),
+        };
+        assert!(out.status.code() == Some(1) && stderr(&out).contains(name), "{name}: {}", stderr(&out));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+    }
+    assert!(!dir.path().join("other").exists());
+}
+
+#[test]
+fn a_comparison_holds_its_directory() {
+    let dir = mine();
+    fs::create_dir(dir.path().join("cmp")).unwrap();
+    let held = fs::File::create(dir.path().join("cmp/.lock")).unwrap();
+    held.try_lock().unwrap();
+    let out = ldalign(dir.path(), &["compare", "compare.yaml", "--set", "output_dir=cmp"]);
+    assert!(out.status.code() == Some(1) && stderr(&out).contains("error[run/locked]"), "{}", stderr(&out));
+    assert_eq!(files(&dir.path().join("cmp")).len(), 1);
 }
 
 #[test]
@@ -145,42 +188,165 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     let text = stderr(&out);
     assert_eq!(out.status.code(), Some(1), "{text}");
     assert!(text.contains("pro\\u001b[2Jmpt\\u202e") && text.contains("\\u009bcompletion"), "{text}");
-    assert!(!text.contains(['\x1b', '\u{202e}', '\u{9b}']), "{text}");
+    assert!(!text.contains(OBEYED), "{text}");
+
+    // Nor on stdout, in JSON, or from a template, a tensor's name or an option of a config.
+    let row = "{\"prompt\": \"\u001b[2Jq\u202e\", \"completion\": \"a\u009b\"}\n";
+    fs::write(dir.path().join("golden.jsonl"), row).unwrap();
+    let shown = |args: &[&str]| {
+        let out = ldalign(dir.path(), args);
+        let text = stderr(&out) + &String::from_utf8_lossy(&out.stdout);
+        assert!(text.contains("\\u001b[2J") && !text.contains(OBEYED), "{args:?}: {text}");
+    };
+    shown(&["check", "good.yaml", "--rows", "1"]);
+    shown(&["check", "good.yaml", "--set", "device=\u{1b}[2J"]);
+    let annotated = row.replace("completion", "golden").replace('}', ", \"better\": \"\u001b[2Jb\", \"worse\": \"c\"}");
+    fs::write(dir.path().join("annotated.jsonl"), annotated.replace("golden", "\\u001b[2Jkey")).unwrap();
+    shown(&["validate", "good.yaml", "--json"]);
+    let header = b"{\"\\u001b[2Jt\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}}";
+    let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    fs::write(dir.path().join("model/model.safetensors"), file).unwrap();
+    shown(&["check", "good.yaml"]);
+    fs::write(dir.path().join("model/chat_template.jinja"), "{{ raise_exception('\u{1b}[2Jhi') }}").unwrap();
+    shown(&["check", "good.yaml"]);
+}
+
+/// What a terminal would obey.
+const OBEYED: [char; 3] = ['\x1b', '\u{202e}', '\u{9b}'];
+
+/// Things that are no files, by the names `KIND` and `KIND.EXTENSION`.
+fn no_files(dir: &Path) {
+    let pipe = |path: &Path| {
+        let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: makes a pipe in a directory of ours.
+        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    };
+    for extension in ["", ".so", ".ldp", ".jsonl", ".gguf", ".yaml", ".lock", ".md", ".pub"] {
+        for kind in NO_FILES {
+            let path = dir.join(format!("{kind}{extension}"));
+            match kind {
+                "pipe" => pipe(&path),
+                "device" => symlink("/dev/zero", &path).unwrap(),
+                "directory" => fs::create_dir(&path).unwrap(),
+                "dangling" => symlink(dir.join("nowhere"), &path).unwrap(),
+                _ => symlink(&path, &path).unwrap(),
+            }
+        }
+    }
+}
+
+const NO_FILES: [&str; 5] = ["pipe", "device", "directory", "dangling", "loop"];
+
+/// What a command comes to that must come to an end.
+fn ended(dir: &Path, args: &[&str]) -> Output {
+    let mut child = Command::new(host_binary())
+        .current_dir(dir)
+        .args(args)
+        .envs([("HOME", dir), ("NO_COLOR", Path::new("1"))])
+        .env_remove("XDG_DATA_HOME")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begin.elapsed().as_secs() > 60 {
+            child.kill().unwrap();
+            panic!("{args:?} does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
 }
 
 #[test]
 fn what_is_no_file_is_refused_and_not_waited_for() {
     let dir = mine();
-    let fifo = |name: &str| {
-        let path = std::ffi::CString::new(dir.path().join(name).to_str().unwrap()).unwrap();
-        // SAFETY: makes a pipe in a directory of ours.
-        assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
-    };
-    ["pipe.so", "pipe.ldp", "pipe.jsonl", "pipe.gguf"].into_iter().for_each(fifo);
+    no_files(dir.path());
+    let library = ldalign_tests::built().join("libldalign_distance_euclidean.so");
+    let library = library.to_str().unwrap();
+    let mut failed = vec![];
     for args in [
-        &["run", "good.yaml", "--set", "distance=./pipe.so"][..],
-        &["run", "good.yaml", "--set", "data.path=pipe.jsonl"],
-        &["plugin", "check", "pipe.so"],
-        &["plugin", "pack", "pipe.so"],
-        &["plugin", "sign", "pipe.ldp", "--key", "golden.jsonl"],
-        &["import", "pipe.gguf", "imported"],
+        "run good.yaml --set distance=./X.so",
+        "run good.yaml --set data.path=X.jsonl",
+        "check good.yaml --set eval.data.path=X.jsonl",
+        "sft good.yaml --set data.path=X.jsonl",
+        "validate good.yaml --set validate.data.path=X.jsonl",
+        "check good.yaml --set model=X",
+        "check good.yaml --set plugin_lock=X.lock",
+        "run good.yaml --set output_dir=X",
+        "sft good.yaml --set output_dir=X",
+        "check X.yaml",
+        "compare X.yaml",
+        "compare compare.yaml --set output_dir=X",
+        "compare compare.yaml --set base=X.yaml --set output_dir=o",
+        "validate good.yaml --output X",
+        "eval --model model --choices X.jsonl --out o",
+        "eval --model model --mt-bench X.jsonl --out o",
+        "eval --model model --choices q.jsonl --out X",
+        "eval --model X --choices q.jsonl --out o",
+        "merge X o",
+        "import X.gguf o",
+        "report X",
+        "chat X",
+        "bench --model X",
+        "quickstart --output X",
+        "plugin check ./X.so",
+        "plugin info ./X.so",
+        "plugin bench ./X.so",
+        "plugin pack ./X.so",
+        "plugin pack LIBRARY --readme X.md",
+        "plugin pack LIBRARY --out X",
+        "plugin sign X.ldp --key q.jsonl",
+        "plugin verify X.ldp --key q.jsonl",
+        "plugin install ./X.ldp",
+        "plugin install euclidean --dir X",
+        "plugin publish X.ldp --registry o",
+        "plugin trust model --key X.pub",
+        "plugin keygen X.pub --no-password",
+        "plugin new fresh --kind distance --dir X",
     ] {
-        let mut child = Command::new(host_binary())
-            .current_dir(dir.path())
-            .args(args)
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let begin = std::time::Instant::now();
-        while child.try_wait().unwrap().is_none() {
-            if begin.elapsed().as_secs() > 60 {
-                child.kill().unwrap();
-                panic!("{args:?} waits for a pipe");
+        for kind in NO_FILES {
+            // A directory is what some ask for, and a config may come through a pipe.
+            let asks = ["--out X", "output_dir=X", "--output X", "--dir X", "report X"].iter().any(|end| args.ends_with(end));
+            if kind == "directory" && asks || kind == "pipe" && args.contains("X.yaml") {
+                continue;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            let args = args.replace('X', kind).replace("LIBRARY", library);
+            let out = ended(dir.path(), &args.split(' ').collect::<Vec<_>>());
+            let text = stderr(&out);
+            if out.status.code() != Some(1) || !text.contains("error[") || text.contains("panicked") {
+                failed.push(format!("{args}: {:?}: {text}", out.status.code()));
+            }
         }
-        let text = stderr(&child.wait_with_output().unwrap());
-        let says = ["a file is expected, and this is a pipe or a device", "pipe.jsonl is not a file"];
-        assert!(says.iter().any(|says| text.contains(says)), "{args:?}: {text}");
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    // Nothing was written through a link.
+    assert!(!dir.path().join("nowhere").exists());
+}
+
+#[test]
+fn a_model_whose_files_are_no_files_is_refused() {
+    let dir = mine();
+    no_files(dir.path());
+    let mut failed = vec![];
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "model.safetensors"] {
+        let file = dir.path().join("model").join(name);
+        let there = fs::read(&file).ok();
+        for kind in NO_FILES {
+            let _ = fs::remove_file(&file);
+            let thing = dir.path().join(kind);
+            fs::rename(&thing, &file).unwrap();
+            let out = ended(dir.path(), &["check", "good.yaml"]);
+            if out.status.code() != Some(1) || !stderr(&out).contains(name) {
+                failed.push(format!("{name}, {kind}: {:?}: {}", out.status.code(), stderr(&out)));
+            }
+            fs::rename(&file, &thing).unwrap();
+        }
+        if let Some(bytes) = there {
+            fs::write(&file, bytes).unwrap();
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

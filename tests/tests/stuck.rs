@@ -117,6 +117,22 @@ fn a_plugin_that_ends_the_process_does_not_end_the_run_as_finished() {
 }
 
 #[test]
+fn a_plugins_umask_is_put_back_and_its_limit_on_files_is_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (out, text) = end(start(dir.path(), "changes-the-umask", &["train.max_steps=1"]));
+    assert!(out.status.success(), "{text}");
+    let mode = |name: &str| dir.path().join("run").join(name).metadata().unwrap().permissions().mode();
+    assert_eq!(mode("round-1/train/metrics.jsonl"), mode("manifest.json"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let (out, text) = end(start(dir.path(), "limits-files", &["train.max_steps=1"]));
+    assert_eq!((out.status.code(), out.status.signal()), (Some(1), None), "{text}");
+    assert!(text.contains("error[file/io]") && text.contains("ulimit -f"), "{text}");
+    assert!(done(dir.path(), "candidates") && !done(dir.path(), "train"));
+}
+
+#[test]
 fn signals_that_a_plugin_ignores_are_put_back() {
     let dir = tempfile::tempdir().unwrap();
     let child = start(dir.path(), "ignores-signals", &[]);

@@ -8,7 +8,7 @@ use std::{
     os::fd::IntoRawFd,
     sync::{
         Once,
-        atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -19,6 +19,8 @@ static CALL: AtomicU8 = AtomicU8::new(0);
 static WATCHING: AtomicBool = AtomicBool::new(false);
 /// The process in which they are: a child that a plugin forks may end as it likes.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
+/// What the modes of the host's files leave out.
+static UMASK: AtomicU32 = AtomicU32::new(0o077);
 /// A descriptor that is open as long as nobody closes those of others, and the number of the pipe that it leads to.
 static SENTINEL: (AtomicI32, AtomicU64) = (AtomicI32::new(-1), AtomicU64::new(0));
 /// Whether the program has not come to its end.
@@ -37,6 +39,10 @@ pub(super) fn enter(who: Who, call: Call) {
 /// Plugin code has returned.
 pub(super) fn leave(who: Who, call: Call) {
     restore_signals();
+    if WATCHING.load(SeqCst) {
+        // SAFETY: sets a number of the process.
+        unsafe { libc::umask(UMASK.load(SeqCst)) };
+    }
     check_descriptors(who, call);
     CALLS.fetch_sub(1, SeqCst);
 }
@@ -123,6 +129,12 @@ pub(super) fn watch() {
                 action.sa_flags = libc::SA_ONSTACK;
                 libc::sigaction(signal, &action, BEFORE.as_ptr(signal));
             }
+        }
+        // SAFETY: a number of the process is asked for by being set, and is put back.
+        unsafe {
+            let mask = libc::umask(0o077);
+            libc::umask(mask);
+            UMASK.store(mask, SeqCst);
         }
         // Where none can be had, closed descriptors go unseen here.
         if let Ok((reader, _)) = std::io::pipe() {

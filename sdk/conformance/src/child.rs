@@ -156,7 +156,9 @@ impl Voice {
         let Envelope { nonce, question } = serde_json::from_str(text).ok()?;
         let out = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
         // A plugin that crashes here is an answer, not something to leave a core file for.
-        // One that prints without end fills no disk.
+        // One that prints without end fills no disk: the signal that the asker may ignore ends it.
+        // SAFETY: the signal has its default action from here on.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
         for (what, most) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_FSIZE, WRITES)] {
             let most = libc::rlimit { rlim_cur: most, rlim_max: most };
             // SAFETY: sets a limit of this process from a valid struct.

@@ -20,14 +20,14 @@ ldalign_sdk::export_plugin! {
     encoders: [AsksTheHost, Shaped<0>, Shaped<1>, Shaped<2>, Shaped<3>]
     distances: [
         Beast<0>, Beast<1>, Beast<2>, Beast<3>, Beast<4>, Beast<5>, Beast<6>, Beast<7>, Beast<8>, Beast<9>, Beast<10>, Beast<11>, Beast<12>,
-        Beast<13>, Beast<14>, Beast<15>, Beast<16>, Beast<17>, Beast<18>, Beast<19>, Beast<20>, Beast<21>, Beast<22>, Beast<23>, Beast<24>, Beast<25>,
+        Beast<13>, Beast<14>, Beast<15>, Beast<16>, Beast<17>, Beast<18>, Beast<19>, Beast<20>, Beast<21>, Beast<22>, Beast<23>, Beast<24>, Beast<25>, Beast<26>, Beast<27>,
         Mutant<0>, Mutant<1>, Mutant<2>, Mutant<3>, Mutant<4>, Mutant<5>, Mutant<6>, Mutant<7>, Mutant<8>, Mutant<9>, Mutant<10>, Mutant<11>,
         Mutant<12>, Mutant<13>, Mutant<14>, Mutant<15>, Mutant<16>, Mutant<17>, Mutant<18>, Mutant<19>, Mutant<20>,
     ]
     schedules: [Owing]
 }
 
-const BEASTS: [&str; 26] = [
+const BEASTS: [&str; 28] = [
     "well",
     "panics-in-new",
     "panics-in-call",
@@ -54,6 +54,8 @@ const BEASTS: [&str; 26] = [
     "closes-descriptors-in-call",
     "allocates-in-new",
     "allocates-in-call",
+    "changes-the-umask",
+    "limits-files",
 ];
 
 unsafe extern "C" {
@@ -61,6 +63,8 @@ unsafe extern "C" {
     fn _exit(status: i32) -> !;
     fn signal(number: i32, action: usize) -> usize;
     fn close(descriptor: i32) -> i32;
+    fn umask(mask: u32) -> u32;
+    fn setrlimit(which: i32, most: &[u64; 2]) -> i32;
 }
 
 #[derive(Default, serde::Deserialize, schemars::JsonSchema)]
@@ -154,6 +158,10 @@ impl<const N: usize> DistanceMetric for Beast<N> {
             },
             "closes-descriptors-in-call" => close_all(),
             "allocates-in-call" => allocate(),
+            // SAFETY: files that are made from here on may be used by nobody, as a plugin may not ask.
+            "changes-the-umask" => drop(unsafe { umask(0o777) }),
+            // SAFETY: RLIMIT_FSIZE of Linux: no file may have more bytes, as a plugin may not ask.
+            "limits-files" => drop(unsafe { setrlimit(1, &[1000; 2]) }),
             "complains-at-length" => return Err(Error::input(format!("\x1b[2J{}", "x".repeat(10 << 20)))),
             "gives-nan" => return Ok(f32::NAN),
             "gives-negative" => return Ok(-1.5),
