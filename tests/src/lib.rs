@@ -1,7 +1,9 @@
 //! Support of the end-to-end tests: what they build, and stand-ins.
 
+pub mod campaign;
 pub mod frozen;
 pub mod outside;
+pub mod random;
 pub mod runs;
 
 use ldalign::plugin::Services;

@@ -20,8 +20,8 @@ use std::{
 
 /// How often the calls are looked at.
 const LOOKS: Duration = Duration::from_millis(100);
-/// How long a call may go on once a stop was asked for.
-const GRACE: Duration = Duration::from_secs(60);
+/// How long a call may go on once a stop was asked for: less than the half minute after which batch systems kill.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// The calls of plugins that have not returned.
 static CALLS: Mutex<Vec<(u64, Who, Call)>> = Mutex::new(Vec::new());

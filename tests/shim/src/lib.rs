@@ -3,6 +3,9 @@
 //! `FAULT_DIR` is the directory, `FAULT_N` the operation, from 1, `FAULT_MODE` what becomes of it: `eio` and `enospc`
 //! fail it, `kill` ends the process before it, `done` after it, `torn` after half of what is written, and `lost` says
 //! that it was done and does nothing. `FAULT_LOG` is a file that gets a line for each operation.
+//!
+//! With `FAULT_BYTES`, the disk is full once so many bytes were written below the directory: the write that comes to it
+//! is cut short there, and those after it fail.
 
 use libc::{c_char, c_int, c_void, mode_t, off_t, size_t, ssize_t};
 use std::{
@@ -69,20 +72,30 @@ fn fault(operation: &str, path: &str) -> Fault {
     if variable(c"FAULT_N").and_then(|n| n.parse().ok()) != Some(number) {
         return Fault::None;
     }
-    let error = |number| {
-        // SAFETY: this thread's error number.
-        unsafe { *libc::__errno_location() = number };
-        Fault::Fails
-    };
     match variable(c"FAULT_MODE") {
-        Some("eio") => error(libc::EIO),
-        Some("enospc") => error(libc::ENOSPC),
+        Some("eio") => fail(libc::EIO),
+        Some("enospc") => fail(libc::ENOSPC),
         Some("kill") => Fault::Before,
         Some("done") => Fault::After,
         Some("torn") => Fault::Torn,
         Some("lost") => Fault::Lost,
         _ => Fault::None,
     }
+}
+
+fn fail(number: c_int) -> Fault {
+    // SAFETY: this thread's error number.
+    unsafe { *libc::__errno_location() = number };
+    Fault::Fails
+}
+
+/// How many of the next `n` bytes have room on the disk; none where it is full.
+fn room(n: size_t) -> Option<size_t> {
+    static WRITTEN: AtomicI64 = AtomicI64::new(0);
+    let Some(most) = variable(c"FAULT_BYTES").and_then(|bytes| bytes.parse::<i64>().ok()) else { return Some(n) };
+    let before = WRITTEN.fetch_add(n as i64, Ordering::SeqCst);
+    let room = (most - before).clamp(0, n as i64) as size_t;
+    (room > 0 || n == 0).then_some(room)
 }
 
 fn die() -> ! {
@@ -141,7 +154,15 @@ extern "C" fn write(fd: c_int, bytes: *const c_void, n: size_t) -> ssize_t {
     if fd <= 2 {
         return real(fd, bytes, n);
     }
-    match fault("write", &path_of(fd)) {
+    let path = path_of(fd);
+    match fault(&format!("write {n}"), &path) {
+        Fault::None if below(&path) => match room(n) {
+            Some(n) => real(fd, bytes, n),
+            None => {
+                fail(libc::ENOSPC);
+                -1
+            }
+        },
         Fault::None => real(fd, bytes, n),
         Fault::Fails => -1,
         Fault::Before => die(),
