@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod frozen;
+pub mod hostile;
 pub mod outside;
 pub mod random;
 pub mod runs;
