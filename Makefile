@@ -1,5 +1,5 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart test test-faults test-features lint check-cuda doc deny
+.PHONY: build quickstart test test-faults test-hostile test-features lint check-cuda doc deny
 
 # What `default` leaves out and needs no NVIDIA toolkit.
 FEATURES = parquet,hub,judge
@@ -15,9 +15,17 @@ quickstart: build
 test: build
 	cargo test --release --workspace
 
-# Every file operation of small runs goes wrong in five ways, of which `test` tries some. Takes hours.
+# Every file operation of small commands goes wrong in five ways, disks fill up at 50 sizes, and there are 500 kills and
+# 500 spoilt files of each, of all of which `test` tries some. Takes hours; `FAULTS=40` tries so many of each.
+FAULTS = all
 test-faults: build
-	LDALIGN_FAULTS=all cargo test --release -p ldalign-tests --test faults -- --nocapture
+	LDALIGN_FAULTS=$(FAULTS) cargo test --release -p ldalign-tests --test faults --test spoilt --no-fail-fast -- --nocapture
+
+# Mutations of files that others write, so many for each entry point; `test` tries some. SEED chooses others.
+INPUTS = 3000
+SEED = 1
+test-hostile: build
+	LDALIGN_INPUTS=$(INPUTS) LDALIGN_SEED=$(SEED) cargo test --release -p ldalign-tests --test hostile -- --nocapture
 
 # Tests of what only builds with a feature; `lint` compiles the other features.
 test-features:

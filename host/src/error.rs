@@ -4,7 +4,11 @@ mod code;
 
 pub use code::Code;
 
+use crate::terminal;
 use std::fmt;
+
+/// The most bytes of a message that are shown: it may quote what somebody wrote, such as a key.
+const LONGEST: usize = 16 << 10;
 
 /// Result of everything in the host that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -55,16 +59,16 @@ impl Error {
 }
 
 /// `{}` is the message alone, as for every error that has a [`source`](std::error::Error::source); `{:#}` is the
-/// message and all its causes, which is what users see.
+/// message and all its causes, which is what users see. The middle of a very long one is left out.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        let mut text = self.message.clone();
         let mut cause = std::error::Error::source(self).filter(|_| f.alternate());
         while let Some(e) = cause {
-            write!(f, ": {e}")?;
+            text.push_str(&format!(": {e}"));
             cause = e.source();
         }
-        Ok(())
+        f.write_str(&terminal::cut(&text, LONGEST))
     }
 }
 
@@ -96,6 +100,8 @@ mod tests {
         let disk = e.source().unwrap();
         assert_eq!(disk.to_string(), "cannot read a.json");
         assert_eq!(disk.source().unwrap().to_string(), "the disk is gone");
+        let long = Error::new(Code::DataRow, format!("the key {} is unknown", "k".repeat(1 << 20)));
+        assert!(long.to_string().len() < 17_000 && long.to_string().ends_with("kkk is unknown"));
         let alone = Error::new(Code::RunLocked, "in use");
         assert!(alone.source().is_none() && format!("{alone:#}") == "in use");
     }

@@ -16,7 +16,9 @@ pub use hash::{Hashing, hex, sha256, sha256_file};
 pub use journal::{Journal, Sealed};
 pub use lock::{hold, hold_directory};
 pub use seal::{seal, unseal};
-pub use write::{Stop, sweep, write, write_dir, write_json, write_lines, write_sealed, write_stoppable, write_with};
+pub use write::{
+    Stop, scratch_dir, sweep, write, write_dir, write_json, write_lines, write_sealed, write_stoppable, write_with,
+};
 
 use crate::{Code, Error, Result};
 use std::{

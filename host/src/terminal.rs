@@ -25,6 +25,16 @@ pub fn printable(text: &str, colours: bool) -> Cow<'_, str> {
     out.into()
 }
 
+/// The text with its middle left out where it has more than `longest` bytes, as a key that somebody wrote may have.
+pub fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    if text.len() <= longest {
+        return text.into();
+    }
+    let end = text.ceil_char_boundary(text.len() - longest / 4);
+    let begin = text.floor_char_boundary(longest - longest / 4);
+    format!("{}... ({} bytes in all) ...{}", &text[..begin], text.len(), &text[end..]).into()
+}
+
 /// Whether a terminal obeys the character: controls, and embeddings, overrides and isolates of Unicode's bidirectional
 /// algorithm (UAX 9).
 fn commands(c: char) -> bool {
@@ -65,6 +75,14 @@ impl<W: Write> Write for Printable<W> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert!(matches!(cut("short", 5), Cow::Borrowed("short")));
+        let text = cut(&("é".repeat(5000) + "the end"), 4000).into_owned();
+        assert!(text.len() < 4100 && text.contains("é... (10007 bytes in all) ...é"), "{text}");
+        assert!(text.ends_with("éthe end"), "{text}");
+    }
 
     #[test]
     fn what_a_terminal_obeys_is_shown() {

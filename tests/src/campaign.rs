@@ -305,7 +305,6 @@ impl Scene {
     /// A file that is neither as before the command nor as after it, where there was something before.
     fn half_written(&self, whole: &Whole) -> Option<String> {
         let before = bytes(self.before.as_ref()?);
-        let is_twin = |path: &Path| path.iter().any(|part| part.to_string_lossy().ends_with(".partial"));
         let either =
             |path: &PathBuf, hash: &String| [&before, &whole.bytes].iter().any(|all| all.get(path) == Some(hash));
         let half: Vec<_> =
@@ -319,16 +318,18 @@ impl Scene {
         if !out.status.success() {
             return Some(format!("started again: {}", String::from_utf8_lossy(&out.stderr)));
         }
-        self.differs(whole)
+        // What a killed process has left in a directory that is the user's, such as a project's, nobody may remove.
+        let ours = |path: &&PathBuf| self.before.is_none() || !is_twin(path) || path.components().count() > 2;
+        let differ = self.differing(whole);
+        let differ: Vec<_> = differ.iter().filter(ours).map(|path| path.display().to_string()).collect();
+        (!differ.is_empty()).then(|| format!("other bytes in {}", differ.join(", ")))
     }
 
     /// Which files are not those of the whole command.
-    pub fn differs(&self, whole: &Whole) -> Option<String> {
+    pub fn differing(&self, whole: &Whole) -> Vec<PathBuf> {
         let bytes = self.bytes();
-        let all: BTreeSet<_> = whole.bytes.keys().chain(bytes.keys()).collect();
-        let differ = all.into_iter().filter(|path| whole.bytes.get(*path) != bytes.get(*path));
-        let differ: Vec<_> = differ.map(|path| path.display().to_string()).collect();
-        (!differ.is_empty()).then(|| format!("other bytes in {}", differ.join(", ")))
+        let all: BTreeSet<&PathBuf> = whole.bytes.keys().chain(bytes.keys()).collect();
+        all.into_iter().filter(|path| whole.bytes.get(*path) != bytes.get(*path)).cloned().collect()
     }
 }
 
@@ -352,6 +353,11 @@ pub fn unruly(out: &Output) -> Option<String> {
     let text = String::from_utf8_lossy(&out.stderr);
     let died = out.status.signal().is_some_and(|signal| signal != libc::SIGKILL);
     (died || text.contains("panicked")).then(|| format!("{}: {text}", out.status))
+}
+
+/// Whether a path is, or lies in, what is written beside a file and then renamed.
+fn is_twin(path: &Path) -> bool {
+    path.iter().any(|part| part.to_string_lossy().ends_with(".partial"))
 }
 
 /// SHA-256 of a directory's files but those that show times.

@@ -91,6 +91,8 @@ fn taken<T>(result: Result<T>) -> bool {
         .map_err(|e| {
             let text = format!("{e:#}");
             assert!(!text.is_empty() && text.len() < MESSAGE, "a message of {} bytes: {text:.200}", text.len());
+            let hint = e.hint_text().unwrap_or_default();
+            assert!(hint.len() < MESSAGE, "a hint of {} bytes: {hint:.200}", hint.len());
         })
         .is_ok()
 }

@@ -105,7 +105,7 @@ fn encode(
     name: &str,
     dir: &Path,
 ) -> Result<[Latents; 2]> {
-    let dir = tempfile::tempdir_in(dir).map_err(|e| files::io_error(dir, "make a temporary directory in", e))?;
+    let dir = files::scratch_dir(dir)?;
     let parts = [
         Part::new(SETS[0], "nearness chosen", chosen),
         Part::new(SETS[1], format!("nearness {name}"), latents::responses(corpus.len() / 2)),

@@ -137,15 +137,26 @@ pub fn write_dir(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<
     let tmp = twin(path);
     make_dir(parent(path))?;
     fs::create_dir(&tmp).map_err(|e| io_error(&tmp, "create directory", e))?;
-    if let Err(e) = fill(&tmp) {
+    let done = fill(&tmp).and_then(|()| {
+        // The files inside were synced by their writers; the directory's entries are synced here.
+        File::open(&tmp).and_then(|d| d.sync_all()).map_err(|e| io_error(&tmp, "sync directory", e))?;
+        remove_dir(path)?;
+        fs::rename(&tmp, path).map_err(|e| io_error(path, "rename into place", e))
+    });
+    if let Err(e) = done {
         let _ = fs::remove_dir_all(&tmp);
         return Err(e);
     }
-    // The files inside were synced by their writers; the directory's entries are synced here.
-    File::open(&tmp).and_then(|d| d.sync_all()).map_err(|e| io_error(&tmp, "sync directory", e))?;
-    remove_dir(path)?;
-    fs::rename(&tmp, path).map_err(|e| io_error(path, "rename into place", e))?;
     sync_parent(path)
+}
+
+/// A directory in `directory` that is gone when it is dropped; what a process that was killed has left is
+/// [swept](sweep).
+pub fn scratch_dir(directory: &Path) -> Result<tempfile::TempDir> {
+    let twin = twin(&directory.join("scratch"));
+    let mut scratch = tempfile::Builder::new();
+    scratch.prefix(twin.file_name().unwrap_or_default()).rand_bytes(0);
+    scratch.tempdir_in(directory).map_err(|e| io_error(directory, "make a temporary directory in", e))
 }
 
 /// Writes a JSON-lines file, whole or not at all.
@@ -198,6 +209,7 @@ mod tests {
         write(&twin(&left.join("deep/x.json")), b"half").unwrap();
         write(&left.join(".mine.partial"), b"").unwrap();
         write(&twin(&left.join("y.json")), b"another's").unwrap();
+        std::mem::forget(scratch_dir(dir.path()).unwrap());
         sweep(dir.path(), &["sub/deep", "not there"]).unwrap();
         let names = |dir: &Path| {
             let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();

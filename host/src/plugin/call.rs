@@ -6,7 +6,7 @@ use super::{
     exit, watchdog,
     who::{Call, Who},
 };
-use crate::{Code, Error, Result, interrupt};
+use crate::{Code, Error, Result, interrupt, terminal};
 use ldalign_abi::{AbiResult, ErrorCode, abi_stable::std_types::RResult};
 
 impl Who {
@@ -23,7 +23,7 @@ impl Who {
         code()
     }
     fn error(self, call: Call, code: ErrorCode, message: &str) -> Error {
-        let message = cut(message);
+        let message = terminal::cut(message, LONGEST);
         match code {
             ErrorCode::PANIC => Error::new(Code::PluginPanic, format!("{self} panicked in {call}: {message}"))
                 .hint("a fault of the plugin: tell its author, or choose another; finished work of a run is kept"),
@@ -39,14 +39,6 @@ impl Who {
 
 /// The most bytes of a plugin's message that are shown.
 const LONGEST: usize = 4000;
-
-/// A message as it is shown: its beginning, if it is long.
-fn cut(message: &str) -> String {
-    if message.len() <= LONGEST {
-        return message.to_owned();
-    }
-    format!("{}... ({} bytes in all)", &message[..message.floor_char_boundary(LONGEST)], message.len())
-}
 
 struct Inside {
     who: Who,
@@ -101,13 +93,6 @@ impl FloatMode {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn long_messages_are_cut() {
-        assert_eq!(cut("short"), "short");
-        let text = cut(&"é".repeat(5000));
-        assert!(text.len() < 4100 && text.ends_with("é... (10000 bytes in all)"), "{text}");
-    }
 
     #[cfg(target_arch = "x86_64")]
     #[test]

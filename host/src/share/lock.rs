@@ -89,6 +89,7 @@ impl Lock {
     pub fn remember(&self) -> Result<()> {
         let data = home()?.1;
         let _held = super::hold(&data.join("plugins/.lock"))?;
+        files::sweep(&data, &[])?;
         let mut all = seen()?;
         let before = all.clone();
         // What is not in it now is remembered too: it may come back.

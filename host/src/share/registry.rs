@@ -183,8 +183,9 @@ impl Registry {
     pub fn publish(&self, package: &Package, signature: &str) -> Result<bool> {
         self.key.verify(&package.id, &package.bytes, signature)?;
         // Its head, which never changes: a lock file of its own would end up in a repository.
-        let _held = super::hold(&self.path.join(HEAD))?;
         let id = &package.id;
+        let _held = super::hold(&self.path.join(HEAD))?;
+        files::sweep(&self.path, &["index", &format!("packages/{}", id.name)])?;
         let mut index = self.index(&id.name)?;
         if let Some(old) = index.releases.iter().find(|r| r.id(&id.name) == *id) {
             if old.sha256 == package.sha256 {

@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{Code, Error, Result, files, foreign};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 const PACKAGE: &str = "package.ldp";
 const RECORD_LIMIT: u64 = 64 << 10;
@@ -67,7 +70,7 @@ impl Store {
     /// Installs a package that was checked. What is there of it already is kept if it is whole and vouched for as well:
     /// a run may be using it.
     pub fn add(&self, package: &Package, signature: Option<&str>, registry: Option<&Path>) -> Result<Entry> {
-        let _held = super::hold(&self.directory.join(".lock"))?;
+        let _held = self.hold()?;
         let directory = self.directory.join(&package.sha256);
         if let Some(old) = self.get(&package.sha256).ok().flatten().filter(|old| old.serves(signature, registry)) {
             return Ok(old);
@@ -105,9 +108,16 @@ impl Store {
         Ok(Some(Entry { directory, sha256: sha256.to_owned(), record }))
     }
 
+    /// Holds it, without what processes that were killed have left.
+    fn hold(&self) -> Result<File> {
+        let held = super::hold(&self.directory.join(".lock"))?;
+        files::sweep(&self.directory, &[])?;
+        Ok(held)
+    }
+
     /// Removes an installed package.
     pub fn remove(&self, entry: &Entry) -> Result<()> {
-        let _held = super::hold(&self.directory.join(".lock"))?;
+        let _held = self.hold()?;
         files::remove_dir(&entry.directory)
     }
 }

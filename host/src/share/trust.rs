@@ -112,6 +112,7 @@ impl Trust {
     fn again(&mut self) -> Result<fs::File> {
         let directory = files::parent(&self.file).to_owned();
         let held = super::hold(&directory.join(".lock"))?;
+        files::sweep(&directory, &[])?;
         self.all = Self::at(&directory)?.all;
         Ok(held)
     }
