@@ -6,7 +6,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ldalign::ops::{Attention, Compute, Precision, Span, Weight};
+use ldalign::ops::{Activation, Attention, Compute, Precision, Span, Weight};
 
 #[global_allocator]
 static ALLOCATOR: ldalign::memory::Allocator = ldalign::memory::Allocator;
@@ -51,7 +51,7 @@ fn elements(c: &mut Criterion) {
     let (x, w) = (random(TOKENS, DIM), Tensor::ones(DIM, candle_core::DType::F32, &Device::Cpu).unwrap());
     time(c, "rms_norm", TOKENS, TOKENS * DIM, || compute.rms_norm(&x, &w, 1e-5));
     let (gate, up) = (random(TOKENS, FFN), random(TOKENS, FFN));
-    time(c, "swiglu", TOKENS, TOKENS * FFN, || compute.swiglu(&gate, &up));
+    time(c, "gated unit", TOKENS, TOKENS * FFN, || compute.gated(Activation::Silu, &gate, &up));
 }
 
 fn attention(c: &mut Criterion) {

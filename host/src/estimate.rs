@@ -2,7 +2,7 @@
 //! loaded.
 //!
 //! With P parameters, of which A are trained, L layers, hidden width h, feed-forward width f, width k of all key heads,
-//! vocabulary V, in bytes:
+//! vocabulary V, in bytes (where layers differ, that of the largest counts for all):
 //!
 //! - weights: 4 each, adapters too; in bf16 frozen matrices have 2, and all matrices a copy that products read, 2 each;
 //! - gradients: 4 A; AdamW's two moments: 8 A;
@@ -70,23 +70,22 @@ impl Estimate {
         generate: Option<&GenerateConfig>,
         longest: Longest,
     ) -> Result<Self> {
-        let [h, f, layers, vocab] =
-            [model.hidden_size, model.intermediate_size, model.num_layers, model.vocab_size].map(|n| n as u64);
+        let [h, layers, vocab] = [model.hidden_size, model.num_layers, model.vocab_size].map(|n| n as u64);
         let k = (model.num_kv_heads * model.head_dim) as u64;
-        let linears = model.linears().map(|(name, i, o)| (name.to_owned(), (i, o)));
-        let products: u64 = linears.iter().map(|(_, (i, o))| (i * o) as u64).sum();
+        let modules = model.modules();
+        let products: u64 = modules.iter().map(|m| (m.inputs * m.outputs) as u64).sum();
         let tables = if model.tied { 1 } else { 2 } * vocab * h;
         let parameters: u64 = model.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
         let adapters = match &train.lora {
             Some(lora) => {
-                let sizes: usize = lora_targets(lora, &linears)?.iter().map(|(_, (i, o))| i + o).sum();
-                layers * (lora.r * sizes) as u64
+                let sizes: usize = lora_targets(lora, &modules)?.iter().map(|m| m.inputs + m.outputs).sum();
+                (lora.r * sizes) as u64
             }
             None => adapter,
         };
         let trained = if adapters > 0 { adapters } else { parameters };
         let (full, bf16) = (adapters == 0, precision == Precision::Bf16);
-        let (matrices, read) = (tables + layers * products, vocab * h + layers * products);
+        let (matrices, read) = (tables + products, vocab * h + products);
         let weights = match (bf16, full) {
             (false, _) => 4 * (parameters + adapters),
             (true, true) => 4 * parameters + 2 * read,
@@ -111,7 +110,7 @@ impl Estimate {
         let wanted = if full { Wanted::Both } else { Wanted::Hidden };
         let logits = s.min(logit_rows(vocab as usize, wanted) as u64) * vocab * if bf16 { 6 } else { 8 };
         let transposed = if bf16 && full { 2 * vocab * h } else { 0 };
-        let layer = n * 4 * (2 * f + 4 * h);
+        let layer = n * model.working_bytes() as u64;
         let moments = [
             early + stored + 4 * n * h + 20 * s * h + logits + transposed,
             early + stored + layer + if whole == 0 { n * kept } else { 0 },
@@ -155,7 +154,9 @@ mod tests {
     #[test]
     fn parameters_are_those_of_the_model() {
         let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
-        for name in ["llama", "llama3", "mistral", "qwen2", "qwen3", "biases", "qwen3-bias", "smollm3"] {
+        for name in
+            ["llama", "llama3", "mistral", "qwen2", "qwen3", "biases", "qwen3-bias", "smollm3", "gemma3", "qwen3-moe"]
+        {
             let mut policy = Policy::load(&models.join(name), &Device::Cpu).unwrap();
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {

@@ -16,7 +16,7 @@ mod transformer;
 mod weights;
 
 pub use cache::KvCache;
-pub use config::ModelConfig;
+pub use config::{FeedForward, LayerConfig, ModelConfig, Module};
 pub use gradients::Gradients;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};

@@ -19,7 +19,7 @@ mod weight;
 
 pub use adamw::AdamStep;
 pub use attention::{Attention, LogSums, Span};
-pub use backend::{Precision, Rows};
+pub use backend::{Activation, Precision, Rows};
 pub use compute::Compute;
 pub use head::{Scores, Wanted, logit_rows, score, score_backward};
 pub use kernels::{exp, max};

@@ -6,8 +6,8 @@
 use super::{Bench, limits::best};
 use crate::{
     Result,
-    model::{Gradients, Pack, Trainable},
-    ops::{self, Angles, Attention, Compute, Span, Wanted, Weight},
+    model::{FeedForward, Gradients, Module, Pack, Trainable},
+    ops::{self, Angles, Compute, Span, Wanted, Weight},
     train::optimizer::AdamW,
 };
 use candle_core::{DType, Device, Tensor, Var};
@@ -116,18 +116,21 @@ fn weight(measured: &Measured<'_>, outputs: usize, inputs: usize) -> Result<Weig
 
 /// Linear modules of equal shape together: result, input's gradient, and weight's gradient where it is trained.
 fn linears(measured: &mut Measured<'_>, tokens: usize) -> Result<()> {
-    let (bench, layers) = (measured.bench, measured.bench.config.num_layers);
-    let modules = bench.config.linears();
-    let adapters = bench.options.lora.map(|r| modules.map(|(_, i, o)| [(i, r, true), (r, o, true)]));
-    let base = modules.map(|(_, i, o)| (i, o, bench.options.lora.is_none()));
-    let mut shapes: Vec<((usize, usize, bool), usize)> = vec![];
-    for shape in base.into_iter().chain(adapters.into_iter().flatten().flatten()) {
+    let (bench, lora) = (measured.bench, measured.bench.options.lora);
+    let modules = bench.config.modules();
+    // An expert has its share of the tokens.
+    let rows = |m: &Module| ((tokens as f64 * m.share).ceil() as usize).max(1);
+    let base = modules.iter().map(|m| (rows(m), m.inputs, m.outputs, lora.is_none()));
+    let adapted = modules.iter().filter(|m| m.adaptable).zip(lora.into_iter().cycle());
+    let adapters = adapted.flat_map(|(m, r)| [(rows(m), m.inputs, r, true), (rows(m), r, m.outputs, true)]);
+    let mut shapes: Vec<((usize, usize, usize, bool), usize)> = vec![];
+    for shape in base.chain(adapters) {
         match shapes.iter_mut().find(|(s, _)| *s == shape) {
-            Some((_, times)) => *times += layers,
-            None => shapes.push((shape, layers)),
+            Some((_, times)) => *times += 1,
+            None => shapes.push((shape, 1)),
         }
     }
-    for ((inputs, outputs, trained), times) in shapes {
+    for ((tokens, inputs, outputs, trained), times) in shapes {
         let (x, dy, w) = (numbers(tokens, inputs)?, numbers(tokens, outputs)?, weight(measured, outputs, inputs)?);
         let name = |what: &str| format!("linear {inputs} -> {outputs} {what}");
         let work = 2.0 * (tokens * inputs * outputs) as f64;
@@ -158,10 +161,10 @@ fn attention(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
         queries: pack.rows(i),
         keys: [segment.prefix.map_or(0..0, |p| pack.rows(p)), pack.rows(i)],
     });
-    let attention = Attention::new(spans.collect(), c.head_dim)?;
+    let attention = c.attention(spans.collect())?;
     let [q, k, v, d] = [width, kv, kv, width].map(|w| numbers(pack.len(), w));
     let (q, k, v, d) = (q?, k?, v?, d?);
-    let mut windows = c.windows.clone();
+    let mut windows: Vec<_> = c.layers.iter().map(|layer| layer.window).collect();
     windows.sort_unstable();
     for layers in windows.chunk_by(|a, b| a == b) {
         let window = layers[0];
@@ -189,19 +192,20 @@ fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
     let bytes = |arrays: usize, width: usize| 4.0 * (arrays * tokens * width) as f64;
 
     let (h, eps) = (c.hidden_size, c.rms_norm_eps);
+    let norms = layers * c.norms().iter().map(|(_, after)| 1 + after.iter().len()).sum::<usize>();
     let (x, g, onto) = (numbers(tokens, h)?, numbers(tokens, h)?, numbers(tokens, h)?);
     let w = Tensor::ones(h, DType::F32, &Device::Cpu)?;
-    measured.add(format!("norm {h} forward"), 2 * layers, Bound::Memory, bytes(2, h), || {
+    measured.add(format!("norm {h} forward"), norms, Bound::Memory, bytes(2, h), || {
         compute.rms_norm(&x, &w, eps)?;
         Ok(())
     })?;
-    measured.add(format!("norm {h} backward"), 2 * layers, Bound::Memory, bytes(4, h), || {
+    measured.add(format!("norm {h} backward"), norms, Bound::Memory, bytes(4, h), || {
         compute.rms_norm_backward(&x, &w, eps, &g, onto.clone(), full)?;
         Ok(())
     })?;
 
-    let angles =
-        Angles::new(&pack.positions, &c.rope.frequencies(c.head_dim), c.rope.attention_factor(), &Device::Cpu)?;
+    let rope = &c.ropes[0];
+    let angles = Angles::new(&pack.positions, &rope.frequencies(c.head_dim), rope.attention_factor(), &Device::Cpu)?;
     let heads = (c.num_heads + c.num_kv_heads) * c.head_dim;
     let x = numbers(tokens, heads)?;
     measured.add(format!("rope {heads}"), 2 * layers, Bound::Memory, bytes(2, heads), || {
@@ -209,16 +213,27 @@ fn elementwise(measured: &mut Measured<'_>, pack: &Pack) -> Result<()> {
         Ok(())
     })?;
 
-    let f = c.intermediate_size;
-    let (gate, up, d) = (numbers(tokens, f)?, numbers(tokens, f)?, numbers(tokens, f)?);
-    measured.add(format!("swiglu {f} forward"), layers, Bound::Memory, bytes(3, f), || {
-        compute.swiglu(&gate, &up)?;
-        Ok(())
-    })?;
-    measured.add(format!("swiglu {f} backward"), layers, Bound::Memory, bytes(5, f), || {
-        compute.swiglu_backward(gate.clone(), up.clone(), &d)?;
-        Ok(())
-    })
+    let gated = c.layers.iter().map(|layer| match layer.feed_forward {
+        FeedForward::Gated(width) => (tokens, width),
+        FeedForward::Experts(experts) => (tokens * experts.used, experts.width),
+    });
+    let mut gated: Vec<_> = gated.collect();
+    gated.sort_unstable();
+    let activation = c.parts.activation;
+    for layers in gated.chunk_by(|a, b| a == b) {
+        let ((rows, f), times) = (layers[0], layers.len());
+        let bytes = |arrays: usize| 4.0 * (arrays * rows * f) as f64;
+        let (gate, up, d) = (numbers(rows, f)?, numbers(rows, f)?, numbers(rows, f)?);
+        measured.add(format!("gated unit {f} forward"), times, Bound::Memory, bytes(3), || {
+            compute.gated(activation, &gate, &up)?;
+            Ok(())
+        })?;
+        measured.add(format!("gated unit {f} backward"), times, Bound::Memory, bytes(5), || {
+            compute.gated_backward(activation, gate.clone(), up.clone(), &d)?;
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Log-probabilities of the response tokens, and back.

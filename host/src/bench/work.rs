@@ -6,7 +6,7 @@
 //! for a weight's, where it is trained. Not counted: whatever works element by element, and everything computed again,
 //! as layers are by activation checkpointing.
 
-use crate::model::{ModelConfig, Pack};
+use crate::model::{LayerConfig, ModelConfig, Module, Pack};
 
 /// Counts for one model.
 pub struct Work<'a> {
@@ -29,11 +29,11 @@ pub struct Load {
 impl Load {
     /// That of a pack with `targets` predictions.
     pub fn new(config: &ModelConfig, pack: &Pack, targets: usize) -> Self {
-        let seen = |window: &Option<usize>| -> f64 {
-            let window = window.unwrap_or(usize::MAX);
+        let seen = |layer: &LayerConfig| -> f64 {
+            let window = layer.window.unwrap_or(usize::MAX);
             pack.positions.iter().map(|&p| (p as usize + 1).min(window) as f64).sum()
         };
-        let keys = config.windows.iter().map(seen).sum();
+        let keys = config.layers.iter().map(seen).sum();
         Self { tokens: pack.len() as f64, targets: targets as f64, keys }
     }
 }
@@ -56,34 +56,44 @@ impl<'a> Work<'a> {
 
     /// Operations of a pass without gradient.
     pub fn forward(&self, load: Load) -> f64 {
-        let adapter = |(_, i, o): (&str, usize, usize)| self.rank.unwrap_or(0) * (i + o);
-        let linears: usize = self.config.linears().map(|l| l.1 * l.2 + adapter(l)).iter().sum();
-        2.0 * load.tokens * (linears * self.config.num_layers) as f64 + self.head(load) + self.attention(load)
+        let numbers =
+            |m: &Module| m.share * (m.inputs * m.outputs + self.rank(m).unwrap_or(0) * (m.inputs + m.outputs)) as f64;
+        let linears: f64 = self.config.modules().iter().map(numbers).sum();
+        2.0 * load.tokens * linears + self.head(load) + self.attention(load)
     }
 
     /// Operations of a forward and backward pass.
     pub fn step(&self, load: Load) -> f64 {
-        let (layers, full) = (self.config.num_layers, self.rank.is_none());
-        let mut numbers = 0;
-        for (name, i, o) in self.config.linears() {
-            // The inputs of the lowest projections are embeddings: they need no gradient where nothing below is
-            // trained.
-            let lowest = ["q_proj", "k_proj", "v_proj"].contains(&name);
-            let with_input = if lowest && !full { layers - 1 } else { layers };
-            numbers += with_input * i * o;
-            numbers += match self.rank {
-                None => layers * i * o,
-                // Both weights, the gradient between them, and the input's.
-                Some(r) => layers * (r * (i + o) + r * o) + with_input * r * i,
-            };
+        let full = self.rank.is_none();
+        let mut numbers = 0.0;
+        for layer in 0..self.config.num_layers {
+            for m in self.config.linears(layer) {
+                let (i, o) = (m.inputs, m.outputs);
+                // The inputs of the lowest projections are embeddings: they need no gradient where nothing below is
+                // trained.
+                let lowest = layer == 0 && ["q_proj", "k_proj", "v_proj"].iter().any(|name| m.name.ends_with(name));
+                let with_input = usize::from(full || !lowest);
+                let more = match (full, self.rank(&m)) {
+                    (true, _) => i * o,
+                    (false, None) => 0,
+                    // Both weights, the gradient between them, and the input's.
+                    (false, Some(r)) => r * (i + o) + r * o + with_input * r * i,
+                };
+                numbers += m.share * (with_input * i * o + more) as f64;
+            }
         }
         let head = if full { 2.0 } else { 1.0 } * self.head(load);
-        self.forward(load) + 2.0 * load.tokens * numbers as f64 + head + 2.0 * self.attention(load)
+        self.forward(load) + 2.0 * load.tokens * numbers + head + 2.0 * self.attention(load)
     }
 
     /// Share of attention in [`step`](Self::step).
     pub fn attention_share(&self, load: Load) -> f64 {
         3.0 * self.attention(load) / self.step(load)
+    }
+
+    /// That of a module's adapter, if it has one.
+    fn rank(&self, module: &Module) -> Option<usize> {
+        self.rank.filter(|_| module.adaptable)
     }
 
     fn head(&self, load: Load) -> f64 {
@@ -145,7 +155,7 @@ mod tests {
     #[test]
     fn a_window_bounds_the_keys() {
         let mut config = config("llama");
-        config.windows = vec![Some(2), None];
+        config.layers[0].window = Some(2);
         assert_eq!(load(&config).keys, (1. + 2. + 2. + 2. + 2. + 2.) + 19.);
     }
 }

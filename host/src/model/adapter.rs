@@ -2,7 +2,7 @@
 
 mod keys;
 
-use super::{lora, weights::Weights};
+use super::{config::Module, lora, weights::Weights};
 use crate::{Code, Error, Result, config::LoraConfig, files, keys as lists};
 use candle_core::{Device, Tensor};
 use regex::Regex;
@@ -121,17 +121,13 @@ impl Adapter {
 
     /// The tensors of the adapter in `dir`, for a model whose linear modules have these names, inputs and outputs.
     /// Which of them have adapters is what the tensors say: the configuration may hold a pattern instead.
-    pub fn read(
-        &mut self,
-        dir: &Path,
-        modules: &[(String, (usize, usize))],
-        device: &Device,
-    ) -> Result<BTreeMap<String, Tensor>> {
+    pub fn read(&mut self, dir: &Path, modules: &[Module], device: &Device) -> Result<BTreeMap<String, Tensor>> {
         let path = dir.join(WEIGHTS);
         let mut weights = open(dir)?;
         let adapted: Vec<String> = lora::modules_of(weights.shapes()).into_iter().map(str::to_owned).collect();
         let mut tensors = BTreeMap::new();
-        for (module, (inputs, outputs)) in modules.iter().filter(|(name, _)| adapted.contains(name)) {
+        let adaptable = modules.iter().filter(|module| module.adaptable && adapted.contains(&module.name));
+        for Module { name: module, inputs, outputs, .. } in adaptable {
             let r = self.rank(module);
             for (part, shape) in [("A", [r, *inputs]), ("B", [*outputs, r])] {
                 let name = lora::tensor_name(module, part);

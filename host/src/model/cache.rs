@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Code, Error, Result,
-    ops::{Attention, Compute, Span},
+    ops::{Compute, Span},
 };
 use candle_core::Tensor;
 
@@ -135,14 +135,14 @@ impl Policy {
             rows.extend(start + len..start + len + piece.len());
             ids.extend_from_slice(piece);
         }
-        let attention = Attention::new(spans, model.config.head_dim)?;
+        let attention = model.config.attention(spans)?;
         let angles = model.angles(&positions)?;
         let mut x = model.embed(&ids)?;
-        for ((layer, window), [keys, values]) in model.layers.iter().zip(&model.config.windows).zip(&cache.layers) {
+        for ((layer, of), [keys, values]) in model.layers.iter().zip(&model.config.layers).zip(&cache.layers) {
             let attend = &mut |q: &Tensor, k: &Tensor, v: &Tensor| {
                 compute.set_rows(keys, k, &rows)?;
                 compute.set_rows(values, v, &rows)?;
-                compute.attention(&attention, [q, keys, values], *window)
+                compute.attention(&attention, [q, keys, values], of.window)
             };
             x = layer.forward(x, &angles, attend)?.0;
         }

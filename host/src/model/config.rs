@@ -3,12 +3,18 @@
 mod family;
 mod fields;
 mod keys;
+mod layers;
 mod rope;
 
+pub use family::Parts;
+pub use layers::{Experts, FeedForward, LayerConfig};
 pub use rope::RopeConfig;
 
-use crate::{Error, Result, files, keys as lists};
-use family::{ATTENTION, Family};
+use crate::{
+    Error, Result, files, keys as lists,
+    ops::{Attention, Precision, Span},
+};
+use family::Family;
 use fields::Fields;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -20,8 +26,6 @@ pub struct ModelConfig {
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the feed-forward layers.
-    pub intermediate_size: usize,
     /// Layers.
     pub num_layers: usize,
     /// Query heads.
@@ -30,43 +34,78 @@ pub struct ModelConfig {
     pub num_kv_heads: usize,
     /// Numbers of a head.
     pub head_dim: usize,
+    /// By whose root scores are divided: the numbers of a head, or what the file says.
+    pub score_divisor: f64,
     /// Longest sequence.
     pub max_positions: usize,
     /// Epsilon of the norms.
     pub rms_norm_eps: f64,
     /// Whether the head is the embedding.
     pub tied: bool,
-    /// Linear modules that have biases, by the names of [`linears`](Self::linears).
+    /// Linear modules that have biases, by the last part of their names.
     pub biased: Vec<&'static str>,
-    /// Whether q and k are normalised head by head (Qwen3).
-    pub qk_norm: bool,
-    /// Sliding window of each layer, if it has one.
-    pub windows: Vec<Option<usize>>,
-    /// Whether each layer's attention knows positions (SmolLM3 has layers that do not).
-    pub rotates: Vec<bool>,
-    /// Frequencies of the rotary embedding.
-    pub rope: RopeConfig,
+    /// What the family's layers are made of.
+    pub parts: Parts,
+    /// How layers differ, one by one.
+    pub layers: Vec<LayerConfig>,
+    /// The rotary embeddings that layers have.
+    pub ropes: Vec<RopeConfig>,
     /// The file, for writing it again.
     pub raw: Map<String, Value>,
+}
+
+/// A linear module of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Module {
+    /// Hugging Face's name.
+    pub name: String,
+    /// Numbers that go in.
+    pub inputs: usize,
+    /// Numbers that come out.
+    pub outputs: usize,
+    /// Whether adapters go on it: PEFT puts those of `all-linear` on no router and no expert, which are no modules of
+    /// their own in transformers 5.
+    pub adaptable: bool,
+    /// Part of the tokens that go through it.
+    pub share: f64,
 }
 
 /// Layers of the deepest model that is believed: each takes memory before its weights are looked for.
 const MOST_LAYERS: usize = 10_000;
 
 impl ModelConfig {
-    /// Linear modules of every layer: name, inputs, outputs.
-    pub fn linears(&self) -> [(&'static str, usize, usize); 7] {
-        let (h, f) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        [
-            ("q_proj", h, q),
-            ("k_proj", h, kv),
-            ("v_proj", h, kv),
-            ("o_proj", q, h),
-            ("gate_proj", h, f),
-            ("up_proj", h, f),
-            ("down_proj", f, h),
-        ]
+    /// Linear modules of a layer.
+    pub fn linears(&self, layer: usize) -> Vec<Module> {
+        let (h, q, kv) = (self.hidden_size, self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
+        let module = |name: String, inputs, outputs| Module {
+            name: format!("model.layers.{layer}.{name}"),
+            inputs,
+            outputs,
+            adaptable: true,
+            share: 1.0,
+        };
+        let attention = [("q_proj", h, q), ("k_proj", h, kv), ("v_proj", h, kv), ("o_proj", q, h)];
+        let mut all: Vec<_> = attention.map(|(name, i, o)| module(format!("self_attn.{name}"), i, o)).into();
+        let gated = |name: &str, width| {
+            [("gate_proj", h, width), ("up_proj", h, width), ("down_proj", width, h)]
+                .map(|(part, i, o)| module(format!("{name}.{part}"), i, o))
+        };
+        match self.layers[layer].feed_forward {
+            FeedForward::Gated(width) => all.extend(gated("mlp", width)),
+            FeedForward::Experts(experts) => {
+                all.push(Module { adaptable: false, ..module("mlp.gate".to_owned(), h, experts.count) });
+                let share = experts.used as f64 / experts.count as f64;
+                let of = |i| gated(&format!("mlp.experts.{i}"), experts.width);
+                let of = (0..experts.count).flat_map(of);
+                all.extend(of.map(|module| Module { adaptable: false, share, ..module }));
+            }
+        }
+        all
+    }
+
+    /// Linear modules of all layers.
+    pub fn modules(&self) -> Vec<Module> {
+        (0..self.num_layers).flat_map(|layer| self.linears(layer)).collect()
     }
 
     /// Every tensor of a model: Hugging Face's name and shape.
@@ -77,29 +116,44 @@ impl ModelConfig {
         all.extend((!self.tied).then(|| table("lm_head.weight")));
         for layer in (0..self.num_layers).map(|i| format!("model.layers.{i}")) {
             let mut norm = |name: &str, width| all.push((format!("{layer}.{name}.weight"), vec![width]));
-            norm("input_layernorm", h);
-            norm("post_attention_layernorm", h);
-            if self.qk_norm {
+            let norms = self.norms().into_iter().flat_map(|(before, after)| [Some(before), after]);
+            norms.flatten().for_each(|name| norm(name, h));
+            if self.parts.qk_norm {
                 norm("self_attn.q_norm", self.head_dim);
                 norm("self_attn.k_norm", self.head_dim);
             }
         }
-        for (name, (inputs, outputs)) in self.modules() {
+        for Module { name, inputs, outputs, .. } in self.modules() {
             all.extend(self.is_biased(&name).then(|| (format!("{name}.bias"), vec![outputs])));
             all.push((format!("{name}.weight"), vec![outputs, inputs]));
         }
         all
     }
 
-    /// Linear modules of all layers: Hugging Face's name, inputs and outputs.
-    pub fn modules(&self) -> Vec<(String, (usize, usize))> {
-        let of_layer = |i| {
-            self.linears().map(|(module, inputs, outputs)| {
-                let block = if ATTENTION.contains(&module) { "self_attn" } else { "mlp" };
-                (format!("model.layers.{i}.{block}.{module}"), (inputs, outputs))
-            })
-        };
-        (0..self.num_layers).flat_map(of_layer).collect()
+    /// Names of the norms of a layer: before and after attention, before and after the feed-forward network.
+    pub fn norms(&self) -> [(&'static str, Option<&'static str>); 2] {
+        let (input, attention) = ("input_layernorm", "post_attention_layernorm");
+        match self.parts.result_norms {
+            false => [(input, None), (attention, None)],
+            true => [(input, Some(attention)), ("pre_feedforward_layernorm", Some("post_feedforward_layernorm"))],
+        }
+    }
+
+    /// What embeddings are multiplied by; rounded as the embedding is, as transformers has it.
+    pub fn embedding_scale(&self, precision: Precision) -> Option<f32> {
+        let scale = (self.hidden_size as f64).sqrt() as f32;
+        self.parts.scaled_embedding.then(|| match precision {
+            Precision::F32 => scale,
+            Precision::Bf16 => half::bf16::from_f32(scale).to_f32(),
+        })
+    }
+
+    /// What attention is over.
+    ///
+    /// # Errors
+    /// Those of [`Attention::new`].
+    pub fn attention(&self, spans: Vec<Span>) -> Result<Attention> {
+        Ok(Attention::new(spans, self.head_dim)?.scaled(1.0 / (self.score_divisor as f32).sqrt()))
     }
 
     /// Whether a linear module has a bias.
@@ -107,11 +161,29 @@ impl ModelConfig {
         self.biased.iter().any(|biased| module.ends_with(biased))
     }
 
-    /// Bytes that the backward pass of a layer needs of a token.
+    /// Bytes that the backward pass of a layer needs of a token: of the layer that needs most.
     pub fn kept_bytes(&self) -> usize {
         let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        let raw = if self.qk_norm { q + kv } else { 0 };
-        4 * (2 * self.hidden_size + 2 * q + 2 * kv + 2 * self.intermediate_size + raw)
+        let raw = if self.parts.qk_norm { q + kv } else { 0 };
+        let results = if self.parts.result_norms { 2 * self.hidden_size } else { 0 };
+        let feed_forward = |layer: &LayerConfig| match layer.feed_forward {
+            FeedForward::Gated(width) => 2 * width,
+            FeedForward::Experts(experts) => 2 * experts.used * (experts.width + 1) + experts.count,
+        };
+        let feed_forward = self.layers.iter().map(feed_forward).max().unwrap_or(0);
+        4 * (2 * self.hidden_size + 2 * q + 2 * kv + feed_forward + raw + results)
+    }
+
+    /// Bytes of its own that the backward pass of a layer takes of a token: of the layer that takes most.
+    pub fn working_bytes(&self) -> usize {
+        let h = self.hidden_size;
+        let results = if self.parts.result_norms { h } else { 0 };
+        let of = |layer: &LayerConfig| match layer.feed_forward {
+            FeedForward::Gated(width) => 2 * width + 4 * h,
+            // At worst, an expert has all tokens: what goes in and what comes back, gathered.
+            FeedForward::Experts(experts) => 2 * experts.width + 7 * h,
+        };
+        4 * (self.layers.iter().map(of).max().unwrap_or(0) + results)
     }
 
     /// Reads and checks a config.json.
@@ -160,87 +232,30 @@ impl ModelConfig {
             let most = format!("at most {MOST_LAYERS}");
             return Err(f.bad("num_hidden_layers", &num_layers.into(), &most));
         }
-        let (vocab_size, intermediate_size) = (f.required("vocab_size")?, f.required("intermediate_size")?);
+        let vocab_size = f.required("vocab_size")?;
         let max_positions = f.size("max_position_embeddings")?.unwrap_or(family.max_positions);
         let [always, attention, feed_forward] = family.biased;
         let asked = |key: &str| Ok::<_, Error>(f.flag(key)?.unwrap_or(false));
         let biased = [(true, always), (asked("attention_bias")?, attention), (asked("mlp_bias")?, feed_forward)];
         let biased = biased.into_iter().filter(|(has, _)| *has).flat_map(|(_, modules)| modules).copied().collect();
-        let rotates = match family.name {
-            "smollm3" => rotates(&f, num_layers)?,
-            _ => vec![true; num_layers],
-        };
-        let windows = windows(&f, family.name, &rotates)?;
+        let ropes = (family.ropes)(&f, head_dim, max_positions, family.rope_theta)?;
         Ok(Self {
             vocab_size,
             hidden_size,
-            intermediate_size,
             num_layers,
             num_heads,
             num_kv_heads,
             head_dim,
+            score_divisor: f.number("query_pre_attn_scalar")?.or(family.score_divisor).unwrap_or(head_dim as f64),
             max_positions,
             rms_norm_eps: f.number("rms_norm_eps")?.unwrap_or(1e-6),
             tied: f.flag("tie_word_embeddings")?.unwrap_or(family.tied),
             biased,
-            qk_norm: family.qk_norm,
-            windows,
-            rotates,
-            rope: RopeConfig::read(&f, head_dim, max_positions, family.rope_theta)?,
+            parts: family.parts,
+            layers: (family.layers)(&f, num_layers)?,
+            ropes,
             raw,
         })
-    }
-}
-
-/// Defaults as in transformers: every fourth layer of SmolLM3 knows no positions.
-fn rotates(f: &Fields, layers: usize) -> Result<Vec<bool>> {
-    if let Some(v) = f.get("no_rope_layers") {
-        let of = |v: &Value| v.as_u64().filter(|v| *v < 2).map(|v| v == 1);
-        let list = v.as_array().filter(|list| list.len() == layers);
-        let list: Option<_> = list.and_then(|list| list.iter().map(of).collect());
-        return list.ok_or_else(|| f.bad("no_rope_layers", v, &format!("a list of {layers} numbers, 0 or 1")));
-    }
-    let interval = f.size("no_rope_layer_interval")?.unwrap_or(4);
-    Ok((1..=layers).map(|layer| layer % interval != 0).collect())
-}
-
-/// Defaults as in transformers: Mistral's window is 4096 unless null; the others' only where `use_sliding_window` says
-/// so, and SmolLM3's then in layers without positions.
-fn windows(f: &Fields, family: &str, rotates: &[bool]) -> Result<Vec<Option<usize>>> {
-    let layers = rotates.len();
-    let window = match f.map.get("sliding_window") {
-        Some(Value::Null) => None,
-        None if family == "smollm3" => None,
-        _ => Some(f.size("sliding_window")?.unwrap_or(4096)),
-    };
-    let wanted = f.flag("use_sliding_window")?.unwrap_or(false);
-    match family {
-        "mistral" => Ok(vec![window; layers]),
-        "qwen2" | "qwen3" | "smollm3" if wanted => {
-            if let Some(types) = f.get("layer_types") {
-                let list = types.as_array().filter(|l| l.len() == layers);
-                let list = list.ok_or_else(|| f.bad("layer_types", types, &format!("a list of {layers} types")))?;
-                let of = |t: &Value| match t.as_str() {
-                    Some("full_attention") => Ok(None),
-                    Some("sliding_attention") => Ok(window),
-                    _ => Err(f.unsupported("layer_types", t, "full_attention or sliding_attention")),
-                };
-                return list.iter().map(of).collect();
-            }
-            if family == "smollm3" {
-                return Ok(rotates.iter().map(|rotates| window.filter(|_| !rotates)).collect());
-            }
-            let full = f.map.get("max_window_layers").and_then(Value::as_u64).unwrap_or(28) as usize;
-            Ok((0..layers).map(|i| window.filter(|_| i >= full)).collect())
-        }
-        // Its masks follow layer_types alone, its attention asks for both.
-        "smollm3" => match f.get("layer_types") {
-            Some(v) if v.to_string().contains("sliding_attention") => {
-                Err(f.bad("use_sliding_window", &false.into(), "true, since layer_types has sliding_attention"))
-            }
-            _ => Ok(vec![None; layers]),
-        },
-        _ => Ok(vec![None; layers]),
     }
 }
 

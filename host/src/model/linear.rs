@@ -112,6 +112,20 @@ impl Linear {
         Ok(dx)
     }
 
+    /// Gives gradients of 0 to what is trained and has none: nothing went through it.
+    pub fn unused(&self, grads: &mut Sums) -> Result<()> {
+        let (outputs, inputs) = {
+            let (i, o) = self.weight.weight.sizes();
+            (o, i)
+        };
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, self.compute().device());
+        let Matrix { name, trained, .. } = &self.weight;
+        grads.add(name, *trained, |sum| sum.map_or_else(|| zeros(&[outputs, inputs]), Ok))?;
+        self.bias
+            .iter()
+            .try_for_each(|b| grads.add(&b.name, b.trained, |sum| sum.map_or_else(|| zeros(&[outputs]), Ok)))
+    }
+
     /// W + scale B A, which needs W in f32.
     pub fn merged(&self) -> Result<Tensor> {
         let master = |w: &Matrix| {

@@ -1,5 +1,6 @@
 //! Low-rank adapters (Hu et al. 2021, arXiv 2106.09685): which modules have them, PEFT's names, and how they begin.
 
+use super::config::Module;
 use crate::{Code, Error, Result, config::LoraConfig};
 use candle_core::{Device, Tensor};
 use rand_chacha::{
@@ -26,13 +27,11 @@ fn leaf(module: &str) -> &str {
     module.rsplit('.').next().unwrap_or(module)
 }
 
-/// Modules that the configuration names, of those there are (name, inputs, outputs). `all-linear` names all.
-pub fn targets<'a>(
-    config: &LoraConfig,
-    modules: &'a [(String, (usize, usize))],
-) -> Result<Vec<&'a (String, (usize, usize))>> {
+/// Modules that the configuration names, of those there are. `all-linear` names all that adapters go on.
+pub fn targets<'a>(config: &LoraConfig, modules: &'a [Module]) -> Result<Vec<&'a Module>> {
+    let modules = || modules.iter().filter(|module| module.adaptable);
     let all = config.target_modules.iter().any(|t| t == "all-linear");
-    let known: BTreeSet<&str> = modules.iter().map(|(name, _)| leaf(name)).collect();
+    let known: BTreeSet<&str> = modules().map(|module| leaf(&module.name)).collect();
     if config.r == 0 || !config.lora_alpha.is_finite() || config.target_modules.is_empty() {
         return Err(Error::new(Code::ModelLora, "lora: r, lora_alpha and target_modules must be given and above 0"));
     }
@@ -41,7 +40,7 @@ pub fn targets<'a>(
         return Err(Error::new(Code::ModelLora, format!("lora: the model has no linear module {t}"))
             .hint(format!("target_modules may name {}, or all-linear", known.join(", "))));
     }
-    Ok(modules.iter().filter(|(name, _)| all || config.target_modules.iter().any(|t| t == leaf(name))).collect())
+    Ok(modules().filter(|module| all || config.target_modules.iter().any(|t| t == leaf(&module.name))).collect())
 }
 
 /// The leaf names of some modules, sorted: `target_modules` spelt out.

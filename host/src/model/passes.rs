@@ -18,7 +18,8 @@ use candle_core::Tensor;
 
 /// What all layers need to know of a pack.
 struct Context {
-    angles: Angles,
+    /// Of each rotary embedding.
+    angles: Vec<Angles>,
     attention: Attention,
 }
 
@@ -30,10 +31,7 @@ impl Policy {
             keys: [segments[i].prefix.map_or(0..0, |p| pack.rows(p)), pack.rows(i)],
         });
         let model = self.model();
-        Ok(Context {
-            angles: model.angles(&pack.positions)?,
-            attention: Attention::new(spans.collect(), model.config.head_dim)?,
-        })
+        Ok(Context { angles: model.angles(&pack.positions)?, attention: model.config.attention(spans.collect())? })
     }
 
     fn layer(&self, index: usize, x: Tensor, context: &Context) -> Result<(Tensor, Kept)> {
@@ -45,7 +43,7 @@ impl Policy {
         index: usize,
         context: &Context,
     ) -> impl FnMut(&Tensor, &Tensor, &Tensor) -> candle_core::Result<(Tensor, LogSums)> {
-        let window = self.model().config.windows[index];
+        let window = self.model().config.layers[index].window;
         move |q, k, v| self.compute().attention(&context.attention, [q, k, v], window)
     }
 
@@ -117,6 +115,7 @@ impl Policy {
         let full = self.lora().is_none();
         let dx = self.gradient(pack, self.input(pack, &[])?, targets, loss_gradient, &mut Sums::to(grads), full)?;
         dx.map_or(Ok(()), |dx| {
+            let dx = self.model().embed_backward(dx)?;
             Sums::to(grads).add(EMBEDDING, full, |sum| {
                 let zeros = || Tensor::zeros((self.vocab_size(), self.hidden_size()), dx.dtype(), dx.device());
                 self.compute().add_rows(sum.map_or_else(zeros, Ok)?, &dx, &pack.ids)
@@ -184,7 +183,7 @@ impl Policy {
                 Stored::All(kept) => kept,
                 Stored::Input(x) => model.layers[i].forward_again(x, &context.angles, &mut self.attend(i, &context))?,
             };
-            let window = model.config.windows[i];
+            let window = model.config.layers[i].window;
             let attend = |qkv: [&Tensor; 3], out: (&Tensor, &LogSums), d: &Tensor| {
                 compute.attention_backward(&context.attention, qkv, window, out, d)
             };

@@ -4,6 +4,7 @@
 
 use super::{
     adapter::{self, Adapter},
+    config::Module,
     lora,
     parameter::Parameter,
     source::{Base, ModelDir, has_adapter},
@@ -126,14 +127,14 @@ impl Policy {
         let modules = self.model.config.modules();
         let targets = lora::targets(config, &modules)?;
         let mut tensors = self.frozen()?;
-        for (module, (inputs, outputs)) in &targets {
+        for Module { name: module, inputs, outputs, .. } in &targets {
             let name = lora::tensor_name(module, "A");
             let a = lora::init_a(seed, &name, config.r, *inputs, self.device())?;
             tensors.insert(name, Var::from_tensor(&a)?.into_inner());
             let b = Var::zeros((*outputs, config.r), DType::F32, self.device())?;
             tensors.insert(lora::tensor_name(module, "B"), b.into_inner());
         }
-        let target_modules = lora::leaves(targets.iter().map(|(name, _)| name.as_str()));
+        let target_modules = lora::leaves(targets.iter().map(|module| module.name.as_str()));
         self.set(tensors, Some(Adapter::fresh(LoraConfig { target_modules, ..config.clone() })))
     }
 

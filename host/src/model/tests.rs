@@ -1,10 +1,10 @@
 //! Whole models by the plain operations, which serve CUDA, against the CPU's kernels.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use super::{parameter::Parameter, transformer::Transformer, *};
 use crate::ops::{Compute, Precision};
 use candle_core::{Device, Tensor};
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 fn numbers(t: &Tensor) -> Vec<f32> {
     t.flatten_all().unwrap().to_vec1().unwrap()
@@ -66,9 +66,31 @@ fn compare(models: &[&str], precision: Precision, tolerance: f32) {
 
 #[test]
 fn plain_operations_give_what_kernels_give() {
-    let models =
-        ["llama", "mistral", "qwen2", "qwen3", "yarn", "biases", "smollm3", "llama-lora", "llama-lora-patterns"];
+    let models = ["llama", "mistral", "qwen2", "qwen3", "yarn", "biases", "smollm3", "gemma3", "qwen3-moe"];
     compare(&models, Precision::F32, 3e-5);
+    compare(&["llama-lora", "llama-lora-patterns"], Precision::F32, 3e-5);
+}
+
+/// What building a model asks for is what `check` reads and estimates.
+#[test]
+fn a_model_asks_for_the_tensors_of_its_config() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models");
+    let mut families = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(fixtures).unwrap() {
+        let config = Arc::new(ModelConfig::of(&entry.unwrap().path()).unwrap());
+        families.insert(config.raw["model_type"].to_string());
+        let (compute, mut asked) = (Compute::new(&Device::Cpu, Precision::F32), vec![]);
+        Transformer::build(&config, &compute, &mut |name, shape| {
+            asked.push((name.to_owned(), shape.to_vec()));
+            Ok(Parameter::new(name, &Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?))
+        })
+        .unwrap();
+        let mut said = config.tensors();
+        asked.sort_unstable();
+        said.sort_unstable();
+        assert_eq!(asked, said);
+    }
+    assert_eq!(families.len(), 7, "a fixture of every family: {families:?}");
 }
 
 /// candle rounds the results of bf16 products too, so this finds gross faults alone.

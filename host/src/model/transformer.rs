@@ -2,7 +2,7 @@
 
 use super::{
     adapter::Adapter,
-    config::ModelConfig,
+    config::{ModelConfig, RopeConfig},
     layer::{Get, Layer, Norm},
     linear::{Linear, Matrix},
     lora,
@@ -28,7 +28,9 @@ pub struct Transformer {
     embedding: Tensor,
     /// How it computes.
     pub compute: Compute,
-    frequencies: Vec<f32>,
+    /// Of each rotary embedding.
+    frequencies: Vec<Vec<f32>>,
+    embedding_scale: Option<f32>,
 }
 
 impl Transformer {
@@ -41,9 +43,10 @@ impl Transformer {
         Ok(Self {
             embedding,
             head: Weight::new(&head, compute)?,
-            layers: (0..c.num_layers).map(|i| Layer::build(config, i, compute, get)).collect::<Result<_>>()?,
+            layers: (0..c.num_layers).map(|i| Layer::build(c, i, compute, get)).collect::<Result<_>>()?,
             norm: Norm::new(get("model.norm.weight", &[c.hidden_size])?, c, compute),
-            frequencies: c.rope.frequencies(c.head_dim),
+            frequencies: c.ropes.iter().map(|rope| rope.frequencies(c.head_dim)).collect(),
+            embedding_scale: c.embedding_scale(compute.precision()),
             config: config.clone(),
             compute: compute.clone(),
         })
@@ -91,11 +94,23 @@ impl Transformer {
         let rows = self.embedding.index_select(&Tensor::new(ids, self.compute.device())?, 0)?;
         // Rounded where matrices are, so that a frozen table, which is, gives the same.
         let stored = if self.compute.precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 };
-        Ok(rows.to_dtype(stored)?.to_dtype(self.compute.activations())?)
+        self.scaled(rows.to_dtype(stored)?.to_dtype(self.compute.activations())?)
     }
 
-    /// Angles of the rotary embedding.
-    pub fn angles(&self, positions: &[u32]) -> Result<Angles> {
-        Ok(Angles::new(positions, &self.frequencies, self.config.rope.attention_factor(), self.compute.device())?)
+    /// The gradient with respect to the embedding's rows, for the one with respect to [`embed`](Self::embed)'s result.
+    pub fn embed_backward(&self, dx: Tensor) -> Result<Tensor> {
+        self.scaled(dx)
+    }
+
+    fn scaled(&self, x: Tensor) -> Result<Tensor> {
+        self.embedding_scale.map_or(Ok(x.clone()), |scale| Ok(self.compute.scale(x, f64::from(scale))?))
+    }
+
+    /// Angles of each rotary embedding.
+    pub fn angles(&self, positions: &[u32]) -> Result<Vec<Angles>> {
+        let of = |(rope, frequencies): (&RopeConfig, &Vec<f32>)| {
+            Ok(Angles::new(positions, frequencies, rope.attention_factor(), self.compute.device())?)
+        };
+        self.config.ropes.iter().zip(&self.frequencies).map(of).collect()
     }
 }

@@ -46,11 +46,13 @@ pub struct LogSums(pub(super) Vec<f32>);
 pub struct Attention {
     pub(super) spans: Vec<Span>,
     pub(super) head_dim: usize,
+    scale: f32,
 }
 
 impl Attention {
     /// Spans in the order of their queries, which leave no row out; each has keys of its own (`keys[1]`), and its
-    /// prefix, if it has one, is the keys of a span that has none. Heads have `head_dim` numbers.
+    /// prefix, if it has one, is the keys of a span that has none. Heads have `head_dim` numbers, by whose root scores
+    /// are divided.
     pub fn new(spans: Vec<Span>, head_dim: usize) -> Result<Self> {
         // The threads' disjoint writes rest on these rules.
         let mut next = 0;
@@ -67,12 +69,17 @@ impl Attention {
         if overlap || !spans.iter().all(|s| s.keys[0].is_empty() || is_root(&s.keys[0])) {
             bail!("attention: spans share keys that are not a common prefix")
         }
-        Ok(Self { spans, head_dim })
+        Ok(Self { spans, head_dim, scale: 1.0 / (head_dim as f32).sqrt() })
+    }
+
+    /// With scores multiplied by another number.
+    pub fn scaled(self, scale: f32) -> Self {
+        Self { scale, ..self }
     }
 
     /// What scores are multiplied with.
     pub(super) fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
+        self.scale
     }
     /// Spans in groups that share keys: a prefix's own span and its continuations.
     pub(super) fn groups(&self) -> Vec<Vec<&Span>> {

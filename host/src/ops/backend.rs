@@ -20,6 +20,15 @@ pub enum Precision {
     Bf16,
 }
 
+/// What a gated unit makes of its gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`.
+    Silu,
+    /// GELU in its approximation by tanh (Hendrycks & Gimpel 2016, arXiv 1606.08415).
+    GeluTanh,
+}
+
 /// Rows [n, features] made ready for products with several weights, in a form that the backend which made it knows.
 pub struct Rows {
     n: usize,
@@ -73,10 +82,10 @@ pub trait Backend: Debug + Send + Sync {
     /// [`Compute::rope`](super::Compute::rope), and for `sign` -1 its inverse, which is its backward pass.
     fn rotate(&self, x: Tensor, angles: &Angles, sign: f32) -> Result<Tensor>;
 
-    /// [`Compute::swiglu`](super::Compute::swiglu)
-    fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor>;
-    /// [`Compute::swiglu_backward`](super::Compute::swiglu_backward)
-    fn swiglu_backward(&self, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)>;
+    /// [`Compute::gated`](super::Compute::gated)
+    fn gated(&self, activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor>;
+    /// [`Compute::gated_backward`](super::Compute::gated_backward)
+    fn gated_backward(&self, activation: Activation, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)>;
 
     /// [`Compute::attention`](super::Compute::attention)
     fn attention(&self, spec: &Attention, qkv: [&Tensor; 3], window: Option<usize>) -> Result<(Tensor, LogSums)>;

@@ -3,7 +3,7 @@
 use super::{
     adamw::AdamStep,
     attention::{Attention, LogSums},
-    backend::{Backend, Precision, Rows},
+    backend::{Activation, Backend, Precision, Rows},
     kernels::Kernels,
     plain::Plain,
     rope::Angles,
@@ -100,19 +100,25 @@ impl Compute {
         self.backend.rotate(x, angles, sign)
     }
 
-    /// The gated unit of the feed-forward layers (Shazeer 2020, arXiv 2002.05202), `gate * sigmoid(gate) * up`, element
-    /// by element; both [rows, width].
-    pub fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    /// The gated unit of the feed-forward layers (Shazeer 2020, arXiv 2002.05202), `activation(gate) * up`, element by
+    /// element; both [rows, width].
+    pub fn gated(&self, activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
         if gate.shape() != up.shape() {
-            bail!("swiglu: gate is {:?} but up is {:?}", gate.dims(), up.dims())
+            bail!("gated unit: gate is {:?} but up is {:?}", gate.dims(), up.dims())
         }
-        self.backend.swiglu(gate, up)
+        self.backend.gated(activation, gate, up)
     }
 
-    /// Gradients with respect to gate and up for the gradient d of [`swiglu`](Self::swiglu)'s result, in the memory of
+    /// Gradients with respect to gate and up for the gradient d of [`gated`](Self::gated)'s result, in the memory of
     /// gate and up.
-    pub fn swiglu_backward(&self, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
-        self.backend.swiglu_backward(gate, up, d)
+    pub fn gated_backward(
+        &self,
+        activation: Activation,
+        gate: Tensor,
+        up: Tensor,
+        d: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
+        self.backend.gated_backward(activation, gate, up, d)
     }
 
     /// Causal attention of each span's queries to the keys of its sequence up to themselves: [queries, heads * dim] of

@@ -10,18 +10,18 @@
 mod adamw;
 mod attention;
 mod buffer;
+mod gated;
 mod head;
 mod linear;
 mod product;
 mod rms_norm;
 mod rope;
 mod simd;
-mod swiglu;
 
 use super::{
     adamw::AdamStep,
     attention::{Attention, LogSums},
-    backend::{Backend, Factor, Precision, Rows},
+    backend::{Activation, Backend, Factor, Precision, Rows},
     rope::Angles,
 };
 use candle_core::{Result, Tensor, Var};
@@ -49,11 +49,11 @@ impl Backend for Kernels {
     fn rotate(&self, x: Tensor, angles: &Angles, sign: f32) -> Result<Tensor> {
         rope::rotate(x, angles, sign)
     }
-    fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        swiglu::forward(gate, up)
+    fn gated(&self, activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        gated::forward(activation, gate, up)
     }
-    fn swiglu_backward(&self, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
-        swiglu::backward(gate, up, d)
+    fn gated_backward(&self, activation: Activation, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
+        gated::backward(activation, gate, up, d)
     }
     fn attention(&self, spec: &Attention, qkv: [&Tensor; 3], window: Option<usize>) -> Result<(Tensor, LogSums)> {
         attention::forward(spec, qkv, window)

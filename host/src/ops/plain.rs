@@ -8,7 +8,7 @@ mod flash;
 use super::{
     adamw::AdamStep,
     attention::{Attention, LogSums},
-    backend::{Backend, Factor, Precision, Rows},
+    backend::{Activation, Backend, Factor, Precision, Rows},
     rope::Angles,
 };
 use candle_core::{D, DType, Device, Result, Tensor, Var};
@@ -86,16 +86,31 @@ impl Backend for Plain {
         Tensor::cat(&[first, second], 2)?.reshape((tokens, width))
     }
 
-    fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        gate.silu()? * up
+    fn gated(&self, activation: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+        match activation {
+            Activation::Silu => gate.silu()? * up,
+            Activation::GeluTanh => gate.gelu()? * up,
+        }
     }
 
-    fn swiglu_backward(&self, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
-        // silu' = s + silu (1 - s), with s the sigmoid.
-        let s = ((gate.neg()?.exp()? + 1.0)?).recip()?;
-        let silu = (&gate * &s)?;
-        let slope = (&s + (&silu * (1.0 - &s)?)?)?;
-        Ok((((d * up)? * slope)?, (d * silu)?))
+    fn gated_backward(&self, activation: Activation, gate: Tensor, up: Tensor, d: &Tensor) -> Result<(Tensor, Tensor)> {
+        // With value = x s and s = sigmoid(z), value' = s + value (1 - s) z'; z is x for SiLU.
+        let argument = match activation {
+            Activation::Silu => None,
+            Activation::GeluTanh => {
+                let (slope, square) = (2.0 * (2.0 / std::f64::consts::PI).sqrt(), gate.sqr()?);
+                let z = (&gate * square.affine(slope * 0.044715, slope)?)?;
+                Some((z, square.affine(slope * 3.0 * 0.044715, slope)?))
+            }
+        };
+        let z = argument.as_ref().map_or(&gate, |(z, _)| z);
+        let s = ((z.neg()?.exp()? + 1.0)?).recip()?;
+        let value = (&gate * &s)?;
+        let mut bend = (&value * (1.0 - &s)?)?;
+        if let Some((_, dz)) = &argument {
+            bend = (bend * dz)?;
+        }
+        Ok((((d * up)? * (&s + bend)?)?, (d * value)?))
     }
 
     fn attention(&self, spec: &Attention, qkv: [&Tensor; 3], window: Option<usize>) -> Result<(Tensor, LogSums)> {

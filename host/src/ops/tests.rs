@@ -235,13 +235,15 @@ fn rope_has_the_gradients_of_its_formula() {
 }
 
 #[test]
-fn swiglu_has_the_gradients_of_its_formula() {
+fn gated_units_have_the_gradients_of_their_formulas() {
     let mut random = Random::new(6);
     for case in 0..20 {
+        let activation = if case % 2 == 0 { Activation::Silu } else { Activation::GeluTanh };
         let (m, d) = (random.size(1..40), random.size(1..600));
         let inputs = [(random.tensor(&[m, d]) * 6.0).unwrap(), random.tensor(&[m, d])];
-        check(&mut random, &format!("swiglu {case}: {m} {d}"), &inputs, &|c, x| c.swiglu(&x[0], &x[1]), &|c, x, g| {
-            let (dgate, dup) = c.swiglu_backward(x[0].copy()?, x[1].copy()?, g)?;
+        let what = format!("{activation:?} {case}: {m} {d}");
+        check(&mut random, &what, &inputs, &|c, x| c.gated(activation, &x[0], &x[1]), &|c, x, g| {
+            let (dgate, dup) = c.gated_backward(activation, x[0].copy()?, x[1].copy()?, g)?;
             Ok(vec![dgate, dup])
         });
     }

@@ -41,6 +41,13 @@ impl<'a> Fields<'a> {
             _ => Err(self.bad(key, v, "a whole number above 0")),
         }
     }
+    /// A number of things, or none of them.
+    pub fn count(&self, key: &str) -> Result<Option<usize>> {
+        match self.get(key) {
+            Some(v) if v.as_u64() == Some(0) => Ok(Some(0)),
+            _ => self.size(key),
+        }
+    }
     /// One that must be there.
     pub fn required(&self, key: &str) -> Result<usize> {
         self.size(key)?.ok_or_else(|| self.damaged(&format!(": {key} is missing")))

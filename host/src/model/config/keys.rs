@@ -24,7 +24,7 @@ pub const KEYS: &Keys = &[
     (
         Use::Used,
         &["sliding_window", "use_sliding_window", "max_window_layers"],
-        "windows of mistral, qwen2, qwen3 and smollm3; llama has none, whatever they say",
+        "windows of mistral, qwen, smollm3 and gemma3; llama has none, whatever they say",
     ),
     (
         Use::Used,
@@ -176,7 +176,31 @@ pub const KEYS: &Keys = &[
 ];
 
 /// Of families with several kinds of layers.
-pub const QWEN: &Keys = &[(Use::Used, &["layer_types"], "which layers have windows (qwen2, qwen3 and smollm3 alone)")];
+pub const QWEN: &Keys =
+    &[(Use::Used, &["layer_types"], "which layers have windows (qwen2, qwen3, smollm3 and gemma3 alone)")];
 /// Of SmolLM3 besides.
 pub const SMOLLM3: &Keys =
     &[(Use::Used, &["no_rope_layers", "no_rope_layer_interval"], "which layers know no positions (smollm3 alone)")];
+/// Of Qwen3-MoE besides.
+pub const QWEN3_MOE: &Keys = &[
+    (
+        Use::Used,
+        &["num_experts", "num_local_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob"],
+        "experts, and how many a token goes through (qwen3_moe alone, as what follows)",
+    ),
+    (Use::Used, &["mlp_only_layers", "decoder_sparse_step"], "which layers have experts"),
+    (Use::Only(&["false"]), &["output_router_logits"], "the auxiliary loss of pretraining, no part of DPO"),
+    (Use::Harmless, &["router_aux_loss_coef"], "its weight"),
+];
+/// Of Gemma 3 besides, before those of every family.
+pub const GEMMA3: &Keys = &[
+    (Use::Only(&["\"gelu_pytorch_tanh\""]), &["hidden_activation"], "the activation of gemma3"),
+    (Use::Only(&["\"gelu_pytorch_tanh\""]), &["hidden_act"], "another name of it, which transformers passes over"),
+    (Use::Used, &["query_pre_attn_scalar"], "by whose root scores are divided (gemma3 alone, as what follows)"),
+    (Use::Used, &["rope_local_base_freq"], "the base of layers with windows"),
+    (Use::Used, &["sliding_window_pattern"], "every layer of this number has no window"),
+    (Use::Harmless, &["_sliding_window_pattern"], "the same, which transformers writes beside layer_types"),
+    (Use::Only(&[]), &["final_logit_softcapping", "attn_logit_softcapping"], "logits or scores that are bent"),
+    (Use::Only(&["false"]), &["use_bidirectional_attention"], "attention to later tokens"),
+    (Use::Harmless, &["cache_implementation"], "how it is computed elsewhere"),
+];

@@ -97,31 +97,9 @@ impl RopeConfig {
         }
     }
 
-    /// Of a model with heads of `dim` numbers and `positions` at most, whose family has the base `theta` by default.
-    ///
-    /// transformers 5 writes `rope_parameters`; before, `rope_theta` and `rope_scaling`. Where both are there, it takes
-    /// `rope_scaling`, as is done here unless that would lose the base that `rope_parameters` has.
-    pub(super) fn read(f: &Fields, dim: usize, positions: usize, theta: f64) -> Result<Self> {
-        let (new, old) = (f.object("rope_parameters")?, f.object("rope_scaling")?);
-        let theta = f.number("rope_theta")?.unwrap_or(theta);
-        let p = match (new, old) {
-            (None, None) => return Ok(Self { theta, scaling: Scaling::None }),
-            (Some(p), None) | (None, Some(p)) => p,
-            (Some(new), Some(old)) => {
-                let lost = new
-                    .number("rope_theta")?
-                    .filter(|t| *t != old.number("rope_theta").ok().flatten().unwrap_or(theta));
-                if let Some(lost) = lost {
-                    let what = format!(
-                        "{}: rope_scaling stands beside rope_parameters, and takes its place: rope_theta {lost} would be lost",
-                        f.file
-                    );
-                    return Err(Error::new(Code::ModelConfig, what)
-                        .hint("move what rope_scaling says into rope_parameters, and remove rope_scaling"));
-                }
-                old
-            }
-        };
+    /// What `p`, the value of `rope_parameters` or its like, says for a model with heads of `dim` numbers and `positions`
+    /// at most; the base is `theta` where it says none.
+    fn of(f: &Fields, p: &Fields, dim: usize, positions: usize, theta: f64) -> Result<Self> {
         keys::check(&[KEYS], p.file, p.map.iter().map(|(k, v)| (k.as_str(), v)))?;
         let theta = p.number("rope_theta")?.unwrap_or(theta);
         let key = if p.get("rope_type").is_some() { "rope_type" } else { "type" };
@@ -148,7 +126,7 @@ impl RopeConfig {
                 }
                 Scaling::Llama3 { factor, band, original }
             }
-            "yarn" => yarn(&p, dim, theta, original()?, positions)?,
+            "yarn" => yarn(p, dim, theta, original()?, positions)?,
             _ => {
                 let v = p.get(key).unwrap_or(&Value::Null);
                 return Err(p.unsupported(key, v, "default, linear, dynamic, yarn or llama3"));
@@ -156,6 +134,57 @@ impl RopeConfig {
         };
         Ok(Self { theta, scaling })
     }
+}
+
+/// The rotary embedding of a family that has one. transformers 5 writes `rope_parameters`; before, `rope_theta` and
+/// `rope_scaling`. Where both are there, it takes `rope_scaling`, as is done here unless that would lose the base that
+/// `rope_parameters` has.
+pub fn one(f: &Fields, dim: usize, positions: usize, theta: f64) -> Result<Vec<RopeConfig>> {
+    let (new, old) = (f.object("rope_parameters")?, f.object("rope_scaling")?);
+    let theta = f.number("rope_theta")?.unwrap_or(theta);
+    let p = match (new, old) {
+        (None, None) => return Ok(vec![RopeConfig { theta, scaling: Scaling::None }]),
+        (Some(p), None) | (None, Some(p)) => p,
+        (Some(new), Some(old)) => {
+            let said = old.number("rope_theta").ok().flatten().unwrap_or(theta);
+            if let Some(lost) = new.number("rope_theta")?.filter(|lost| *lost != said) {
+                return Err(beside(f, &format!("rope_theta {lost} would be lost")));
+            }
+            old
+        }
+    };
+    Ok(vec![RopeConfig::of(f, &p, dim, positions, theta)?])
+}
+
+fn beside(f: &Fields, lost: &str) -> Error {
+    let what = format!("{}: rope_scaling stands beside rope_parameters, and takes its place: {lost}", f.file);
+    Error::new(Code::ModelConfig, what)
+        .hint("move what rope_scaling says into rope_parameters, and remove rope_scaling")
+}
+
+/// Those of Gemma 3: of layers without windows, and of layers with them, which have a base of their own and, before
+/// transformers 5, no scaling. `rope_parameters` has both by the layers' type.
+pub fn gemma3(f: &Fields, dim: usize, positions: usize, theta: f64) -> Result<Vec<RopeConfig>> {
+    let (new, old) = (f.object("rope_parameters")?, f.object("rope_scaling")?);
+    let bases = [f.number("rope_theta")?.unwrap_or(theta), f.number("rope_local_base_freq")?.unwrap_or(10_000.0)];
+    if new.is_some() && old.is_some() {
+        return Err(beside(f, "what it says of layers without windows would be lost"));
+    }
+    const TYPES: [&str; 2] = ["full_attention", "sliding_attention"];
+    let mut said = match &new {
+        None => [old, None],
+        Some(new) => {
+            if let Some((key, v)) = new.map.iter().find(|(key, _)| !TYPES.contains(&key.as_str())) {
+                return Err(new.unsupported(&format!("rope_parameters.{key}"), v, &TYPES.join(" and ")));
+            }
+            [new.object(TYPES[0])?, new.object(TYPES[1])?]
+        }
+    };
+    let of = |(p, theta): (&mut Option<Fields>, f64)| match p.take() {
+        None => Ok(RopeConfig { theta, scaling: Scaling::None }),
+        Some(p) => RopeConfig::of(f, &p, dim, positions, theta),
+    };
+    said.iter_mut().zip(bases).map(of).collect()
 }
 
 fn yarn(p: &Fields, dim: usize, theta: f64, original: f64, positions: usize) -> Result<Scaling> {

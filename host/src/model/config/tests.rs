@@ -16,6 +16,11 @@ fn read(changes: Value) -> Result<ModelConfig> {
     ModelConfig::read("config.json", map)
 }
 
+/// Something of every layer.
+fn of_layers<T>(config: &ModelConfig, f: impl Fn(&LayerConfig) -> T) -> Vec<T> {
+    config.layers.iter().map(f).collect()
+}
+
 #[test]
 fn old_and_new_spellings_of_rope_mean_the_same() {
     let llama3 = json!({"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -24,17 +29,18 @@ fn old_and_new_spellings_of_rope_mean_the_same() {
     let mut new = llama3;
     new["rope_theta"] = 5e5.into();
     let new = read(json!({"rope_theta": null, "rope_parameters": new})).unwrap();
-    assert_eq!(old.rope, new.rope);
-    assert!(matches!(new.rope.scaling, Scaling::Llama3 { original: 8192.0, .. }) && new.rope.theta == 5e5);
+    assert_eq!(old.ropes, new.ropes);
+    let rope = &new.ropes[0];
+    assert!(matches!(rope.scaling, Scaling::Llama3 { original: 8192.0, .. }) && rope.theta == 5e5);
     let plain = read(json!({"rope_scaling": null})).unwrap();
-    assert_eq!(plain.rope, RopeConfig { theta: 5000.0, scaling: Scaling::None });
+    assert_eq!(plain.ropes, [RopeConfig { theta: 5000.0, scaling: Scaling::None }]);
     let plain = read(json!({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}})).unwrap();
-    assert_eq!(plain.rope, RopeConfig { theta: 7.0, scaling: Scaling::None });
+    assert_eq!(plain.ropes, [RopeConfig { theta: 7.0, scaling: Scaling::None }]);
 }
 
 #[test]
 fn windows_follow_the_family() {
-    let windows = |changes| read(changes).unwrap().windows;
+    let windows = |changes| of_layers(&read(changes).unwrap(), |layer| layer.window);
     assert_eq!(windows(json!({"sliding_window": 9})), [None; 4]);
     assert_eq!(windows(json!({"model_type": "mistral"})), [Some(4096); 4]);
     assert_eq!(windows(json!({"model_type": "mistral", "sliding_window": null})), [None; 4]);
@@ -54,12 +60,17 @@ fn layers_of_smollm3_without_positions_are_those_of_transformers() {
         all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         read(all)
     };
+    let layers = |config: &ModelConfig| of_layers(config, |layer| (layer.rope.is_some(), layer.window));
     let plain = read(json!({})).unwrap();
-    assert_eq!((plain.rotates, plain.windows, plain.tied), (vec![true, true, true, false], vec![None; 4], true));
+    assert_eq!(layers(&plain), [(true, None), (true, None), (true, None), (false, None)]);
+    assert!(plain.tied);
     let second = read(json!({"no_rope_layer_interval": 2, "use_sliding_window": true, "sliding_window": 9})).unwrap();
-    assert_eq!((second.rotates, second.windows), (vec![true, false, true, false], vec![None, Some(9), None, Some(9)]));
-    let given = read(json!({"no_rope_layers": [0, 1, 1, 1], "use_sliding_window": true})).unwrap();
-    assert_eq!((given.rotates, given.windows), (vec![false, true, true, true], vec![None; 4]));
+    assert_eq!(layers(&second), [(true, None), (false, Some(9)), (true, None), (false, Some(9))]);
+    // More than there are layers are left out, as in transformers.
+    for list in [json!([0, 1, 1, 1]), json!([0, 1, 1, 1, 0, 2])] {
+        let given = read(json!({"no_rope_layers": list, "use_sliding_window": true})).unwrap();
+        assert_eq!(layers(&given), [(false, None), (true, None), (true, None), (true, None)]);
+    }
     let short = read(json!({"no_rope_layers": [1]})).unwrap_err();
     assert_eq!(short.message(), "config.json: no_rope_layers is [1], expected a list of 4 numbers, 0 or 1");
     let sliding = json!(["sliding_attention", "full_attention", "full_attention", "full_attention"]);
@@ -71,7 +82,7 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
     let cases = [
         (
             json!({"model_type": "gpt2"}),
-            r#"model_type is "gpt2"; supported is llama, mistral, qwen2, qwen3 or smollm3"#,
+            r#"model_type is "gpt2"; supported is llama, mistral, qwen2, qwen3, qwen3_moe, smollm3 or gemma3_text"#,
         ),
         (json!({"model_type": null}), "model_type is missing"),
         (json!({"hidden_act": "gelu"}), r#"hidden_act is "gelu"; supported is "silu" or "swish""#),
@@ -129,7 +140,7 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
 #[test]
 fn rope_is_read_as_transformers_reads_it() {
     let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0});
-    let original = |changes| match read(changes).unwrap().rope.scaling {
+    let original = |changes| match read(changes).unwrap().ropes.remove(0).scaling {
         Scaling::Llama3 { original, .. } => original,
         other => panic!("{other:?}"),
     };
@@ -141,13 +152,15 @@ fn rope_is_read_as_transformers_reads_it() {
     assert_eq!(original(json!({"rope_scaling": given, "original_max_position_embeddings": 32})), 32.0);
 
     let plain = json!({"rope_type": "default", "rope_theta": 10000.0});
-    let beside = read(json!({"rope_theta": "GONE", "rope_parameters": plain, "rope_scaling": given})).unwrap().rope;
-    assert_eq!(beside, read(json!({"rope_theta": null, "rope_scaling": given})).unwrap().rope);
+    let beside = read(json!({"rope_theta": "GONE", "rope_parameters": plain, "rope_scaling": given}));
+    let beside = beside.unwrap().ropes.remove(0);
+    assert_eq!([beside.clone()], *read(json!({"rope_theta": null, "rope_scaling": given})).unwrap().ropes);
     assert!(matches!(beside.scaling, Scaling::Llama3 { .. }));
-    let empty = read(json!({"rope_parameters": given, "rope_scaling": {}})).unwrap().rope;
+    let empty = read(json!({"rope_parameters": given, "rope_scaling": {}})).unwrap().ropes.remove(0);
     assert!(matches!(empty.scaling, Scaling::Llama3 { .. }));
-    let linear = |factor: f64| read(json!({"rope_scaling": {"type": "linear", "factor": factor}})).unwrap().rope;
-    let plain = read(json!({})).unwrap().rope;
+    let linear =
+        |factor: f64| read(json!({"rope_scaling": {"type": "linear", "factor": factor}})).unwrap().ropes.remove(0);
+    let plain = read(json!({})).unwrap().ropes.remove(0);
     assert_eq!(linear(1.0).frequencies(8), plain.frequencies(8));
     assert_eq!(linear(4.0).frequencies(8), plain.frequencies(8).iter().map(|f| f / 4.0).collect::<Vec<_>>());
 }
@@ -173,8 +186,9 @@ fn every_key_of_transformers_is_on_a_list() {
         lists::covers(family.keys, all[family.name].iter().chain(&all["sampling"]).map(String::as_str));
     }
     lists::covers(&[rope::KEYS], all["rope"].iter().map(String::as_str));
+    let all_keys = [keys::KEYS, keys::QWEN, keys::SMOLLM3, keys::QWEN3_MOE, keys::GEMMA3];
     let docs = include_str!("../../../../docs/models.md");
-    for table in [lists::table(&[keys::KEYS, keys::QWEN, keys::SMOLLM3]), lists::table(&[rope::KEYS])] {
+    for table in [lists::table(&all_keys), lists::table(&[rope::KEYS])] {
         assert!(docs.contains(&table), "docs/models.md must have\n{table}");
     }
 }

@@ -110,10 +110,16 @@ kernels! {
         { softmax_backward_body, softmax_backward_body, softmax_backward_body }
     /// `out = silu(gate) * up`
     fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32])
-        { swiglu_body::<true>, swiglu_body::<true>, swiglu_body::<false> }
+        { gated_body::<true, false>, gated_body::<true, false>, gated_body::<false, false> }
     /// Gradients of [`swiglu`] in place of gate and up.
     fn swiglu_backward(gate: &mut [f32], up: &mut [f32], d: &[f32])
-        { swiglu_backward_body::<true>, swiglu_backward_body::<true>, swiglu_backward_body::<false> }
+        { gated_backward_body::<true, false>, gated_backward_body::<true, false>, gated_backward_body::<false, false> }
+    /// `out = gelu(gate) * up`, gelu in its approximation by tanh
+    fn geglu(gate: &[f32], up: &[f32], out: &mut [f32])
+        { gated_body::<true, true>, gated_body::<true, true>, gated_body::<false, true> }
+    /// Gradients of [`geglu`] in place of gate and up.
+    fn geglu_backward(gate: &mut [f32], up: &mut [f32], d: &[f32])
+        { gated_backward_body::<true, true>, gated_backward_body::<true, true>, gated_backward_body::<false, true> }
     /// `out = x * r * w`
     fn norm(x: &[f32], w: &[f32], r: f32, out: &mut [f32]) { norm_body, norm_body, norm_body }
     /// `dx += r * (g * w - x * c)`

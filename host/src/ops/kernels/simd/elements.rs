@@ -186,20 +186,32 @@ pub fn softmax_backward_body(p: &mut [f32], dp: &[f32], d: &[f32], scale: f32) {
     }
 }
 
+/// GELU by tanh is x sigmoid(z) with z = 2 sqrt(2 / pi) (x + 0.044715 x³): z, and dz / dx. SiLU is x sigmoid(x).
 #[inline(always)]
-pub fn swiglu_body<const FUSED: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
+fn gelu_argument(x: f32) -> (f32, f32) {
+    const SLOPE: f32 = 1.595_769_1;
+    const CUBE: f32 = 0.044_715;
+    let square = x * x;
+    (SLOPE * x * (1.0 + CUBE * square), SLOPE * (1.0 + 3.0 * CUBE * square))
+}
+
+#[inline(always)]
+pub fn gated_body<const FUSED: bool, const GELU: bool>(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((o, g), u) in out.iter_mut().zip(gate).zip(up) {
-        *o = *g / (1.0 + exp::<FUSED>(-*g)) * *u;
+        let z = if GELU { gelu_argument(*g).0 } else { *g };
+        *o = *g / (1.0 + exp::<FUSED>(-z)) * *u;
     }
 }
 
 #[inline(always)]
-pub fn swiglu_backward_body<const FUSED: bool>(gate: &mut [f32], up: &mut [f32], d: &[f32]) {
+pub fn gated_backward_body<const FUSED: bool, const GELU: bool>(gate: &mut [f32], up: &mut [f32], d: &[f32]) {
     for ((g, u), d) in gate.iter_mut().zip(up).zip(d) {
-        let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-*g));
-        let silu = *g * sigmoid;
-        *g = *d * *u * (sigmoid + silu * (1.0 - sigmoid));
-        *u = *d * silu;
+        let (z, dz) = if GELU { gelu_argument(*g) } else { (*g, 1.0) };
+        let sigmoid = 1.0 / (1.0 + exp::<FUSED>(-z));
+        let value = *g * sigmoid;
+        let bend = value * (1.0 - sigmoid);
+        *g = *d * *u * (sigmoid + if GELU { bend * dz } else { bend });
+        *u = *d * value;
     }
 }
 

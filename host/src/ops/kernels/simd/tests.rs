@@ -78,6 +78,14 @@ fn elements_at_every_level() {
         check(&dup, &|i| wc[i] * wa[i] * sigmoid(wa[i]), "swiglu_backward, up");
         let slope = |x: f64| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
         check(&dgate, &|i| wc[i] * wb[i] * slope(wa[i]), "swiglu_backward, gate");
+        let gelu = |x: f64| 0.5 * x * (1.0 + (0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3))).tanh());
+        simd::geglu(level, &a, &b, &mut out);
+        check(&out, &|i| gelu(wa[i]) * wb[i], "geglu");
+        let (mut dgate, mut dup) = (a.clone(), b.clone());
+        simd::geglu_backward(level, &mut dgate, &mut dup, &c);
+        check(&dup, &|i| wc[i] * gelu(wa[i]), "geglu_backward, up");
+        let slope = |x: f64| (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5;
+        check(&dgate, &|i| wc[i] * wb[i] * slope(wa[i]), "geglu_backward, gate");
         simd::norm(level, &a, &b, 0.7, &mut out);
         check(&out, &|i| wa[i] * f64::from(0.7f32) * wb[i], "norm");
         out.copy_from_slice(&b);
