@@ -33,14 +33,26 @@ const MODELS: [&str; 17] = [
     "qwen3-moe",
     "qwen3-moe-plain",
 ];
-const ADAPTERS: [&str; 3] = ["llama-lora", "llama-lora-patterns", "biases-lora"];
+const ADAPTERS: [(&str, &str); 7] = [
+    ("llama-lora", "llama"),
+    ("llama-lora-patterns", "llama"),
+    ("biases-lora", "biases"),
+    ("tables-lora", "llama3"),
+    ("untied-lora", "llama"),
+    ("tied-lora", "llama"),
+    ("mica-lora", "llama"),
+];
 
 fn dir(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models").join(name)
 }
 
 fn load(name: &str) -> Policy {
-    Policy::load(&dir(name), &Device::Cpu).unwrap()
+    load_from(&dir(name))
+}
+
+fn load_from(dir: &Path) -> Policy {
+    Policy::load(dir, &Device::Cpu).unwrap()
 }
 
 /// PyTorch's numbers.
@@ -184,7 +196,7 @@ fn the_gradient_check_notices_a_wrong_model() {
 
 #[test]
 fn adapters_equal_peft() {
-    for name in ADAPTERS {
+    for (name, base) in ADAPTERS {
         let (policy, reference) = (load(name), Reference::of(name));
         assert_eq!(policy.lora().unwrap().r, 3);
         check_gradients(&policy, &reference, 1e-4);
@@ -195,8 +207,10 @@ fn adapters_equal_peft() {
         }
         let mut merged = load(name);
         merged.merge().unwrap();
-        let base = load(if name == "biases-lora" { "biases" } else { "llama" });
-        assert!(merged.lora().is_none() && merged.trainable().len() == base.trainable().len());
+        let base = load(base);
+        // Where the adapter parts embedding and head, there is one table more.
+        let tables = usize::from(name == "untied-lora");
+        assert!(merged.lora().is_none() && merged.trainable().len() == base.trainable().len() + tables);
         let ids = [reference.ids("prompt"), reference.ids("chosen")].concat();
         assert!(difference(&all_logps(&merged, &ids), &reference.numbers("logps.chosen")) < 1e-5);
         assert!(difference(&all_logps(&base, &ids), &reference.numbers("logps.chosen")) > 1e-2);
@@ -205,6 +219,17 @@ fn adapters_equal_peft() {
         policy.save(saved.path()).unwrap();
         let again = Policy::load(saved.path(), &Device::Cpu).unwrap();
         assert_eq!(all_logps(&again, &ids), all_logps(&policy, &ids), "{name}");
+        let names = |file: &Path| -> Vec<String> {
+            let mut names: Vec<_> = candle_core::safetensors::load(file, &Device::Cpu).unwrap().into_keys().collect();
+            names.sort_unstable();
+            names
+        };
+        let [ours, peft] = [saved.path(), &dir(name)].map(|d| names(&d.join("adapter_model.safetensors")));
+        assert_eq!(ours, peft, "{name}");
+        // And merged, the same model.
+        merged.save(saved.path()).unwrap();
+        std::fs::remove_file(saved.path().join("adapter_config.json")).unwrap();
+        assert_eq!(all_logps(&load_from(saved.path()), &ids), all_logps(&merged, &ids), "{name}");
     }
 }
 
@@ -354,7 +379,7 @@ fn argmax(x: &[f32]) -> u32 {
 
 #[test]
 fn cached_decoding_equals_uncached() {
-    for name in MODELS.into_iter().chain(ADAPTERS) {
+    for name in MODELS.into_iter().chain(ADAPTERS.map(|(name, _)| name)) {
         let (policy, vocab) = (load(name), load(name).vocab_size());
         let mut ids = Reference::of(name).ids("prompt");
         let mut cache = policy.cache(2, 40).unwrap();

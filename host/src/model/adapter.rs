@@ -1,14 +1,19 @@
 //! Adapters as PEFT writes them: what adapter_config.json says of each module, and the tensors beside it.
 
 mod keys;
+mod patterns;
 
-use super::{config::Module, lora, weights::Weights};
+use super::{
+    config::{EMBEDDING, HEAD, ModelConfig, Module},
+    lora,
+    weights::{Weights, differ},
+};
 use crate::{Code, Error, Result, config::LoraConfig, files, keys as lists};
 use candle_core::{Device, Tensor};
-use regex::Regex;
+use patterns::Patterns;
 use serde_json::{Map, Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +26,9 @@ pub const WEIGHTS: &str = "adapter_model.safetensors";
 const MERGE: &str =
     "merge the adapter with PEFT (merge_and_unload, then save_pretrained), and give that directory as the model";
 
+/// What to do with a pattern that cannot be read.
+const PATTERN: &str = "write it without, or spell the modules out, each with its number";
+
 /// An adapter's configuration: rank and scale of each module.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -31,6 +39,8 @@ pub struct Adapter {
     rslora: bool,
     ranks: Patterns<usize>,
     alphas: Patterns<f64>,
+    /// Which of embedding and head were trained as a whole, by their tensors' names: `modules_to_save`.
+    saved: BTreeSet<&'static str>,
 }
 
 impl Adapter {
@@ -52,7 +62,14 @@ impl Adapter {
             "use_rslora": false,
         });
         let Value::Object(map) = map else { unreachable!("an object") };
-        Self { config, map, rslora: false, ranks: Patterns::default(), alphas: Patterns::default() }
+        Self {
+            config,
+            map,
+            rslora: false,
+            ranks: Patterns::default(),
+            alphas: Patterns::default(),
+            saved: BTreeSet::new(),
+        }
     }
 
     /// Reads adapter_config.json in `dir`.
@@ -77,12 +94,19 @@ impl Adapter {
             None => false,
             Some(v) => v.as_bool().ok_or_else(|| bad("expected true or false as use_rslora"))?,
         };
-        let pattern = |key: &str, what: &str| bad(&format!("{key} must map regular expressions to {what}"));
-        let ranks = Patterns::read(get("rank_pattern"), rank).ok_or_else(|| pattern("rank_pattern", "ranks"))?;
-        let alphas = Patterns::read(get("alpha_pattern"), Value::as_f64);
-        let alphas = alphas.ok_or_else(|| pattern("alpha_pattern", "numbers"))?;
+        let ranks = Patterns::read(get("rank_pattern"), "rank_pattern", "ranks", rank);
+        let alphas = Patterns::read(get("alpha_pattern"), "alpha_pattern", "numbers", Value::as_f64);
+        let pattern = |what: String| Error::new(Code::ModelLora, format!("{file}: {what}")).hint(PATTERN);
+        let (ranks, alphas) = (ranks.map_err(pattern)?, alphas.map_err(pattern)?);
+        let saved = match get("modules_to_save") {
+            None => BTreeSet::new(),
+            Some(v) => saved(v).ok_or_else(|| {
+                let what = format!("{file}: modules_to_save is {v}; supported are embed_tokens and lm_head");
+                Error::new(Code::ModelUnsupported, what).hint(MERGE)
+            })?,
+        };
         let config = LoraConfig { r, lora_alpha, target_modules: vec![] };
-        Ok(Self { config, map, rslora, ranks, alphas })
+        Ok(Self { config, map, rslora, ranks, alphas, saved })
     }
 
     /// The rank of a module's adapter.
@@ -119,13 +143,25 @@ impl Adapter {
         })
     }
 
-    /// The tensors of the adapter in `dir`, for a model whose linear modules have these names, inputs and outputs.
-    /// Which of them have adapters is what the tensors say: the configuration may hold a pattern instead.
-    pub fn read(&mut self, dir: &Path, modules: &[Module], device: &Device) -> Result<BTreeMap<String, Tensor>> {
+    /// Whether embedding and head, one table in the base, stay one where one of them is saved.
+    pub fn ties(&self, model: &ModelConfig) -> bool {
+        model.tied && self.map.get("ensure_weight_tying").and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// Whether a tensor is trained: MiCA (arXiv 2604.01694) trains A alone.
+    pub fn trains(&self, name: &str) -> bool {
+        let kind = self.map.get("init_lora_weights").and_then(Value::as_str);
+        kind != Some("mica") || !name.ends_with(".lora_B.weight")
+    }
+
+    /// The tensors of the adapter in `dir`, for a model. Which of its linear modules have adapters is what the tensors
+    /// say: the configuration may hold a pattern instead.
+    pub fn read(&mut self, dir: &Path, model: &ModelConfig, device: &Device) -> Result<BTreeMap<String, Tensor>> {
         let path = dir.join(WEIGHTS);
         let mut weights = open(dir)?;
         let adapted: Vec<String> = lora::modules_of(weights.shapes()).into_iter().map(str::to_owned).collect();
         let mut tensors = BTreeMap::new();
+        let modules = model.modules();
         let adaptable = modules.iter().filter(|module| module.adaptable && adapted.contains(&module.name));
         for Module { name: module, inputs, outputs, .. } in adaptable {
             let r = self.rank(module);
@@ -134,6 +170,14 @@ impl Adapter {
                 let tensor = weights.take(&name, &shape, CONFIG, device)?;
                 tensors.insert(name, tensor);
             }
+        }
+        let shape = [model.vocab_size, model.hidden_size];
+        for table in &self.saved {
+            let name = lora::saved_name(table);
+            tensors.insert(name.clone(), weights.take(&name, &shape, CONFIG, device)?);
+        }
+        if self.ties(model) && !self.saved.is_empty() {
+            self.tie(&mut weights, &mut tensors, &shape, device)?;
         }
         if let Some(name) = weights.left().next() {
             return Err(match explain(name) {
@@ -152,6 +196,26 @@ impl Adapter {
         Ok(tensors)
     }
 
+    /// Leaves one of embedding and head, which PEFT writes under both names.
+    fn tie(
+        &self,
+        weights: &mut Weights,
+        tensors: &mut BTreeMap<String, Tensor>,
+        shape: &[usize],
+        device: &Device,
+    ) -> Result<()> {
+        let [embedding, head] = [EMBEDDING, HEAD].map(lora::saved_name);
+        let [a, b] = [&embedding, &head].map(|name| weights.take(name, shape, CONFIG, device));
+        let a = a?;
+        if differ(&a, &b?)? {
+            let what = format!("{}: {head} is not {embedding}, but {CONFIG} says so", weights.place());
+            return Err(Error::new(Code::ModelTensor, what).hint("set ensure_weight_tying to false to use both"));
+        }
+        tensors.remove(&head);
+        tensors.insert(embedding, a);
+        Ok(())
+    }
+
     /// Writes adapter_config.json.
     pub fn save(&self, dir: &Path, base: &Path) -> Result<()> {
         let mut map = self.map.clone();
@@ -159,6 +223,16 @@ impl Adapter {
         map.insert("inference_mode".into(), true.into());
         files::write_json(&dir.join(CONFIG), &map)
     }
+}
+
+/// The tensors that modules_to_save names.
+fn saved(list: &Value) -> Option<BTreeSet<&'static str>> {
+    let of = |name: &Value| match name.as_str()? {
+        "embed_tokens" | "model.embed_tokens" => Some(EMBEDDING),
+        "lm_head" => Some(HEAD),
+        _ => None,
+    };
+    list.as_array()?.iter().map(of).collect()
 }
 
 /// Opens the weights of the adapter in `dir`.
@@ -172,31 +246,6 @@ pub fn open(dir: &Path) -> Result<Weights> {
     Weights::open_files(vec![path])
 }
 
-/// Values by the end of a module's name, the first that fits.
-#[derive(Debug, Clone)]
-struct Patterns<T>(Vec<(Regex, T)>);
-
-impl<T> Default for Patterns<T> {
-    fn default() -> Self {
-        Self(vec![])
-    }
-}
-
-impl<T: Copy> Patterns<T> {
-    fn read(map: Option<&Value>, value: impl Fn(&Value) -> Option<T>) -> Option<Self> {
-        let Some(map) = map else { return Some(Self::default()) };
-        let entry = |(key, v): (&String, &Value)| {
-            // As PEFT's get_pattern_key.
-            Some((Regex::new(&format!(r"^(?:.*\.)?(?:{key})$")).ok()?, value(v)?))
-        };
-        map.as_object()?.iter().map(entry).collect::<Option<_>>().map(Self)
-    }
-
-    fn of(&self, module: &str) -> Option<T> {
-        self.0.iter().find(|(pattern, _)| pattern.is_match(module)).map(|(_, value)| *value)
-    }
-}
-
 /// What a tensor is that no linear module has a place for, and what to do.
 fn explain(name: &str) -> Option<(&'static str, &'static str)> {
     let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
@@ -204,7 +253,10 @@ fn explain(name: &str) -> Option<(&'static str, &'static str)> {
         return Some(("it holds DoRA's magnitudes", MERGE));
     }
     if ends(&["embed_tokens.weight", "lm_head.weight"]) {
-        return Some(("it brings a whole embedding or head (save_embedding_layers, modules_to_save)", MERGE));
+        return Some((
+            "it brings a whole embedding or head that modules_to_save does not name (save_embedding_layers)",
+            MERGE,
+        ));
     }
     if [".embed_tokens.", ".lm_head."].iter().any(|table| name.contains(table)) {
         return Some(("it adapts the embedding or the head", MERGE));
@@ -216,31 +268,4 @@ fn explain(name: &str) -> Option<(&'static str, &'static str)> {
         ));
     }
     ends(&[".bias"]).then_some(("it brings biases", MERGE))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn patterns_are_those_of_peft() {
-        let map =
-            json!({"layers.1.self_attn.q_proj": 2, "v_proj": 3, r"layers\.\d+\.mlp\.(up|down)_proj": 5, "q_proj": 4});
-        let patterns = Patterns::read(Some(&map), Value::as_u64).unwrap();
-        for (module, expected) in [
-            ("model.layers.1.self_attn.q_proj", Some(2)),
-            ("model.layers.0.self_attn.q_proj", Some(4)),
-            ("model.layers.11.self_attn.q_proj", Some(4)),
-            ("model.layers.7.mlp.down_proj", Some(5)),
-            ("model.layers.7.mlp.gate_proj", None),
-            ("v_proj", Some(3)),
-            ("xv_proj", None),
-        ] {
-            assert_eq!(patterns.of(module), expected, "{module}");
-        }
-        assert!(Patterns::read(Some(&json!({"(": 1})), Value::as_u64).is_none());
-        assert!(Patterns::read(Some(&json!({"q_proj": "x"})), Value::as_u64).is_none());
-        assert_eq!(Patterns::read(None, Value::as_u64).unwrap().of("q_proj"), None);
-    }
 }

@@ -119,7 +119,7 @@ impl Policy {
         let x = self.extend(cache, &pieces)?;
         let (model, compute) = (self.model(), self.compute());
         let rows = compute.rows(&model.norm.forward(&x)?)?;
-        Ok(compute.read(&model.head.forward(&rows, None)?, f)?)
+        Ok(compute.read(&model.head.weight.forward(&rows, None)?, f)?)
     }
 
     /// Runs tokens at the end of their slots' sequences: [tokens, hidden] before the last norm.

@@ -19,6 +19,11 @@ use fields::Fields;
 use serde_json::{Map, Value};
 use std::path::Path;
 
+/// The table of embeddings, [vocabulary, hidden].
+pub const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The head, likewise, where it is not the embedding.
+pub const HEAD: &str = "lm_head.weight";
+
 /// What the transformer needs to know, and the file it came from.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
@@ -112,8 +117,8 @@ impl ModelConfig {
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let h = self.hidden_size;
         let table = |name: &str| (name.to_owned(), vec![self.vocab_size, h]);
-        let mut all = vec![table("model.embed_tokens.weight"), ("model.norm.weight".to_owned(), vec![h])];
-        all.extend((!self.tied).then(|| table("lm_head.weight")));
+        let mut all = vec![table(EMBEDDING), ("model.norm.weight".to_owned(), vec![h])];
+        all.extend((!self.tied).then(|| table(HEAD)));
         for layer in (0..self.num_layers).map(|i| format!("model.layers.{i}")) {
             let mut norm = |name: &str, width| all.push((format!("{layer}.{name}.weight"), vec![width]));
             let norms = self.norms().into_iter().flat_map(|(before, after)| [Some(before), after]);
@@ -128,6 +133,25 @@ impl ModelConfig {
             all.push((format!("{name}.weight"), vec![outputs, inputs]));
         }
         all
+    }
+
+    /// Tensors that a file may have in place of others, which lie in them end to end: name, shape, and the others. Those
+    /// of a layer's experts, as transformers 5 holds them in memory.
+    pub fn fused(&self) -> Vec<(String, Vec<usize>, Vec<(String, Vec<usize>)>)> {
+        let of_layer = |(i, layer): (usize, &LayerConfig)| {
+            let FeedForward::Experts(Experts { count, width, .. }) = layer.feed_forward else { return vec![] };
+            let (h, name) = (self.hidden_size, format!("model.layers.{i}.mlp.experts"));
+            let parts = |kinds: &[&str], shape: [usize; 2]| -> Vec<_> {
+                let part = |e, kind: &&str| (format!("{name}.{e}.{kind}.weight"), shape.to_vec());
+                (0..count).flat_map(|e| kinds.iter().map(move |kind| part(e, kind))).collect()
+            };
+            let gates = parts(&["gate_proj", "up_proj"], [width, h]);
+            vec![
+                (format!("{name}.gate_up_proj"), vec![count, 2 * width, h], gates),
+                (format!("{name}.down_proj"), vec![count, h, width], parts(&["down_proj"], [h, width])),
+            ]
+        };
+        self.layers.iter().enumerate().flat_map(of_layer).collect()
     }
 
     /// Names of the norms of a layer: before and after attention, before and after the feed-forward network.

@@ -9,8 +9,10 @@ use candle_core::Tensor;
 
 /// A matrix with its name.
 pub struct Matrix {
-    name: String,
-    trained: bool,
+    /// Of its tensor.
+    pub name: String,
+    /// Whether its gradient is wanted.
+    pub trained: bool,
     /// In the form its products read.
     pub weight: Weight,
 }
@@ -19,6 +21,13 @@ impl Matrix {
     /// A parameter in that form.
     pub fn new(p: Parameter, compute: &Compute) -> Result<Self> {
         Ok(Self { weight: Weight::new(&p.tensor, compute)?, name: p.name, trained: p.trained })
+    }
+    /// The numbers in f32.
+    pub fn master(&self) -> Result<Tensor> {
+        self.weight.master().cloned().ok_or_else(|| {
+            Error::new(Code::ModelMerge, "the base is rounded to bf16, so an adapter cannot be merged into it")
+                .hint("load it in f32 to merge")
+        })
     }
     /// Accumulates dyᵀ x if the matrix is trained.
     fn gradient(&self, dy: &Tensor, x: &Tensor, grads: &mut Sums) -> Result<()> {
@@ -128,16 +137,10 @@ impl Linear {
 
     /// W + scale B A, which needs W in f32.
     pub fn merged(&self) -> Result<Tensor> {
-        let master = |w: &Matrix| {
-            w.weight.master().cloned().ok_or_else(|| {
-                Error::new(Code::ModelMerge, "the base is rounded to bf16, so an adapter cannot be merged into it")
-                    .hint("load it in f32 to merge")
-            })
-        };
-        let w = master(&self.weight)?;
+        let w = self.weight.master()?;
         match &self.adapter {
             None => Ok(w),
-            Some(Adapter { a, b, scale }) => Ok((w + (master(b)?.matmul(&master(a)?)? * *scale)?)?),
+            Some(Adapter { a, b, scale }) => Ok((w + (b.master()?.matmul(&a.master()?)? * *scale)?)?),
         }
     }
 

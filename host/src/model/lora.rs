@@ -17,6 +17,11 @@ pub fn tensor_name(module: &str, part: &str) -> String {
     format!("{PREFIX}{module}.lora_{part}.weight")
 }
 
+/// PEFT's name of a tensor of the base that is trained as a whole.
+pub fn saved_name(tensor: &str) -> String {
+    format!("{PREFIX}{tensor}")
+}
+
 /// Whether a tensor belongs to an adapter.
 pub fn is_adapter(name: &str) -> bool {
     name.starts_with(PREFIX)

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 /// A tensor by itself, so that candle records nothing of what is done with it.
+#[derive(Clone)]
 pub struct Parameter {
     /// Hugging Face's (or PEFT's) name.
     pub name: String,

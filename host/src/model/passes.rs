@@ -8,6 +8,8 @@ use super::{
     Pack, Target,
     gradients::{Gradients, Sums},
     layer::Kept,
+    linear::Matrix,
+    parameter::Parameter,
     policy::Policy,
 };
 use crate::{
@@ -82,7 +84,7 @@ impl Policy {
         let x = self.run(pack, inputs_embeds, self.num_layers())?;
         let (rows, tokens) = split(pack, targets)?;
         let h = self.model().norm.forward(&x.index_select(&Tensor::new(rows, self.device())?, 0)?)?;
-        Ok(ops::score(&h, &self.model().head, &tokens, Wanted::Nothing)?.logps)
+        Ok(ops::score(&h, &self.model().head.weight, &tokens, Wanted::Nothing)?.logps)
     }
 
     /// Hidden states [tokens, hidden] after `layer` layers (0 = embeddings, `num_layers()` = after the final norm), no
@@ -110,13 +112,12 @@ impl Policy {
         loss_gradient: impl FnOnce(&[f32]) -> Result<Vec<f32>>,
         grads: &mut Gradients,
     ) -> Result<()> {
-        // Either every tensor of the base model is trained, or none; nothing below the lowest layer is where the
-        // embedding is frozen.
-        let full = self.lora().is_none();
-        let dx = self.gradient(pack, self.input(pack, &[])?, targets, loss_gradient, &mut Sums::to(grads), full)?;
+        // Nothing below the lowest layer is trained where the embedding is frozen.
+        let Parameter { name, trained, .. } = &self.model().embedding;
+        let dx = self.gradient(pack, self.input(pack, &[])?, targets, loss_gradient, &mut Sums::to(grads), *trained)?;
         dx.map_or(Ok(()), |dx| {
             let dx = self.model().embed_backward(dx)?;
-            Sums::to(grads).add(EMBEDDING, full, |sum| {
+            Sums::to(grads).add(name, *trained, |sum| {
                 let zeros = || Tensor::zeros((self.vocab_size(), self.hidden_size()), dx.dtype(), dx.device());
                 self.compute().add_rows(sum.map_or_else(zeros, Ok)?, &dx, &pack.ids)
             })
@@ -164,15 +165,15 @@ impl Policy {
         // Head: log-probabilities, the loss, and its gradient down to the rows that predict.
         let predicting = x.index_select(&Tensor::new(rows.as_slice(), self.device())?, 0)?;
         let h = model.norm.forward(&predicting)?;
-        let full = grads.want(self.lora().is_none());
-        let wanted = if full { Wanted::Both } else { Wanted::Hidden };
-        let scores = ops::score(&h, &model.head, &tokens, wanted)?;
+        let Matrix { name, trained, weight: head } = &model.head;
+        let trained = grads.want(*trained);
+        let wanted = if trained { Wanted::Both } else { Wanted::Hidden };
+        let scores = ops::score(&h, head, &tokens, wanted)?;
         let dlogps = loss_gradient(&scores.logps)?;
-        let table = if model.config.tied { EMBEDDING } else { "lm_head.weight" };
-        let sum = if full { grads.take(table) } else { None };
-        let (dh, dhead) = ops::score_backward(&h, &model.head, &tokens, scores, &dlogps, sum)?;
+        let sum = if trained { grads.take(name) } else { None };
+        let (dh, dhead) = ops::score_backward(&h, head, &tokens, scores, &dlogps, sum)?;
         if let Some(d) = dhead {
-            grads.put(table, d);
+            grads.put(name, d);
         }
         let dx = model.norm.backward(&predicting, &dh, predicting.zeros_like()?, grads)?;
         let mut dx = compute.add_rows(x.zeros_like()?, &dx, &rows)?;
@@ -195,8 +196,6 @@ impl Policy {
         Ok(want_dx.then_some(dx))
     }
 }
-
-const EMBEDDING: &str = "model.embed_tokens.weight";
 
 /// What the backward pass has of a layer.
 enum Stored {

@@ -4,7 +4,7 @@
 
 use super::{
     adapter::{self, Adapter},
-    config::Module,
+    config::{EMBEDDING, HEAD, ModelConfig, Module},
     lora,
     parameter::Parameter,
     source::{Base, ModelDir, has_adapter},
@@ -101,8 +101,13 @@ impl Policy {
     }
 
     /// Builds the transformer over `tensors` anew.
-    fn set(&mut self, tensors: BTreeMap<String, Tensor>, adapter: Option<Adapter>) -> Result<()> {
-        let (config, compute) = (self.model.config.clone(), self.model.compute.clone());
+    fn set(
+        &mut self,
+        config: Arc<ModelConfig>,
+        tensors: BTreeMap<String, Tensor>,
+        adapter: Option<Adapter>,
+    ) -> Result<()> {
+        let compute = self.model.compute.clone();
         self.model = Transformer::build(&config, &compute, &mut |name, _| {
             Ok(Parameter::new(name, tensors.get(name).expect("the tensors of a loaded model are complete")))
         })?;
@@ -135,7 +140,11 @@ impl Policy {
             tensors.insert(lora::tensor_name(module, "B"), b.into_inner());
         }
         let target_modules = lora::leaves(targets.iter().map(|module| module.name.as_str()));
-        self.set(tensors, Some(Adapter::fresh(LoraConfig { target_modules, ..config.clone() })))
+        self.set(
+            self.model.config.clone(),
+            tensors,
+            Some(Adapter::fresh(LoraConfig { target_modules, ..config.clone() })),
+        )
     }
 
     /// Loads adapter weights saved by [`save`](Self::save) or PEFT, in place of the adapter there may be. Everything
@@ -143,10 +152,12 @@ impl Policy {
     pub fn load_adapter(&mut self, dir: &Path) -> Result<()> {
         let mut adapter = Adapter::load(dir)?;
         let mut tensors = self.frozen()?;
-        for (name, tensor) in adapter.read(dir, &self.model.config.modules(), self.device())? {
-            tensors.insert(name, Var::from_tensor(&tensor)?.into_inner());
+        let config = self.model.config.clone();
+        for (name, tensor) in adapter.read(dir, &config, self.device())? {
+            let trained = adapter.trains(&name);
+            tensors.insert(name, if trained { Var::from_tensor(&tensor)?.into_inner() } else { tensor });
         }
-        self.set(tensors, Some(adapter))
+        self.set(config, tensors, Some(adapter))
     }
 
     /// Adds the adapters into the weights and drops them. All weights are trainable then.
@@ -158,10 +169,20 @@ impl Policy {
         for (module, linear) in self.model.linears_mut() {
             tensors.insert(format!("{module}.weight"), linear.merged()?);
         }
+        let (mut config, [embedding, head]) = (self.model.config.clone(), self.model.tables()?);
+        if config.tied && self.model.embedding.name != self.model.head.name {
+            let config = Arc::make_mut(&mut config);
+            config.tied = false;
+            config.raw.insert("tie_word_embeddings".into(), false.into());
+        }
+        if !config.tied {
+            tensors.insert(HEAD.to_owned(), head);
+        }
+        tensors.insert(EMBEDDING.to_owned(), embedding);
         for t in tensors.values_mut() {
             *t = Var::from_tensor(t)?.into_inner();
         }
-        self.set(tensors, None)?;
+        self.set(config, tensors, None)?;
         self.merged = true;
         Ok(())
     }
@@ -182,7 +203,14 @@ impl Policy {
             let base = self.source.canonicalize().map_err(|e| files::io_error(&self.source, "find", e))?;
             adapter.save(dir, &base)?;
             let tensors = self.tensors.iter().filter(|(name, _)| lora::is_adapter(name));
-            weights::save(&dir.join(adapter::WEIGHTS), &tensors.map(|(k, t)| (k.clone(), t.clone())).collect())?;
+            let mut tensors: BTreeMap<_, _> = tensors.map(|(k, t)| (k.clone(), t.clone())).collect();
+            if adapter.ties(&self.model.config)
+                && let Some(table) = tensors.get(&lora::saved_name(EMBEDDING)).cloned()
+            {
+                // As PEFT, under both names.
+                tensors.insert(lora::saved_name(HEAD), table);
+            }
+            weights::save(&dir.join(adapter::WEIGHTS), &tensors)?;
         } else {
             let mut config = self.model.config.raw.clone();
             config.shift_remove("torch_dtype");

@@ -2,17 +2,15 @@
 
 use super::{
     adapter::{self, Adapter},
-    config::ModelConfig,
+    config::{EMBEDDING, HEAD, ModelConfig},
     lora,
-    weights::Weights,
+    weights::{Weights, differ},
 };
 use crate::{Code, Error, Result, config::LoraConfig, text::TextCodec};
 use candle_core::{Device, Tensor};
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
-const EMBEDDING: &str = "model.embed_tokens.weight";
-const HEAD: &str = "lm_head.weight";
 
 /// Files of a model directory that say how text becomes tokens.
 const TEXT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
@@ -125,12 +123,12 @@ impl ModelDir {
         for (name, shape) in base.config.tensors() {
             base.take(&name, &shape, &Device::Cpu)?;
         }
-        let modules = base.config.modules();
+        let config = base.config.clone();
         base.finish()?;
         if let Some(adapter) = &self.adapter {
-            adapter.clone().read(&self.dir, &modules, &Device::Cpu)?;
+            adapter.clone().read(&self.dir, &config, &Device::Cpu)?;
         }
-        lora.map_or(Ok(()), |lora| lora::targets(lora, &modules).map(drop))
+        lora.map_or(Ok(()), |lora| lora::targets(lora, &config.modules()).map(drop))
     }
 }
 
@@ -181,6 +179,9 @@ impl Base {
         if config.tied && !weights.has(EMBEDDING) {
             weights.rename(HEAD, EMBEDDING);
         }
+        for (name, shape, parts) in config.fused() {
+            weights.split(&name, &shape, parts)?;
+        }
         Ok(Self { config, weights })
     }
 
@@ -202,7 +203,7 @@ impl Base {
         if self.config.tied && self.weights.has(HEAD) {
             let shape = [self.config.vocab_size, self.config.hidden_size];
             let [a, b] = [EMBEDDING, HEAD].map(|name| self.weights.take(name, &shape, CONFIG, &Device::Cpu));
-            if a?.ne(&b?)?.to_dtype(candle_core::DType::F32)?.sum_all()?.to_scalar::<f32>()? > 0.0 {
+            if differ(&a?, &b?)? {
                 let what = format!(
                     "{}: {HEAD} is not {EMBEDDING}, but config.json says so (tie_word_embeddings)",
                     self.weights.place()

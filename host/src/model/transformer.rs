@@ -2,7 +2,7 @@
 
 use super::{
     adapter::Adapter,
-    config::{ModelConfig, RopeConfig},
+    config::{EMBEDDING, HEAD, ModelConfig, RopeConfig},
     layer::{Get, Layer, Norm},
     linear::{Linear, Matrix},
     lora,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Code, Error, Result,
-    ops::{Angles, Compute, Precision, Weight},
+    ops::{Angles, Compute, Precision},
 };
 use candle_core::{DType, Tensor};
 use std::{collections::BTreeMap, sync::Arc};
@@ -22,10 +22,11 @@ pub struct Transformer {
     /// The layers, in order.
     pub layers: Vec<Layer>,
     /// Its own matrix, or the embedding's.
-    pub head: Weight,
+    pub head: Matrix,
     /// The norm before the head.
     pub norm: Norm,
-    embedding: Tensor,
+    /// The table of embeddings, [vocabulary, hidden].
+    pub embedding: Parameter,
     /// How it computes.
     pub compute: Compute,
     /// Of each rotary embedding.
@@ -38,11 +39,11 @@ impl Transformer {
     pub fn build(config: &Arc<ModelConfig>, compute: &Compute, get: Get) -> Result<Self> {
         let c = &**config;
         let embedding_shape = [c.vocab_size, c.hidden_size];
-        let embedding = get("model.embed_tokens.weight", &embedding_shape)?.tensor;
-        let head = if c.tied { embedding.clone() } else { get("lm_head.weight", &embedding_shape)?.tensor };
+        let embedding = get(EMBEDDING, &embedding_shape)?;
+        let head = if c.tied { embedding.clone() } else { get(HEAD, &embedding_shape)? };
         Ok(Self {
             embedding,
-            head: Weight::new(&head, compute)?,
+            head: Matrix::new(head, compute)?,
             layers: (0..c.num_layers).map(|i| Layer::build(c, i, compute, get)).collect::<Result<_>>()?,
             norm: Norm::new(get("model.norm.weight", &[c.hidden_size])?, c, compute),
             frequencies: c.ropes.iter().map(|rope| rope.frequencies(c.head_dim)).collect(),
@@ -52,7 +53,8 @@ impl Transformer {
         })
     }
 
-    /// Puts adapters on the linear modules for which there are tensors under PEFT's names.
+    /// Puts adapters on the linear modules for which there are tensors under PEFT's names, and embedding and head in the
+    /// place of the base's where the adapter has them.
     pub fn attach(&mut self, tensors: &BTreeMap<String, Tensor>, adapter: &Adapter) -> Result<()> {
         let compute = self.compute.clone();
         for (module, linear) in self.linears_mut() {
@@ -65,7 +67,23 @@ impl Transformer {
                 linear.adapt(a, b, adapter.scale(&module));
             }
         }
+        let saved = |table| {
+            let name = lora::saved_name(table);
+            tensors.get(&name).map(|t| Parameter::new(&name, t))
+        };
+        let head = if adapter.ties(&self.config) { EMBEDDING } else { HEAD };
+        if let Some(embedding) = saved(EMBEDDING) {
+            self.embedding = embedding;
+        }
+        if let Some(head) = saved(head) {
+            self.head = Matrix::new(head, &compute)?;
+        }
         Ok(())
+    }
+
+    /// The numbers of embedding and head. Fails where they are rounded.
+    pub fn tables(&self) -> Result<[Tensor; 2]> {
+        Ok([self.embedding.tensor.clone(), self.head.master()?])
     }
 
     /// Every linear module but the head, by Hugging Face's name without `.weight`.
@@ -77,7 +95,7 @@ impl Transformer {
 
     /// To be called where trained numbers have changed.
     pub fn changed(&mut self) {
-        self.head.changed();
+        self.head.weight.changed();
         self.linears_mut().for_each(|(_, linear)| linear.changed());
     }
 
@@ -91,7 +109,7 @@ impl Transformer {
             )
             .hint("the tokenizer and the model do not belong together"));
         }
-        let rows = self.embedding.index_select(&Tensor::new(ids, self.compute.device())?, 0)?;
+        let rows = self.embedding.tensor.index_select(&Tensor::new(ids, self.compute.device())?, 0)?;
         // Rounded where matrices are, so that a frozen table, which is, gives the same.
         let stored = if self.compute.precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         self.scaled(rows.to_dtype(stored)?.to_dtype(self.compute.activations())?)

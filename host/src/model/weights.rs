@@ -110,6 +110,32 @@ impl Weights {
         }
     }
 
+    /// Takes a tensor apart into others that lie in it end to end, if it is there.
+    ///
+    /// # Errors
+    /// Where its shape is not `shape`, which holds them all.
+    pub fn split(&mut self, name: &str, shape: &[usize], parts: Vec<(String, Vec<usize>)>) -> Result<()> {
+        let Some((file, place)) = self.entries.remove(name) else { return Ok(()) };
+        if place.shape != shape {
+            let path = self.files[file].path();
+            let what = format!("{}: {name} is {:?}, but config.json asks for {shape:?}", path.display(), place.shape);
+            return Err(
+                Error::new(Code::ModelTensor, what).hint("config.json and the weights must be of the same model")
+            );
+        }
+        let bytes = (place.bytes.end - place.bytes.start) / shape.iter().product::<usize>().max(1) as u64;
+        let mut start = place.bytes.start;
+        for (part, shape) in parts {
+            let end = start + bytes * shape.iter().product::<usize>() as u64;
+            let place = Place { dtype: place.dtype, shape, bytes: start..end };
+            start = end;
+            if self.entries.insert(part.clone(), (file, place)).is_some() {
+                return Err(bad(self.files[file].path(), format!("{part} is there beside {name}, which holds it too")));
+            }
+        }
+        Ok(())
+    }
+
     /// Opens the given files as one set of tensors.
     pub fn open_files(paths: Vec<PathBuf>) -> Result<Self> {
         let (mut files, mut entries) = (vec![], BTreeMap::new());
@@ -182,6 +208,11 @@ impl Weights {
         Error::new(Code::ModelTensor, format!("{path}: the model has no place for the tensor {name}{more}"))
             .hint("config.json and the weights must be of the same model")
     }
+}
+
+/// Whether two tensors of one shape differ anywhere.
+pub fn differ(a: &Tensor, b: &Tensor) -> Result<bool> {
+    Ok(a.ne(b)?.to_dtype(candle_core::DType::F32)?.sum_all()?.to_scalar::<f32>()? > 0.0)
 }
 
 /// All numbers of a tensor.

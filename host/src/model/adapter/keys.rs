@@ -19,9 +19,9 @@ pub const KEYS: &Keys = &[
     ),
     (Use::Only(&["\"none\""]), &["bias"], "biases of the base that were trained too: merge the adapter with PEFT"),
     (
-        Use::Only(&["[]"]),
-        &["modules_to_save"],
-        "modules, such as embedding and head, that were trained as a whole: merge the adapter with PEFT",
+        Use::Used,
+        &["modules_to_save", "ensure_weight_tying"],
+        "embedding and head where they were trained as a whole, and whether they stay one; other modules are refused",
     ),
     (
         Use::Only(&["[]", "{}"]),
@@ -61,7 +61,6 @@ pub const KEYS: &Keys = &[
             "peft_version",
             "revision",
             "inference_mode",
-            "ensure_weight_tying",
             "megatron_config",
             "megatron_core",
             "runtime_config",
