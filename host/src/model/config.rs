@@ -8,7 +8,7 @@ mod rope;
 
 pub use family::Parts;
 pub use layers::{Experts, FeedForward, LayerConfig};
-pub use rope::RopeConfig;
+pub use rope::{RopeConfig, Scaling};
 
 use crate::{
     Error, Result, files, keys as lists,

@@ -2,7 +2,7 @@
 
 use super::{
     adapter::Adapter,
-    config::{EMBEDDING, HEAD, ModelConfig, RopeConfig},
+    config::{EMBEDDING, HEAD, ModelConfig, RopeConfig, Scaling},
     layer::{Get, Layer, Norm},
     linear::{Linear, Matrix},
     lora,
@@ -124,9 +124,17 @@ impl Transformer {
         self.embedding_scale.map_or(Ok(x.clone()), |scale| Ok(self.compute.scale(x, f64::from(scale))?))
     }
 
-    /// Angles of each rotary embedding.
+    /// Angles of each rotary embedding. Fails where a position lies beyond what is computed.
     pub fn angles(&self, positions: &[u32]) -> Result<Vec<Angles>> {
+        let most = self.config.max_positions;
         let of = |(rope, frequencies): (&RopeConfig, &Vec<f32>)| {
+            if rope.scaling == Scaling::Dynamic && positions.iter().any(|p| *p as usize >= most) {
+                let what = format!(
+                    "a sequence is longer than max_position_embeddings, {most}, of a model with the rope scaling dynamic"
+                );
+                return Err(Error::new(Code::ModelPack, what)
+                    .hint("shorten the rows (data.max_length), or the prefix that an encoder puts before them"));
+            }
             Ok(Angles::new(positions, frequencies, rope.attention_factor(), self.compute.device())?)
         };
         self.config.ropes.iter().zip(&self.frequencies).map(of).collect()

@@ -67,6 +67,11 @@ pub const KEYS: &Keys = &[
     ),
     (
         Use::Harmless,
+        &["dual_chunk_attention_config"],
+        "attention beyond the length of training, which transformers has not",
+    ),
+    (
+        Use::Harmless,
         &[
             "attn_implementation",
             "experts_implementation",

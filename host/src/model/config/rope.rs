@@ -20,8 +20,10 @@ pub struct RopeConfig {
 /// `rope_type`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Scaling {
-    /// `default`. Also `dynamic`, which differs beyond `max_position_embeddings` alone, where nothing is computed.
+    /// `default`.
     None,
+    /// `dynamic`: as `default` up to `max_position_embeddings`, and nothing longer is computed.
+    Dynamic,
     /// `linear`: all frequencies divided by a factor (position interpolation, arXiv 2306.15595).
     Linear(f64),
     /// `llama3`: low frequencies divided by a factor.
@@ -58,6 +60,7 @@ pub const KEYS: &Keys = &[
         &["attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"],
         "the band and the attention of yarn",
     ),
+    (Use::Only(&["1"]), &["attn_factor"], "another attention of yarn, in other programs"),
     (Use::Only(&["1"]), &["partial_rotary_factor"], "positions in a part of a head's numbers"),
     (Use::Only(&[]), &["short_factor", "long_factor", "mrope_section"], "longrope; several axes of positions"),
     (Use::Harmless, &["finetuned"], "a remark"),
@@ -69,7 +72,7 @@ impl RopeConfig {
         let base = self.theta as f32;
         let plain = (0..dim / 2).map(|i| 1.0 / base.powf(2.0 * i as f32 / dim as f32));
         match &self.scaling {
-            Scaling::None => plain.collect(),
+            Scaling::None | Scaling::Dynamic => plain.collect(),
             Scaling::Linear(factor) => plain.map(|f| f / *factor as f32).collect(),
             Scaling::Llama3 { factor, band: [low, high], original } => plain
                 .map(|f| {
@@ -116,7 +119,8 @@ impl RopeConfig {
             Ok::<_, Error>(own.or(p.number("original_max_position_embeddings")?).unwrap_or(positions as f64))
         };
         let scaling = match kind {
-            "default" | "dynamic" => Scaling::None,
+            "default" => Scaling::None,
+            "dynamic" => Scaling::Dynamic,
             "linear" => Scaling::Linear(need("factor")?),
             "llama3" => {
                 let (factor, original) = (need("factor")?, original()?);
@@ -193,7 +197,8 @@ fn yarn(p: &Fields, dim: usize, theta: f64, original: f64, positions: usize) -> 
     // The pair that turns so often over the original length.
     let pair = |turns: f64| dim as f64 * (original / (turns * 2.0 * PI)).ln() / (2.0 * theta.ln());
     let (mut first, mut last) = (pair(or("beta_fast", 32.0)?), pair(or("beta_slow", 1.0)?));
-    if p.flag("truncate")?.unwrap_or(true) {
+    // null is not as good as absent here.
+    if p.flag("truncate")?.unwrap_or(!p.map.contains_key("truncate")) {
         (first, last) = (first.floor(), last.ceil());
     }
     (first, last) = (first.max(0.0), last.min(dim as f64 - 1.0));
