@@ -191,8 +191,8 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     assert!(!text.contains(OBEYED), "{text}");
 
     // Nor on stdout, in JSON, or from a template, a tensor's name or an option of a config.
-    let row = "{\"prompt\": \"\u001b[2Jq\u202e\", \"completion\": \"a\u009b\"}\n";
-    fs::write(dir.path().join("golden.jsonl"), row).unwrap();
+    let row = r#"{"prompt": "\u001b[2Jq\u202e", "completion": "a\u009b"}"#;
+    fs::write(dir.path().join("golden.jsonl"), format!("{row}\n")).unwrap();
     let shown = |args: &[&str]| {
         let out = ldalign(dir.path(), args);
         let text = stderr(&out) + &String::from_utf8_lossy(&out.stdout);
@@ -200,10 +200,10 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     };
     shown(&["check", "good.yaml", "--rows", "1"]);
     shown(&["check", "good.yaml", "--set", "device=\u{1b}[2J"]);
-    let annotated = row.replace("completion", "golden").replace('}', ", \"better\": \"\u001b[2Jb\", \"worse\": \"c\"}");
-    fs::write(dir.path().join("annotated.jsonl"), annotated.replace("golden", "\\u001b[2Jkey")).unwrap();
+    let row = r#"{"prompt": "p", "golden": "g", "better": "b", "worse": "c", "\u001b[2Jkey": 1}"#;
+    fs::write(dir.path().join("annotated.jsonl"), format!("{row}\n")).unwrap();
     shown(&["validate", "good.yaml", "--json"]);
-    let header = b"{\"\\u001b[2Jt\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0, 4]}}";
+    let header = br#"{"\u001b[2Jt": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
     let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
     fs::write(dir.path().join("model/model.safetensors"), file).unwrap();
     shown(&["check", "good.yaml"]);
