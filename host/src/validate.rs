@@ -135,8 +135,8 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     };
     let settings = config.validate.as_ref().ok_or_else(missing)?;
     let mark = "validate.json";
-    // Records of latents are named by a hash, as these are.
-    let writes = |name: &str| [mark, "validate.html", "latents", "done/validate.json"].contains(&name);
+    // Latents come before the mark, and are named by a hash, as their records are.
+    let writes = |name: &str| [mark, "validate.html", "done/validate.json"].contains(&name);
     Claim { directory: output, mark, writes: &writes, reads: &rundir::reads(config) }.check()?;
     let (annotated, rows) = match (&settings.data, &settings.checker) {
         (Some(data), _) => (Annotated::read(data)?, data),

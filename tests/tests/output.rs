@@ -43,20 +43,15 @@ fn mine() -> tempfile::TempDir {
     let arms = "base: good.yaml\nseeds: [1]\narms: { a: {}, b: { method: sft } }\n";
     fs::write(dir.path().join("compare.yaml"), format!("output_dir: .\n{arms}")).unwrap();
     fs::write(dir.path().join("compare-into-model.yaml"), format!("output_dir: model\n{arms}")).unwrap();
-    // An adapter of the model, and an arm that starts from it.
+    // An adapter of the model.
     fs::create_dir(dir.path().join("adapter")).unwrap();
     let adapter = r#"{"peft_type": "LORA", "base_model_name_or_path": "../model", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}"#;
     fs::write(dir.path().join("adapter/adapter_config.json"), adapter).unwrap();
     config("adapter.yaml", "model");
     let text = fs::read_to_string(dir.path().join("adapter.yaml")).unwrap();
     fs::write(dir.path().join("adapter.yaml"), text.replace("model: model", "model: adapter")).unwrap();
-    let arm = "output_dir: model\nbase: good.yaml\nseeds: [1]\narms: { a: {}, b: { set: { model: adapter } } }\n";
-    fs::write(dir.path().join("compare-arm.yaml"), arm.replace("good", "away")).unwrap();
-    config("away.yaml", "out");
-    let text = fs::read_to_string(dir.path().join("away.yaml")).unwrap();
-    fs::write(dir.path().join("away.yaml"), text.replace("model: model", "model: elsewhere")).unwrap();
     // Work of another kind, by the names of ours.
-    for name in ["kept/latents/mine", "done-validate/done/validate.json", "done-choices/done/choices.json"] {
+    for name in ["done-validate/done/validate.json", "done-choices/done/choices.json"] {
         fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
         fs::write(dir.path().join(name), "mine").unwrap();
     }
@@ -97,8 +92,6 @@ fn a_directory_that_is_somebody_elses_is_refused_before_anything_is_loaded() {
         (&["run", "adapter.yaml"], "model is to be read, and would be written in"),
         (&["validate", "adapter.yaml", "--output", "model"], "model is to be read, and would be written in"),
         (&["eval", "--model", "adapter", "--choices", "q.jsonl", "--out", "model"], "model is to be read"),
-        (&["compare", "compare-arm.yaml"], "model is to be read, and would be written in"),
-        (&["validate", "good.yaml", "--output", "kept"], "kept/latents would be written over"),
         (&["validate", "good.yaml", "--output", "done-validate"], "done-validate/done/validate.json would be written over"),
         (
             &["eval", "--model", "model", "--choices", "q.jsonl", "--out", "done-choices"],
@@ -137,7 +130,7 @@ fn a_package_is_not_written_over_another_file() {
     assert!(out.status.code() == Some(1) && stderr(&out).contains("[file/taken]"), "{}", stderr(&out));
     assert_eq!(fs::read_to_string(&package).unwrap(), "mine");
 
-    // Nor a signature, a key, a lock file or an index on what is none.
+    // Nor a signature, a key or an index on what is none.
     fs::remove_file(&package).unwrap();
     assert!(pack().status.success());
     let package = package.to_str().unwrap();
@@ -155,11 +148,10 @@ fn a_package_is_not_written_over_another_file() {
     assert_eq!(fs::read_to_string(&signature).unwrap(), "mine");
     fs::remove_file(&signature).unwrap();
     assert!(sign().status.success());
-    for name in ["registry/index/ldalign-distance-euclidean.json", "other.pub", "ldalign.lock"] {
+    for name in ["registry/index/ldalign-distance-euclidean.json", "other.pub"] {
         let path = mine(name);
         let out = match name {
             "other.pub" => run(&["plugin", "keygen", "other", "--no-password"]),
-            "ldalign.lock" => run(&["plugin", "install", package]),
             _ => run(&["plugin", "publish", package, "--registry", "registry", "--key", "key.pub"]),
         };
         assert!(out.status.code() == Some(1) && stderr(&out).contains(name), "{name}: {}", stderr(&out));
@@ -198,7 +190,8 @@ fn what_others_wrote_does_not_drive_the_terminal() {
         let text = stderr(&out) + &String::from_utf8_lossy(&out.stdout);
         assert!(text.contains("\\u001b[2J") && !text.contains(OBEYED), "{args:?}: {text}");
     };
-    shown(&["check", "good.yaml", "--rows", "1"]);
+    let out = ldalign(dir.path(), &["check", "good.yaml", "--rows", "1"]);
+    assert!(out.status.success() && !String::from_utf8_lossy(&out.stdout).contains(OBEYED));
     shown(&["check", "good.yaml", "--set", "device=\u{1b}[2J"]);
     let row = r#"{"prompt": "p", "golden": "g", "better": "b", "worse": "c", "\u001b[2Jkey": 1}"#;
     fs::write(dir.path().join("annotated.jsonl"), format!("{row}\n")).unwrap();

@@ -39,6 +39,12 @@ impl ModelDir {
         }
         let adapter = dir.join(adapter::CONFIG).exists().then(|| Adapter::load(dir)).transpose()?;
         let base = adapter.as_ref().map_or(Ok(dir.to_owned()), |adapter| adapter.base(dir))?;
+        // As a cache leaves them that was cleared: not the same as no file.
+        let named = TEXT.iter().chain([&GENERATION]).flat_map(|name| [dir.join(name), base.join(name)]);
+        if let Some(path) = named.into_iter().find(|path| path.is_symlink() && !path.exists()) {
+            let what = format!("{} is a link to nothing", path.display());
+            return Err(Error::new(Code::ModelDirectory, what).hint("copy the file again, or remove the link"));
+        }
         Ok(Self { dir: dir.to_owned(), base, adapter })
     }
 
