@@ -92,7 +92,10 @@ fn a_directory_that_is_somebody_elses_is_refused_before_anything_is_loaded() {
         (&["run", "adapter.yaml"], "model is to be read, and would be written in"),
         (&["validate", "adapter.yaml", "--output", "model"], "model is to be read, and would be written in"),
         (&["eval", "--model", "adapter", "--choices", "q.jsonl", "--out", "model"], "model is to be read"),
-        (&["validate", "good.yaml", "--output", "done-validate"], "done-validate/done/validate.json would be written over"),
+        (
+            &["validate", "good.yaml", "--output", "done-validate"],
+            "done-validate/done/validate.json would be written over",
+        ),
         (
             &["eval", "--model", "model", "--choices", "q.jsonl", "--out", "done-choices"],
             "done-choices/done/choices.json would be written over",
@@ -302,7 +305,8 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
     ] {
         for kind in NO_FILES {
             // A directory is what some ask for, and a config may come through a pipe.
-            let asks = ["--out X", "output_dir=X", "--output X", "--dir X", "report X"].iter().any(|end| args.ends_with(end));
+            let asks =
+                ["--out X", "output_dir=X", "--output X", "--dir X", "report X"].iter().any(|end| args.ends_with(end));
             if kind == "directory" && asks || kind == "pipe" && args.contains("X.yaml") {
                 continue;
             }
@@ -324,7 +328,14 @@ fn a_model_whose_files_are_no_files_is_refused() {
     let dir = mine();
     no_files(dir.path());
     let mut failed = vec![];
-    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json", "model.safetensors"] {
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "generation_config.json",
+        "model.safetensors",
+    ] {
         let file = dir.path().join("model").join(name);
         let there = fs::read(&file).ok();
         for kind in NO_FILES {

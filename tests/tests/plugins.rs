@@ -209,13 +209,21 @@ fn where_the_system_gives_no_file_in_memory_a_nameless_one_on_disk_is_loaded() {
     };
     let dir = tempfile::tempdir().unwrap();
     let out = well(dir.path());
-    assert_eq!((out.status.code(), String::from_utf8_lossy(&out.stdout).trim()), (Some(0), "1e-40"), "{}", stderr(&out));
+    assert_eq!(
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).trim()),
+        (Some(0), "1e-40"),
+        "{}",
+        stderr(&out)
+    );
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     // Where that cannot be had either, it is said; without the filter this does not matter.
     let out = well(Path::new("/proc"));
     assert_eq!(out.status.code(), Some(1));
     let text = stderr(&out);
-    assert!(text.contains("no private copy of the library can be kept") || text.contains("to try the plugin out"), "{text}");
+    assert!(
+        text.contains("no private copy of the library can be kept") || text.contains("to try the plugin out"),
+        "{text}"
+    );
 }
 
 /// Makes memfd_create fail in this process and those that it starts.

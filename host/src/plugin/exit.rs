@@ -222,7 +222,17 @@ fn last_words(what: &str) -> bool {
     // SAFETY: points to a leaked string.
     let who = unsafe { &*who };
     let call = Call::ALL[CALL.load(SeqCst) as usize % Call::ALL.len()].1;
-    say(&["\nerror[", Code::PluginExit.as_str(), "]: ", who, " ", what, " in ", call, "; finished work of a run is kept\n"]);
+    say(&[
+        "\nerror[",
+        Code::PluginExit.as_str(),
+        "]: ",
+        who,
+        " ",
+        what,
+        " in ",
+        call,
+        "; finished work of a run is kept\n",
+    ]);
     true
 }
 
