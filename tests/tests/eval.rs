@@ -76,9 +76,13 @@ fn a_directory_is_measured_into_by_one_process_and_no_question_counts_twice() {
 
     // As two that wrote at once, unlocked, would have left it; then with an answer to no question.
     let begun = |lines: &[Value]| {
-        ["choices.jsonl", "choices.json", "done/choices.json"].map(|name| fs::remove_file(out.join(name)).unwrap());
+        for name in ["choices.jsonl", "choices.json", "done/choices.json"] {
+            fs::remove_file(out.join(name)).unwrap();
+        }
         let mut journal = ldalign::files::Sealed::open(&out.join("choices.partial.jsonl"), |_, _| Ok(())).unwrap();
-        lines.iter().for_each(|line| drop(journal.push(line).unwrap()));
+        for line in lines {
+            journal.push(line).unwrap();
+        }
     };
     let mut twice: Vec<Value> = lines.lines().chain(lines.lines()).map(|l| serde_json::from_str(l).unwrap()).collect();
     begun(&twice);

@@ -185,7 +185,7 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     assert!(text.contains("pro\\u001b[2Jmpt\\u202e") && text.contains("\\u009bcompletion"), "{text}");
     assert!(!text.contains(OBEYED), "{text}");
 
-    // Nor on stdout, in JSON, or from a template, a tensor's name or an option of a config.
+    // Nor on stdout, in JSON, or from a template or a value of a config.
     let row = r#"{"prompt": "\u001b[2Jq\u202e", "completion": "a\u009b"}"#;
     fs::write(dir.path().join("golden.jsonl"), format!("{row}\n")).unwrap();
     let shown = |args: &[&str]| {
@@ -199,10 +199,6 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     let row = r#"{"prompt": "p", "golden": "g", "better": "b", "worse": "c", "\u001b[2Jkey": 1}"#;
     fs::write(dir.path().join("annotated.jsonl"), format!("{row}\n")).unwrap();
     shown(&["validate", "good.yaml", "--json"]);
-    let header = br#"{"\u001b[2Jt": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}"#;
-    let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
-    fs::write(dir.path().join("model/model.safetensors"), file).unwrap();
-    shown(&["check", "good.yaml"]);
     fs::write(dir.path().join("model/chat_template.jinja"), "{{ raise_exception('\u{1b}[2Jhi') }}").unwrap();
     shown(&["check", "good.yaml"]);
 }
