@@ -190,9 +190,13 @@ fn adapters_that_are_not_computed_say_what_they_are() {
         (
             "model.embed_tokens.weight",
             &[37, 24][..],
-            "it brings a whole embedding or head (save_embedding_layers, modules_to_save)",
+            "it brings a whole embedding or head that modules_to_save does not name (save_embedding_layers)",
         ),
-        ("lm_head.weight", &[37, 24], "it brings a whole embedding or head (save_embedding_layers, modules_to_save)"),
+        (
+            "lm_head.weight",
+            &[37, 24],
+            "it brings a whole embedding or head that modules_to_save does not name (save_embedding_layers)",
+        ),
         ("model.embed_tokens.base_layer.weight", &[37, 24], "it adapts the embedding or the head"),
         ("model.embed_tokens.lora_embedding_A", &[3, 37], "it adapts the embedding or the head"),
         ("lm_head.lora_A.weight", &[3, 24], "it adapts the embedding or the head"),
@@ -219,8 +223,22 @@ fn adapters_that_are_not_computed_say_what_they_are() {
     assert_eq!(bin, "DIR has its weights in adapter_model.bin alone, which is not read");
     let key = |key: &str, value: Value| with(&|adapter| edit(&adapter.join("adapter_config.json"), key, value.clone()));
     assert_eq!(
-        key("modules_to_save", json!(["lm_head", "embed_tokens"])),
-        "adapter_config.json: modules_to_save is [\"lm_head\",\"embed_tokens\"]; supported is []"
+        key("modules_to_save", json!(["lm_head", "classifier"])),
+        "adapter_config.json: modules_to_save is [\"lm_head\",\"classifier\"]; supported are embed_tokens and lm_head"
+    );
+    assert_eq!(
+        key("modules_to_save", json!(["lm_head"])),
+        "adapter_model.safetensors: the tensor base_model.model.lm_head.weight is missing"
+    );
+    assert_eq!(
+        key("rank_pattern", json!({"(?=q)q_proj": 2})),
+        "adapter_config.json: rank_pattern has the expression \"(?=q)q_proj\", which is not computed here: look-around, \
+         including look-ahead and look-behind, is not supported"
+    );
+    let template = with(&|adapter| fs::write(adapter.join("chat_template.jinja"), "{{ messages }}").unwrap());
+    assert_eq!(
+        template,
+        "DIR has chat_template.jinja and no tokenizer.json, so that its base's template would be taken"
     );
     assert_eq!(key("bias", json!("lora_only")), "adapter_config.json: bias is \"lora_only\"; supported is \"none\"");
     assert_eq!(

@@ -55,7 +55,7 @@ fn shapes(path: &Path) -> BTreeMap<String, Vec<usize>> {
 
 #[test]
 fn a_saved_model_is_the_same_model() {
-    for name in ["llama", "llama-bf16", "qwen2-sharded", "qwen3"] {
+    for name in ["llama", "llama-bf16", "qwen2-sharded", "qwen3", "gemma3", "qwen3-moe-fused"] {
         let source = copy(name);
         fs::write(source.path().join("tokenizer.json"), "{}").unwrap();
         fs::write(source.path().join("chat_template.jinja"), "{{ x }}").unwrap();
@@ -220,7 +220,10 @@ fn wrong_adapter_requests_are_refused() {
     assert_eq!(with("use_dora", true.into()), "FILE: use_dora is true; supported is false");
     assert_eq!(with("bias", "all".into()), "FILE: bias is \"all\"; supported is \"none\"");
     assert_eq!(with("peft_type", "IA3".into()), "FILE: peft_type is \"IA3\"; supported is \"LORA\"");
-    assert_eq!(with("modules_to_save", json!(["lm_head"])), "FILE: modules_to_save is [\"lm_head\"]; supported is []");
+    assert_eq!(
+        with("modules_to_save", json!(["score"])),
+        "FILE: modules_to_save is [\"score\"]; supported are embed_tokens and lm_head"
+    );
     assert_eq!(with("r", "3".into()), "FILE: expected numbers r and lora_alpha");
     assert!(with("r", 4.into()).contains("is [3, 24], but adapter_config.json asks for [4, 24]"));
     fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();

@@ -31,7 +31,7 @@ const MODELS: [&str; 17] = [
     "smollm3",
     "gemma3",
     "qwen3-moe",
-    "qwen3-moe-plain",
+    "qwen3-moe-fused",
 ];
 const ADAPTERS: [(&str, &str); 7] = [
     ("llama-lora", "llama"),

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 const CONFIG: &str = "config.json";
 
 /// Files of a model directory that say how text becomes tokens.
-const TEXT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json"];
+const TEXT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", TEMPLATE, "special_tokens_map.json"];
+const TEMPLATE: &str = "chat_template.jinja";
 /// Says which tokens end a response.
 const GENERATION: &str = "generation_config.json";
 
@@ -44,6 +45,13 @@ impl ModelDir {
         if let Some(path) = named.into_iter().find(|path| path.is_symlink() && !path.exists()) {
             let what = format!("{} is a link to nothing", path.display());
             return Err(Error::new(Code::ModelDirectory, what).hint("copy the file again, or remove the link"));
+        }
+        if adapter.is_some() && dir.join(TEMPLATE).exists() && !dir.join(TEXT[0]).exists() {
+            let place = dir.display();
+            let what = format!("{place} has {TEMPLATE} and no {}, so that its base's template would be taken", TEXT[0]);
+            return Err(Error::new(Code::ModelDirectory, what).hint(
+                "save the tokenizer beside the adapter (its save_pretrained), or remove the template to use the base's",
+            ));
         }
         Ok(Self { dir: dir.to_owned(), base, adapter })
     }

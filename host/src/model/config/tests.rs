@@ -1,5 +1,5 @@
 #![allow(clippy::unwrap_used)]
-use super::{family::FAMILIES, rope::Scaling, *};
+use super::{family::FAMILIES, *};
 use serde_json::json;
 
 fn base() -> Value {
@@ -51,6 +51,34 @@ fn windows_follow_the_family() {
     let types = ["sliding_attention", "full_attention", "full_attention", "sliding_attention"];
     let qwen = json!({"model_type": "qwen3", "sliding_window": 9, "use_sliding_window": true, "layer_types": types});
     assert_eq!(windows(qwen), [Some(9), None, None, Some(9)]);
+}
+
+/// The spellings of transformers 4 and 5, and what its configuration takes where nothing is said.
+#[test]
+fn layers_of_gemma3_are_those_of_transformers() {
+    let read = |changes: Value| {
+        let mut all = json!({"model_type": "gemma3_text", "num_hidden_layers": 7, "sliding_window": 9});
+        all.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read(all).unwrap()
+    };
+    let plain = read(json!({"rope_theta": "GONE"}));
+    let (local, global) = ((Some(9), Some(1)), (None, Some(0)));
+    let layers = |config: &ModelConfig| of_layers(config, |layer| (layer.window, layer.rope));
+    assert_eq!(layers(&plain), [local, local, local, local, local, global, local]);
+    let rope = |theta, scaling| RopeConfig { theta, scaling };
+    assert_eq!(plain.ropes, [rope(1e6, Scaling::None), rope(1e4, Scaling::None)]);
+    assert!(plain.tied && (plain.head_dim, plain.score_divisor) == (256, 256.0));
+    let old = read(json!({
+        "rope_theta": 50.0, "rope_local_base_freq": 7.0, "sliding_window_pattern": 2,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0},
+    }));
+    assert_eq!(layers(&old), [local, global, local, global, local, global, local]);
+    assert_eq!(old.ropes, [rope(50.0, Scaling::Linear(8.0)), rope(7.0, Scaling::None)]);
+    let new = json!({
+        "full_attention": {"rope_type": "linear", "rope_theta": 50.0, "factor": 8.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+    });
+    assert_eq!(read(json!({"rope_theta": "GONE", "rope_parameters": new})).ropes, old.ropes);
 }
 
 #[test]
@@ -126,6 +154,30 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
             "num_key_value_heads, which is missing, is 8, expected a divisor of num_attention_heads, 4",
         ),
         (json!({"head_dim": 9}), "head_dim is 9, expected an even number"),
+        (
+            json!({"model_type": "qwen2", "max_window_layers": "3"}),
+            "max_window_layers is \"3\", expected a whole number above 0",
+        ),
+        (
+            json!({"model_type": "qwen3_moe", "num_experts": 4, "num_experts_per_tok": 5}),
+            "num_experts_per_tok is 5, expected at most num_experts, 4",
+        ),
+        (
+            json!({"model_type": "qwen3_moe", "num_experts": 4, "num_local_experts": 5}),
+            "num_local_experts is 5, expected num_experts, 4",
+        ),
+        (
+            json!({"model_type": "qwen3_moe", "output_router_logits": true}),
+            "output_router_logits is true; supported is false",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "final_logit_softcapping": 30.0}),
+            "final_logit_softcapping is 30.0; supported is none",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "rope_parameters": {"rope_theta": 5.0}}),
+            "rope_parameters.rope_theta is 5.0; supported is full_attention and sliding_attention",
+        ),
         (json!({"rms_norm_eps": -1}), "rms_norm_eps is -1, expected a number above 0"),
         (json!({"tie_word_embeddings": 1}), "tie_word_embeddings is 1, expected true or false"),
     ];
@@ -158,6 +210,15 @@ fn rope_is_read_as_transformers_reads_it() {
     assert!(matches!(beside.scaling, Scaling::Llama3 { .. }));
     let empty = read(json!({"rope_parameters": given, "rope_scaling": {}})).unwrap().ropes.remove(0);
     assert!(matches!(empty.scaling, Scaling::Llama3 { .. }));
+    // In transformers a `truncate` of null does not truncate, and one that is missing does.
+    let band = |truncate: Value| {
+        let mut changes = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "truncate": truncate}});
+        changes["rope_scaling"].as_object_mut().unwrap().retain(|_, v| *v != "GONE");
+        read(changes).unwrap().ropes.remove(0)
+    };
+    assert_eq!(band(Value::Null), band(false.into()));
+    assert_eq!(band("GONE".into()), band(true.into()));
+    assert_ne!(band(Value::Null), band(true.into()));
     let linear =
         |factor: f64| read(json!({"rope_scaling": {"type": "linear", "factor": factor}})).unwrap().ropes.remove(0);
     let plain = read(json!({})).unwrap().ropes.remove(0);
