@@ -135,8 +135,8 @@ impl ModelConfig {
         all
     }
 
-    /// Tensors that a file may have in place of others, which lie in them end to end: name, shape, and the others. Those
-    /// of a layer's experts, as transformers 5 holds them in memory.
+    /// Tensors that a file may have in place of others, which lie in them end to end: name, shape, and the others.
+    /// Those of a layer's experts, as transformers 5 holds them in memory.
     pub fn fused(&self) -> Vec<(String, Vec<usize>, Vec<(String, Vec<usize>)>)> {
         let of_layer = |(i, layer): (usize, &LayerConfig)| {
             let FeedForward::Experts(Experts { count, width, .. }) = layer.feed_forward else { return vec![] };

@@ -53,8 +53,8 @@ impl Transformer {
         })
     }
 
-    /// Puts adapters on the linear modules for which there are tensors under PEFT's names, and embedding and head in the
-    /// place of the base's where the adapter has them.
+    /// Puts adapters on the linear modules for which there are tensors under PEFT's names, and embedding and head in
+    /// the place of the base's where the adapter has them.
     pub fn attach(&mut self, tensors: &BTreeMap<String, Tensor>, adapter: &Adapter) -> Result<()> {
         let compute = self.compute.clone();
         for (module, linear) in self.linears_mut() {

@@ -1,4 +1,4 @@
-//! How the layers of a model differ: windows, positions and feed-forward networks, one by one, as transformers has them.
+//! How the layers of a model differ: windows, positions and feed-forward networks, one by one, as in transformers.
 
 use super::fields::Fields;
 use crate::Result;

@@ -100,8 +100,8 @@ impl RopeConfig {
         }
     }
 
-    /// What `p`, the value of `rope_parameters` or its like, says for a model with heads of `dim` numbers and `positions`
-    /// at most; the base is `theta` where it says none.
+    /// What `p`, the value of `rope_parameters` or its like, says for a model with heads of `dim` numbers and
+    /// `positions` at most; the base is `theta` where it says none.
     fn of(f: &Fields, p: &Fields, dim: usize, positions: usize, theta: f64) -> Result<Self> {
         keys::check(&[KEYS], p.file, p.map.iter().map(|(k, v)| (k.as_str(), v)))?;
         let theta = p.number("rope_theta")?.unwrap_or(theta);
