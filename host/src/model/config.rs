@@ -59,6 +59,9 @@ pub struct ModelConfig {
     pub raw: Map<String, Value>,
 }
 
+/// A tensor's name and shape.
+pub type Named = (String, Vec<usize>);
+
 /// A linear module of a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Module {
@@ -114,7 +117,7 @@ impl ModelConfig {
     }
 
     /// Every tensor of a model: Hugging Face's name and shape.
-    pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
+    pub fn tensors(&self) -> Vec<Named> {
         let h = self.hidden_size;
         let table = |name: &str| (name.to_owned(), vec![self.vocab_size, h]);
         let mut all = vec![table(EMBEDDING), ("model.norm.weight".to_owned(), vec![h])];
@@ -135,9 +138,9 @@ impl ModelConfig {
         all
     }
 
-    /// Tensors that a file may have in place of others, which lie in them end to end: name, shape, and the others.
+    /// Tensors that a file may have in place of others, which lie in them end to end, and these.
     /// Those of a layer's experts, as transformers 5 holds them in memory.
-    pub fn fused(&self) -> Vec<(String, Vec<usize>, Vec<(String, Vec<usize>)>)> {
+    pub fn fused(&self) -> Vec<(Named, Vec<Named>)> {
         let of_layer = |(i, layer): (usize, &LayerConfig)| {
             let FeedForward::Experts(Experts { count, width, .. }) = layer.feed_forward else { return vec![] };
             let (h, name) = (self.hidden_size, format!("model.layers.{i}.mlp.experts"));
@@ -147,8 +150,8 @@ impl ModelConfig {
             };
             let gates = parts(&["gate_proj", "up_proj"], [width, h]);
             vec![
-                (format!("{name}.gate_up_proj"), vec![count, 2 * width, h], gates),
-                (format!("{name}.down_proj"), vec![count, h, width], parts(&["down_proj"], [h, width])),
+                ((format!("{name}.gate_up_proj"), vec![count, 2 * width, h]), gates),
+                ((format!("{name}.down_proj"), vec![count, h, width]), parts(&["down_proj"], [h, width])),
             ]
         };
         self.layers.iter().enumerate().flat_map(of_layer).collect()

@@ -50,8 +50,8 @@ impl Build<'_> {
 }
 
 enum FeedForward {
-    Gated(Gated),
-    Experts(Experts),
+    Gated(Box<Gated>),
+    Experts(Box<Experts>),
 }
 
 enum KeptFeedForward {
@@ -98,8 +98,8 @@ impl Layer {
             around_feed_forward: around(around_feed_forward)?,
             attention: SelfAttention::build(build)?,
             feed_forward: match config.layers[index].feed_forward {
-                Shape::Gated(width) => FeedForward::Gated(Gated::build(build, "mlp".to_owned(), width)?),
-                Shape::Experts(shape) => FeedForward::Experts(Experts::build(build, shape)?),
+                Shape::Gated(width) => FeedForward::Gated(Box::new(Gated::build(build, "mlp".to_owned(), width)?)),
+                Shape::Experts(shape) => FeedForward::Experts(Box::new(Experts::build(build, shape)?)),
             },
             compute: compute.clone(),
         })

@@ -158,7 +158,7 @@ impl Policy {
         let mut stack = Vec::with_capacity(self.num_layers());
         for i in 0..self.num_layers() {
             let (y, kept) = self.layer(i, x.clone(), &context)?;
-            stack.push(if i < first_kept { Stored::Input(x) } else { Stored::All(kept) });
+            stack.push(if i < first_kept { Stored::Input(x) } else { Stored::All(Box::new(kept)) });
             x = y;
         }
 
@@ -181,7 +181,7 @@ impl Policy {
 
         for (i, stored) in stack.into_iter().enumerate().rev() {
             let kept = match stored {
-                Stored::All(kept) => kept,
+                Stored::All(kept) => *kept,
                 Stored::Input(x) => model.layers[i].forward_again(x, &context.angles, &mut self.attend(i, &context))?,
             };
             let window = model.config.layers[i].window;
@@ -199,7 +199,7 @@ impl Policy {
 
 /// What the backward pass has of a layer.
 enum Stored {
-    All(Kept),
+    All(Box<Kept>),
     /// Its input, a checkpoint: the layer is computed again.
     Input(Tensor),
 }

@@ -193,7 +193,7 @@ impl Base {
         if config.tied && !weights.has(EMBEDDING) {
             weights.rename(HEAD, EMBEDDING);
         }
-        for (name, shape, parts) in config.fused() {
+        for ((name, shape), parts) in config.fused() {
             weights.split(&name, &shape, parts)?;
         }
         Ok(Self { config, weights })

@@ -137,7 +137,6 @@ pub const FAMILIES: [Family; 7] = [
         layers: layers::gemma3,
         ropes: rope::gemma3,
         keys: &[keys::GEMMA3, keys::KEYS, keys::QWEN],
-        ..LLAMA
     },
 ];
 

@@ -189,7 +189,7 @@ pub fn softmax_backward_body(p: &mut [f32], dp: &[f32], d: &[f32], scale: f32) {
 /// GELU by tanh is x sigmoid(z) with z = 2 sqrt(2 / pi) (x + 0.044715 x³): z, and dz / dx. SiLU is x sigmoid(x).
 #[inline(always)]
 fn gelu_argument(x: f32) -> (f32, f32) {
-    const SLOPE: f32 = 1.595_769_1;
+    const SLOPE: f32 = 1.595_769;
     const CUBE: f32 = 0.044_715;
     let square = x * x;
     (SLOPE * x * (1.0 + CUBE * square), SLOPE * (1.0 + 3.0 * CUBE * square))
