@@ -3,11 +3,13 @@
 //!
 //! Relative paths, also those given by `--set`, start at the directory of the config file.
 
+mod data;
 mod device;
 mod load;
 mod losses;
 mod measure;
 mod names;
+mod one_or_more;
 mod preset;
 mod rules;
 mod sampling;
@@ -15,11 +17,13 @@ mod schema;
 mod source;
 mod train;
 
+pub use data::{DataConfig, Turns};
 pub use device::gpu;
 pub(crate) use load::report;
 pub use losses::{LossType, LossTypes, Losses};
 pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS, long_key};
+pub use one_or_more::OneOrMore;
 pub use preset::Preset;
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
@@ -29,10 +33,7 @@ pub use train::{LoraConfig, LrSchedulerType, SchedulerKwargs, TrainConfig};
 use crate::{ops::Precision, pairs::Pairing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 /// Everything `ldalign run` needs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +67,9 @@ pub struct RunConfig {
     /// A method by its name, in place of `generate.samples`, `pairs` and `schedule`: `paper` or `spin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// The SFT (or preference) rows.
-    pub data: DataConfig,
+    /// The SFT (or preference) rows: of one file, or of a list of files, whose rows follow each other. Either all files
+    /// bring rejected responses or none, and the same of weights.
+    pub data: OneOrMore<DataConfig>,
     /// How the model's own responses are sampled. Unused where the data has rejected responses.
     #[serde(default)]
     pub generate: GenerateConfig,
@@ -134,9 +136,9 @@ impl RunConfig {
     /// Files and directories that a run reads as a whole: the model's, the data's, and those that plugins' options
     /// name.
     pub fn reads(&self) -> Vec<&Path> {
-        let eval = self.eval.as_ref().map(|eval| &eval.data);
-        let validate = self.validate.as_ref().and_then(|validate| validate.data.as_ref());
-        let data = [Some(&self.data), eval, validate].into_iter().flatten().map(|data| data.path.as_path());
+        let eval = self.eval.iter().flat_map(|eval| eval.data.iter());
+        let validate = self.validate.iter().filter_map(|validate| validate.data.as_ref());
+        let data = self.data.iter().chain(eval).chain(validate).map(|data| data.path.as_path());
         let choices = [&self.encoder, &self.distance, &self.schedule].into_iter();
         let options = choices.flat_map(|choice| choice.options.values()).filter_map(|value| value.as_str());
         // A word is no path, whatever lies there.
@@ -213,73 +215,6 @@ impl PluginChoice {
     pub fn bundled(id: &str) -> Self {
         Self { plugin: id.into(), id: None, options: Default::default() }
     }
-}
-
-/// The most tokens of a row that a config may ask for.
-const LONGEST: usize = 1 << 24;
-
-/// Rows and how to read them.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// JSONL (or, with the feature, Parquet) file.
-    #[schemars(extend("format" = "file"))]
-    pub path: PathBuf,
-    /// Our field -> the file's field, e.g. `{prompt: question, completion: answer}`.
-    #[serde(default)]
-    pub fields: BTreeMap<String, String>,
-    /// Keys of rows and of their messages that are left out, as if they were not there. Every other key is used, is
-    /// known to change nothing, or is an error.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ignore_fields: Vec<String>,
-    /// Which assistant turns of a conversation become pairs.
-    #[serde(default)]
-    pub turns: Turns,
-    /// Use only the first N rows; 0 for all.
-    #[serde(default)]
-    pub max_rows: usize,
-    /// System message put before prompts that have none.
-    #[serde(default)]
-    pub system: Option<String>,
-    /// Tokens of prompt and completion together.
-    #[serde(default = "max_length")]
-    #[schemars(range(min = 2, max = LONGEST))]
-    pub max_length: usize,
-    /// Tokens kept of a prompt, its end; 0 for no limit of its own.
-    #[serde(default)]
-    #[schemars(range(max = LONGEST))]
-    pub max_prompt_length: usize,
-}
-
-impl DataConfig {
-    /// All rows of a file, with every default.
-    pub fn of(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            fields: BTreeMap::new(),
-            ignore_fields: Vec::new(),
-            turns: Turns::default(),
-            max_rows: 0,
-            system: None,
-            max_length: max_length(),
-            max_prompt_length: 0,
-        }
-    }
-}
-
-fn max_length() -> usize {
-    1024
-}
-
-/// Assistant turns that become pairs.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Turns {
-    /// Every assistant turn, with the turns before as prompt.
-    All,
-    /// The last assistant turn.
-    #[default]
-    Last,
 }
 
 #[cfg(test)]

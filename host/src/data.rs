@@ -5,6 +5,7 @@
 
 mod budget;
 pub(crate) mod fields;
+mod file;
 mod index;
 mod lines;
 pub(crate) mod messages;
@@ -13,30 +14,24 @@ mod selection;
 mod shape;
 pub mod tokens;
 
-pub use budget::{Budget, BudgetReport};
-pub(crate) use fields::keys;
+pub use budget::{Budget, BudgetReport, Limits};
 pub use selection::Selection;
 
 use crate::{
     Code, Error, Result,
     config::DataConfig,
-    files::io_error,
     text::{Message, Prompt},
 };
 use fields::Json;
-use index::{Entry, Index, IndexWriter};
-use lines::{Lines, content};
-use shape::{Conversation, Format};
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader, Read},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-};
+use file::DataFile;
+use lines::Lines;
+use std::path::Path;
 
 /// One prompt with its chosen response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
+    /// Which of the data set's files it is of, from 0.
+    pub file: usize,
     /// Line (JSONL, from 1) or row (Parquet, from 1) in the file.
     pub line: u64,
     /// Assistant turn within the row, from 0.
@@ -49,48 +44,46 @@ pub struct Row {
     pub rejected: Option<Message>,
     /// A ready-made weight, if the data has one.
     pub weight: Option<f32>,
+    /// The length limits of its file.
+    pub limits: Limits,
 }
 
-/// A data file, indexed but not held, and so is its index: memory does not grow with the rows.
+/// The rows of one file or of several, those of each file in their order and as often as its `repeat` says.
 pub struct Dataset {
-    path: PathBuf,
-    /// The file itself, or a Parquet file's rows as JSON lines.
-    file: File,
-    format: Format,
-    index: Index,
-    hash: String,
+    files: Vec<DataFile>,
+    /// Of each file, its first row; and the end.
+    starts: Vec<usize>,
 }
 
 impl Dataset {
-    /// Where a row lies, for messages: `FILE, line N`.
-    pub fn place(&self, row: &Row) -> String {
-        format!("{}, line {}", self.path.display(), row.line)
-    }
-    /// Scans the file once: every row's shape is checked, its offset noted.
+    /// Scans every file once: every row's shape is checked, its offset noted.
     ///
-    /// Fails at the first row that is not a JSON object, lacks a field, or is of another shape than the first row.
-    pub fn open(config: &DataConfig) -> Result<Self> {
-        let lines = Lines::open(config)?;
-        let (mut format, mut index) = (None, IndexWriter::new()?);
-        let hash = lines.scan(|row, offset, line| {
-            let format = match &format {
-                Some(format) => format,
-                None => format.insert(Format::detect(&row, config)?),
-            };
-            let targets = format.parse(&row)?.targets;
-            targets.iter().try_for_each(|&target| index.push(Entry { offset, line, target: target as u32 }))
-        })?;
-        let format = format.ok_or_else(|| no_rows(&config.path))?;
-        Ok(Self { path: config.path.clone(), file: lines.file, format, index: index.finish()?, hash })
+    /// Fails at the first row that is not a JSON object, lacks a field, or is of another shape than the first row of its
+    /// file; and where some files bring rejected responses, or weights, and some do not.
+    pub fn open(sources: &[DataConfig]) -> Result<Self> {
+        let (mut files, mut starts) = (Vec::<DataFile>::new(), vec![0]);
+        for source in sources {
+            let file = DataFile::open(source)?;
+            if let Some(first) = files.first() {
+                alike(first, &file)?;
+            }
+            starts.push(starts[files.len()] + source.repeat * file.len());
+            files.push(file);
+        }
+        Ok(Self { files, starts })
     }
 
-    /// SHA-256 of the file.
-    pub fn hash(&self) -> &str {
-        &self.hash
+    /// Where a row lies, for messages: `FILE, line N`.
+    pub fn place(&self, row: &Row) -> String {
+        format!("{}, line {}", self.files[row.file].path().display(), row.line)
+    }
+    /// Each file with its SHA-256, in hex.
+    pub fn hashes(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.files.iter().map(|file| (file.path(), file.hash()))
     }
     /// Number of rows (assistant turns that become pairs).
     pub fn len(&self) -> usize {
-        self.index.len()
+        *self.starts.last().expect("the end is there")
     }
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
@@ -98,35 +91,35 @@ impl Dataset {
     }
     /// Whether all rows bring a rejected response (mixed files are refused by `open`).
     pub fn has_rejected(&self) -> bool {
-        self.format.has_rejected()
+        self.files.iter().all(|file| file.format().has_rejected())
     }
     /// Whether all rows bring a weight.
     pub fn has_weights(&self) -> bool {
-        self.format.has_weights()
+        self.files.iter().all(|file| file.format().has_weights())
     }
 
-    /// Reads one row. Fails if the file was changed since it was opened. Panics if there is no such row.
+    /// Reads one row. Fails if its file was changed since it was opened. Panics if there is no such row.
     pub fn row(&self, index: usize) -> Result<Row> {
-        let entry = self.index.get(index)?;
-        let mut bytes = Vec::new();
-        BufReader::new(ReadFrom { file: &self.file, offset: entry.offset })
-            .read_until(b'\n', &mut bytes)
-            .map_err(|e| io_error(&self.path, "read", e))?;
-        let changed = || {
-            Error::new(
-                Code::DataChanged,
-                format!("{}, line {}: the file was changed during the run", self.path.display(), entry.line),
-            )
-            .hint("put the file back as it was, or start a new run")
-        };
-        let row = serde_json::from_slice(content(&bytes, entry.offset)).map_err(|_| changed())?;
-        let Conversation { mut messages, variables, rejected, weight, .. } =
-            self.format.parse(&row).map_err(|_| changed())?;
-        messages.truncate(entry.target as usize + 1);
-        let chosen = messages.pop().filter(|_| messages.len() == entry.target as usize).ok_or_else(changed)?;
-        let turn = messages.iter().filter(|m| m.role == "assistant").count() as u32;
-        Ok(Row { line: entry.line.into(), turn, prompt: Prompt { messages, variables }, chosen, rejected, weight })
+        assert!(index < self.len(), "row {index} of {}", self.len());
+        let number = self.starts.partition_point(|start| *start <= index) - 1;
+        let file = &self.files[number];
+        Ok(Row { file: number, ..file.row((index - self.starts[number]) % file.len())? })
     }
+}
+
+/// Fails where one file brings what the other does not.
+fn alike(first: &DataFile, other: &DataFile) -> Result<()> {
+    let brings = |file: &DataFile| [file.format().has_rejected(), file.format().has_weights()];
+    let what = ["rejected responses", "weights"];
+    let Some(at) = (0..what.len()).find(|&i| brings(first)[i] != brings(other)[i]) else { return Ok(()) };
+    let [with, without] = if brings(first)[at] { [first, other] } else { [other, first] };
+    let message = format!(
+        "{} brings {}, {} does not: the files of a list are trained on alike",
+        with.path().display(),
+        what[at],
+        without.path().display()
+    );
+    Err(Error::new(Code::DataShape, message).hint("make a run of each, or leave the field out by data.ignore_fields"))
 }
 
 /// Reads the rows of a file once, as JSON objects with the numbers of their lines, for shapes other than a
@@ -142,20 +135,6 @@ pub(crate) fn scan(config: &DataConfig, mut each: impl FnMut(Json, u32) -> Resul
 
 fn no_rows(path: &Path) -> Error {
     Error::new(Code::DataEmpty, format!("{} has no rows", path.display())).hint("one JSON object a line is expected")
-}
-
-/// Reads a file from an offset without moving the file's own position, so that threads can share it.
-struct ReadFrom<'a> {
-    file: &'a File,
-    offset: u64,
-}
-
-impl Read for ReadFrom<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(buf, self.offset)?;
-        self.offset += n as u64;
-        Ok(n)
-    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod weights;
 
 pub use evaluate::evaluate;
 pub(crate) use inspect::check_vocabulary;
-pub use inspect::inspect;
+pub use inspect::{inspect, inspect_held_out};
 pub use sft::{sft, sft_rounds};
 
 use crate::{

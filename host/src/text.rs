@@ -10,7 +10,6 @@ mod special;
 mod template;
 
 pub use codec::{EncodedTurn, TextCodec, TextStream};
-pub(crate) use message::HARMLESS;
 pub use message::{Message, Prompt};
 
 #[cfg(test)]

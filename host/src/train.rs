@@ -52,6 +52,14 @@ pub struct DpoData<'a> {
     pub round: (u64, u64),
 }
 
+/// What supervised fine-tuning trains on.
+pub struct SftData<'a> {
+    /// Rows of [prompt, completion].
+    pub rows: &'a TokenStore,
+    /// The weight of every row, at least 0; None where all are 1.
+    pub weights: Option<&'a [f32]>,
+}
+
 /// Trains the policy in place by weighted DPO. Checkpoints, metrics and state lie in `dir`; called again after a crash
 /// with the same arguments (and the round's starting policy) it goes on from the newest checkpoint and ends in the same
 /// bits.
@@ -63,10 +71,10 @@ pub fn dpo(policy: &mut Policy, data: &DpoData<'_>, config: &TrainConfig, seed: 
     train(policy, &Dpo::new(data, config)?, config, seed, dir, &Solo)
 }
 
-/// Trains the policy in place on rows of [prompt, completion] by negative log-likelihood, the mean over the completion
-/// tokens of each optimizer step; otherwise as [`dpo`].
-pub fn sft(policy: &mut Policy, rows: &TokenStore, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
-    train(policy, &Sft { rows }, config, seed, dir, &Solo)
+/// Trains the policy in place on rows by negative log-likelihood, the mean over the completion tokens of each optimizer
+/// step, each row's times its weight; otherwise as [`dpo`].
+pub fn sft(policy: &mut Policy, data: &SftData<'_>, config: &TrainConfig, seed: u64, dir: &Path) -> Result<()> {
+    train(policy, &Sft::new(data)?, config, seed, dir, &Solo)
 }
 
 /// Optimizer steps that training on `rows` rows takes. Fails as training would.

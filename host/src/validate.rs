@@ -138,9 +138,9 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     // Latents come before the mark, and are named by a hash, as their records are.
     let writes = |name: &str| [mark, "validate.html", "done/validate.json"].contains(&name);
     Claim { directory: output, mark, writes: &writes, reads: &rundir::reads(config) }.check()?;
-    let (annotated, rows) = match (&settings.data, &settings.checker) {
-        (Some(data), _) => (Annotated::read(data)?, data),
-        (None, checker) => (own::read(config, checker.as_ref())?, &config.data),
+    let annotated = match (&settings.data, &settings.checker) {
+        (Some(data), _) => Annotated::read(data)?,
+        (None, checker) => own::read(config, checker.as_ref())?,
     };
     let finder = Finder::of(config);
     let load = |kind, chosen: &[PluginChoice], default: &PluginChoice| -> Result<Vec<Plugin>> {
@@ -150,7 +150,7 @@ pub fn validate(config: &RunConfig, output: &Path) -> Result<Validation> {
     let encoders = load(Kind::Encoder, &settings.encoders, &config.encoder)?;
     let distances = load(Kind::Distance, &settings.distances, &config.distance)?;
     let codec = model::codec(&config.model)?;
-    let samples = Samples::new(&annotated, rows, &codec, &ModelConfig::of(&config.model)?)?;
+    let samples = Samples::new(&annotated, &codec, &ModelConfig::of(&config.model)?)?;
     let model = HashedModel::of(&config.model)?;
 
     files::make_dir(output)?;

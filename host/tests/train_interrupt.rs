@@ -29,7 +29,8 @@ fn stopped_after_every_step_it_ends_in_the_same_bits() {
     };
     let sft = |name: &str| {
         let mut policy = Policy::load(&model, &Device::Cpu).unwrap();
-        let ended = train::sft(&mut policy, &rows, &config, 1, &dir.path().join(name));
+        let ended =
+            train::sft(&mut policy, &train::SftData { rows: &rows, weights: None }, &config, 1, &dir.path().join(name));
         let metrics = fs::read_to_string(dir.path().join(name).join("metrics.jsonl")).unwrap();
         ended.map(|()| (weights(&policy), metrics))
     };

@@ -4,7 +4,7 @@ use super::Options;
 use crate::{
     Code, Error, Result,
     config::DataConfig,
-    data::{Dataset, tokens::TokenStore},
+    data::{Budget, Dataset, tokens::TokenStore},
     interrupt,
     model::{self, ModelConfig},
 };
@@ -55,13 +55,13 @@ pub fn made_up<const N: usize>(
 
 fn read(options: &Options, file: &Path, rows: usize, path: &Path) -> Result<TokenStore> {
     let config = DataConfig { max_rows: rows, max_length: options.max_length, ..DataConfig::of(file) };
-    let data = Dataset::open(&config)?;
+    let data = Dataset::open(&[config])?;
     if !data.has_rejected() {
         return Err(Error::new(Code::BenchData, format!("{} has no rejected responses", file.display()))
             .hint("rows need prompt, chosen and rejected; without --data, tokens are made up"));
     }
     let codec = model::codec(&options.model)?;
-    let mut budget = config.budget();
+    let mut budget = Budget::default();
     let triples = (0..data.len()).filter_map(|index| {
         let mut triple = || {
             interrupt::check()?;
@@ -69,7 +69,7 @@ fn read(options: &Options, file: &Path, rows: usize, path: &Path) -> Result<Toke
             let chosen = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
             let rejected = row.rejected.as_ref().expect("`has_rejected` was asked above");
             let rejected = codec.encode_turn(&row.prompt, rejected).map_err(|e| e.at(data.place(&row)))?;
-            let fitted = budget.fit(chosen.prompt, [chosen.response, rejected.response]);
+            let fitted = budget.fit(row.limits, chosen.prompt, [chosen.response, rejected.response]);
             Ok(fitted.map(|(prompt, [chosen, rejected])| [prompt, chosen, rejected]))
         };
         triple().transpose()

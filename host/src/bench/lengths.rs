@@ -71,7 +71,7 @@ fn cost(bench: &Bench<'_>, length: usize, sequences: usize) -> Result<Cost> {
     let config = bench.training(sequences, STEPS);
     let mut policy = bench.policy()?;
     let watch = Watch::start();
-    train::sft(&mut policy, &store, &config, SEED, &dir)?;
+    train::sft(&mut policy, &train::SftData { rows: &store, weights: None }, &config, SEED, &dir)?;
     let memory = watch.stop(Some(estimate(bench, &store, &config)?.peak));
 
     let steps = steps(bench, &store, &config, &dir)?;

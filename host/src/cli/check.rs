@@ -56,12 +56,13 @@ impl Check {
         let codec = model::codec(&config.model)?;
         let data = Dataset::open(&config.data)?;
         if let Some(eval) = &config.eval {
-            Dataset::open(&eval.data).map_err(|e| e.at("eval.data"))?;
+            let held_out = Dataset::open(&eval.data).and_then(|data| pipeline::inspect_held_out(&data, &codec));
+            held_out.map_err(|e| e.at("eval.data"))?;
         }
         let show = if self.json { 0 } else { self.rows };
         let (fitted, longest) =
             pipeline::inspect(&config, &model, &data, &codec, |index, row, prompt, responses| match index < show {
-                true => print(&tokens_of(row, prompt, responses, &codec)),
+                true => print(&tokens_of(&data, row, prompt, responses, &codec)),
                 false => Ok(()),
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
@@ -104,9 +105,10 @@ impl Findings {
 }
 
 /// A row for people: what is context, what is learnt, where it ends.
-fn tokens_of(row: &Row, prompt: &[u32], responses: &[Vec<u32>], codec: &TextCodec) -> String {
+fn tokens_of(data: &Dataset, row: &Row, prompt: &[u32], responses: &[Vec<u32>], codec: &TextCodec) -> String {
     let paint = Paint::stdout();
-    let mut text = paint.style(Style::Strong, &format!("line {}, turn {}", row.line, row.turn));
+    let place = if data.hashes().count() > 1 { data.place(row) } else { format!("line {}", row.line) };
+    let mut text = paint.style(Style::Strong, &format!("{place}, turn {}", row.turn));
     text += &format!("\n  prompt    {}", render(prompt, codec, paint, Style::Context));
     let kinds = [("chosen", Style::Chosen as fn(bool) -> Style), ("rejected", Style::Rejected)];
     for ((name, style), ids) in kinds.into_iter().zip(responses) {

@@ -5,7 +5,7 @@ use super::config::Plan;
 use crate::{
     Code, Error, Result,
     config::DataConfig,
-    data::Dataset,
+    data::{Budget, Dataset},
     files,
     latents::{self, Encoding, Held, Latents, Measure, Pairs, Part, PolicyServices, prompt_text},
     library::Kind,
@@ -118,12 +118,14 @@ fn damaged(path: &Path, what: String) -> Error {
 }
 
 /// The chosen response to each held-out row, within the length limits; None where it does not fit.
-fn chosen(config: &DataConfig, codec: &TextCodec) -> Result<Vec<Option<OwnedSample>>> {
-    let (data, mut budget) = (Dataset::open(config)?, config.budget());
+fn chosen(config: &[DataConfig], codec: &TextCodec) -> Result<Vec<Option<OwnedSample>>> {
+    let (data, mut budget) = (Dataset::open(config)?, Budget::default());
     let sample = |index| {
         let row = data.row(index)?;
         let turn = codec.encode_turn(&row.prompt, &row.chosen)?;
-        let Some((prompt_ids, [response_ids])) = budget.fit(turn.prompt, [turn.response]) else { return Ok(None) };
+        let Some((prompt_ids, [response_ids])) = budget.fit(row.limits, turn.prompt, [turn.response]) else {
+            return Ok(None);
+        };
         let (prompt, response) = (prompt_text(&row.prompt.messages), codec.decode(&response_ids)?);
         Ok(Some(OwnedSample { prompt, response, prompt_ids, response_ids }))
     };

@@ -42,35 +42,44 @@ impl RunConfig {
         serde_saphyr::to_string(self).map_err(|e| Error::new(Code::ConfigWrite, "cannot write the config").caused_by(e))
     }
 
-    /// The sections that name data files, by key, with the fields that their rows may have.
-    pub(super) fn data_sections(&self) -> impl Iterator<Item = (&'static str, &DataConfig, &'static [&'static str])> {
-        std::iter::once(("data", &self.data, ROW_FIELDS.as_slice()))
-            .chain(self.eval.iter().map(|e| ("eval.data", &e.data, ROW_FIELDS.as_slice())))
-            .chain(self.validated_rows().map(|data| ("validate.data", data, ANNOTATED_FIELDS.as_slice())))
-    }
-
-    fn validated_rows(&self) -> impl Iterator<Item = &DataConfig> {
-        self.validate.iter().flat_map(|v| &v.data)
+    /// The files of rows that the config names, by key, with the fields that their rows may have.
+    pub(super) fn data_sections(&self) -> Vec<(String, &DataConfig, &'static [&'static str])> {
+        let mut all = keyed("data", &self.data, &ROW_FIELDS);
+        all.extend(self.eval.iter().flat_map(|eval| keyed("eval.data", &eval.data, &ROW_FIELDS)));
+        let annotated = self.validate.iter().flat_map(|v| &v.data);
+        all.extend(annotated.map(|data| ("validate.data".to_owned(), data, ANNOTATED_FIELDS.as_slice())));
+        all
     }
 
     /// Downloads what the config names on the Hub and puts the local paths in its place. Returns the commit of each, by
     /// key.
     pub fn fetch(&mut self) -> Result<BTreeMap<String, String>> {
-        let eval = self.eval.iter_mut().map(|e| ("eval.data.path", &mut e.data.path));
-        let validate = self.validate.iter_mut().flat_map(|v| &mut v.data).map(|d| ("validate.data.path", &mut d.path));
-        let paths =
-            [("model", &mut self.model), ("data.path", &mut self.data.path)].into_iter().chain(eval).chain(validate);
+        let keys: Vec<String> = self.data_sections().iter().map(|(key, ..)| format!("{key}.path")).collect();
+        let eval = self.eval.iter_mut().flat_map(|e| e.data.iter_mut());
+        let validate = self.validate.iter_mut().flat_map(|v| &mut v.data);
+        let data = self.data.iter_mut().chain(eval).chain(validate).map(|data| &mut data.path);
+        let paths = std::iter::once(("model".to_owned(), &mut self.model)).chain(keys.into_iter().zip(data));
         let mut commits = BTreeMap::new();
         for (key, path) in paths {
             let text = path.to_string_lossy().into_owned();
             if hub::is_hub(&text) {
-                let fetched = hub::fetch(&text.parse()?).map_err(|e| e.at(key))?;
-                commits.insert(key.to_owned(), fetched.commit);
+                let fetched = hub::fetch(&text.parse()?).map_err(|e| e.at(&key))?;
+                commits.insert(key, fetched.commit);
                 *path = fetched.path;
             }
         }
         Ok(commits)
     }
+}
+
+/// Each of a section's files with its key: that of the section where there is one alone.
+fn keyed<'a>(
+    section: &str,
+    files: &'a [DataConfig],
+    fields: &'static [&'static str],
+) -> Vec<(String, &'a DataConfig, &'static [&'static str])> {
+    let key = |i| if files.len() == 1 { section.to_owned() } else { format!("{section}.{i}") };
+    files.iter().enumerate().map(|(i, data)| (key(i), data, fields)).collect()
 }
 
 /// One error for all faults, each with its key and place.

@@ -1,6 +1,6 @@
 //! What a run is measured by: held-out rows, annotated rows, and limits of what looks wrong.
 
-use super::{DataConfig, GenerateConfig, PluginChoice};
+use super::{DataConfig, GenerateConfig, OneOrMore, PluginChoice};
 use crate::checker::Checker;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct EvalConfig {
-    /// Rows, read like the training rows.
-    pub data: DataConfig,
+    /// Rows, read like the training rows. Weights that they bring do not count: each row is one of all.
+    pub data: OneOrMore<DataConfig>,
     /// How a generated response is compared with the golden one.
     #[serde(default)]
     pub checker: Checker,

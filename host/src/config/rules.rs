@@ -71,7 +71,7 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     }
     on_hub(&config.model.to_string_lossy(), "model", false, &mut fault);
     for (section, data, fields) in config.data_sections() {
-        rows(section, data, fields, &mut fault);
+        rows(&section, data, fields, &mut fault);
     }
     let validated = config.validate.iter_mut().flat_map(|v| v.encoders.iter_mut().chain(&mut v.distances));
     for choice in [&mut config.encoder, &mut config.distance, &mut config.schedule].into_iter().chain(validated) {
@@ -107,6 +107,10 @@ fn rows(section: &str, data: &DataConfig, fields: &[&str], fault: &mut impl FnMu
             format!("{} leaves no room for a response in max_length {}", data.max_prompt_length, data.max_length),
             Some("make max_prompt_length smaller than max_length, or 0"),
         );
+    }
+    if data.repeat != 1 && !section.starts_with("data") {
+        let key = format!("{section}.repeat");
+        fault(&key, "rows that measure are there once".into(), Some("remove it: what is trained on may be repeated"));
     }
     for name in data.fields.keys().filter(|n| !fields.contains(&n.as_str())) {
         let near = suggest(name, fields.iter().copied()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));

@@ -5,8 +5,11 @@
 //! `required`, `additionalProperties`, `items`, `minItems`, and the formats `path`, `file` and `directory`, which also
 //! make a path absolute.
 
+mod bounds;
+
 use super::source::join;
 use crate::hub;
+use bounds::{bounds, in_bounds};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -159,7 +162,7 @@ impl<'a> Walker<'a> {
 
     /// A value of the right type for a required key that is missing or faulty.
     fn placeholder(&self, schema: &'a Value) -> Value {
-        let schema = self.resolve(schema);
+        let schema = self.branches(self.resolve(schema))[0];
         match schema["type"].as_str() {
             Some("object") => {
                 let names = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -295,26 +298,4 @@ fn admits(schema: &Value, value: &Value) -> bool {
         _ => true,
     };
     schema.get("type").is_none() || types(schema).any(fits)
-}
-
-/// Whether a number keeps a bound.
-type Keeps = fn(f64, f64) -> bool;
-
-/// Keywords, their words, and what they ask.
-const BOUNDS: [(&str, &str, Keeps); 4] = [
-    ("exclusiveMinimum", "above", |x, b| x > b),
-    ("minimum", "of at least", |x, b| x >= b),
-    ("exclusiveMaximum", "below", |x, b| x < b),
-    ("maximum", "at most", |x, b| x <= b),
-];
-
-fn in_bounds(schema: &Value, value: &Value) -> bool {
-    let x = value.as_f64().unwrap_or(f64::NAN);
-    BOUNDS.iter().all(|(name, _, holds)| schema[*name].as_f64().is_none_or(|b| holds(x, b)))
-}
-
-fn bounds(schema: &Value) -> String {
-    let said: Vec<String> =
-        BOUNDS.iter().filter_map(|(name, words, _)| Some(format!("{words} {}", schema[*name].as_f64()?))).collect();
-    if said.is_empty() { String::new() } else { format!(" {}", said.join(" and ")) }
 }

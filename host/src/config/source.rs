@@ -55,16 +55,28 @@ impl ConfigText {
         };
         let mut at = &mut self.value;
         for (depth, part) in sections.iter().enumerate() {
-            let next = at.as_object_mut().expect("every step leaves a map").entry(*part).or_insert(Value::Null);
+            let path = || parts[..=depth].join(".");
+            let next = match at {
+                Value::Array(items) => {
+                    let n = items.len();
+                    let item = part.parse().ok().and_then(|i: usize| items.get_mut(i));
+                    item.ok_or_else(|| fail(format!("`{}` is none of the {n} items, 0 to {}", path(), n - 1)))?
+                }
+                map => map.as_object_mut().expect("every step leaves a map").entry(*part).or_insert(Value::Null),
+            };
             match next {
                 Value::Object(_) => {}
+                Value::Array(items) if !items.is_empty() && depth + 1 < sections.len() => {}
                 Value::Null => {
                     *next = Value::Object(Map::new());
-                    self.places.insert(parts[..=depth].join("."), "--set".to_owned());
+                    self.places.insert(path(), "--set".to_owned());
                 }
                 // `encoder: autoencoder` with `--set encoder.options.x=1`
                 Value::String(name) if depth == 0 => *next = serde_json::json!({super::long_key(part): name}),
-                other => return Err(fail(format!("`{}` is {other}, not a map", parts[..=depth].join(".")))),
+                Value::Array(_) => {
+                    return Err(fail(format!("`{0}` is a list: write {0}.0.{last} for its first", path())));
+                }
+                other => return Err(fail(format!("`{}` is {other}, not a map", path()))),
             }
             at = next;
         }

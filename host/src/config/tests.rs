@@ -113,10 +113,39 @@ fn overrides_come_before_checks_and_make_sections() {
     let dir = place();
     let set = ["train.beta=0.2", "train.lora.r=8", "encoder.options.x=1", "data.turns=all", "generate.top_p=0.9"];
     let c = load(&dir, &format!("{GOOD}encoder: mine\ntrain: {{beta: -1}}\n"), &set).unwrap();
-    assert_eq!((c.train.beta, c.train.lora.unwrap().r, c.data.turns), (0.2, 8, Turns::All));
+    assert_eq!((c.train.beta, c.train.lora.unwrap().r, c.data[0].turns), (0.2, 8, Turns::All));
     assert_eq!((c.encoder.plugin.as_str(), &c.encoder.options["x"]), ("mine", &1.into()));
     let c = load(&dir, &format!("{GOOD}train: {{lora: {{r: 8}}}}\n"), &["train.lora=null"]).unwrap();
     assert_eq!(c.train.lora, None);
+}
+
+#[test]
+fn data_may_be_a_list_of_files() {
+    let dir = place();
+    let list = GOOD.replace("data: {path: data.jsonl}", "data: [{path: data.jsonl}, {path: data.jsonl, repeat: 2}]");
+    assert_ne!(list, GOOD);
+    let c = load(&dir, &list, &["data.1.max_rows=5"]).unwrap();
+    assert_eq!((c.data.len(), c.data[1].repeat, c.data[1].max_rows, c.data[0].max_rows), (2, 2, 5, 0));
+    assert_eq!(c.data[1].path, dir.path().join("data.jsonl"));
+    let again = load(&dir, &c.to_yaml().unwrap(), &[]).unwrap();
+    assert_eq!(c.data, again.data);
+    // A list of one is written as that one.
+    let one = load(&dir, &GOOD.replace("{path: data.jsonl}", "[{path: data.jsonl}]"), &[]).unwrap();
+    assert_eq!(serde_json::to_value(&one).unwrap(), serde_json::to_value(load(&dir, GOOD, &[]).unwrap()).unwrap());
+    for (set, expected) in [
+        ("data.max_rows=5", "`data` is a list: write data.0.max_rows for its first"),
+        ("data.2.max_rows=5", "`data.2` is none of the 2 items, 0 to 1"),
+        ("data.1.path=nowhere", "data.1.path (--set): no such file"),
+        ("data.1.weight=2", "data.1.weight (--set): unknown key"),
+        ("data.1.fields={promt: x}", "data.1.fields.promt (--set): unknown field; did you mean `prompt`?"),
+        ("data.1.repeat=0", "data.1.repeat (--set): expected a whole number"),
+        ("data=[]", "data (--set): expected at least one item, found an empty list"),
+        ("eval.data={path: data.jsonl, repeat: 2}", "eval.data.repeat (--set): rows that measure are there once"),
+        ("validate.data=[{path: data.jsonl}]", "validate.data (--set): expected a map, found a list"),
+    ] {
+        let text = fails(&list, &[set]);
+        assert!(text.contains(expected), "{set}: {text}");
+    }
 }
 
 #[test]

@@ -7,11 +7,18 @@ use std::fmt;
 /// Largest share of rows that may be dropped before it is an error: a run must not train on a fraction unnoticed.
 const MAX_DROPPED: f64 = 0.01;
 
-/// The limits, and what fitting rows into them has cost.
-#[derive(Debug, Clone)]
+/// Length limits of the rows of a file, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of prompt and response together.
+    pub max_length: usize,
+    /// Of a prompt, which keeps its end; 0 for no limit of its own.
+    pub max_prompt_length: usize,
+}
+
+/// What fitting rows into their limits has cost.
+#[derive(Debug, Clone, Default)]
 pub struct Budget {
-    max_length: usize,
-    max_prompt_length: usize,
     report: BudgetReport,
 }
 
@@ -30,33 +37,37 @@ pub struct BudgetReport {
 
 impl DataConfig {
     /// The length limits of these rows.
-    pub fn budget(&self) -> Budget {
-        let (max_length, max_prompt_length) = (self.max_length, self.max_prompt_length);
-        Budget { max_length, max_prompt_length, report: BudgetReport::default() }
+    pub fn limits(&self) -> Limits {
+        Limits { max_length: self.max_length, max_prompt_length: self.max_prompt_length }
     }
 }
 
-impl Budget {
+impl Limits {
     /// The end of a prompt, at most `max_prompt_length` tokens where that is set.
-    pub fn cut_prompt(&self, mut prompt: Vec<u32>) -> Vec<u32> {
+    pub fn cut_prompt(self, mut prompt: Vec<u32>) -> Vec<u32> {
         if self.max_prompt_length > 0 {
             prompt.drain(..prompt.len().saturating_sub(self.max_prompt_length));
         }
         prompt
     }
+}
 
+impl Budget {
     /// Cuts a prompt and each of its responses so that the two together have at most `max_length` tokens; None where
     /// the row is dropped. The prompt comes out the same for all its responses.
-    pub fn fit<R: AsMut<[Vec<u32>]>>(&mut self, prompt: Vec<u32>, mut responses: R) -> Option<(Vec<u32>, R)> {
+    pub fn fit<R>(&mut self, limits: Limits, prompt: Vec<u32>, mut responses: R) -> Option<(Vec<u32>, R)>
+    where
+        R: AsMut<[Vec<u32>]>,
+    {
         let whole = prompt.len();
-        let prompt = self.cut_prompt(prompt);
+        let prompt = limits.cut_prompt(prompt);
         self.report.rows += 1;
-        if prompt.is_empty() || prompt.len() >= self.max_length || responses.as_mut().iter().any(|r| r.is_empty()) {
+        if prompt.is_empty() || prompt.len() >= limits.max_length || responses.as_mut().iter().any(|r| r.is_empty()) {
             self.report.dropped += 1;
             return None;
         }
         self.report.cut_prompts += usize::from(prompt.len() < whole);
-        let room = self.max_length - prompt.len();
+        let room = limits.max_length - prompt.len();
         for response in responses.as_mut().iter_mut().filter(|r| r.len() > room) {
             self.report.cut_completions += 1;
             response.truncate(room);
@@ -97,10 +108,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn budget(max_length: usize, max_prompt_length: usize) -> Budget {
-        Budget { max_length, max_prompt_length, report: BudgetReport::default() }
-    }
-
     fn ids() -> impl Strategy<Value = Vec<u32>> {
         prop::collection::vec(any::<u32>(), 1..40)
     }
@@ -110,17 +117,18 @@ mod tests {
         fn prompts_keep_their_end_and_responses_their_beginning(
             prompt in ids(), a in ids(), b in ids(), max_length in 2usize..60, max_prompt in 0usize..60,
         ) {
-            let mut budget = budget(max_length, max_prompt);
+            let limits = Limits { max_length, max_prompt_length: max_prompt };
+            let mut budget = Budget::default();
             let limit = if max_prompt == 0 { usize::MAX } else { max_prompt };
             let fits = prompt.len().min(limit) < max_length;
-            let Some((p, responses)) = budget.fit(prompt.clone(), [a.clone(), b.clone()]) else {
+            let Some((p, responses)) = budget.fit(limits, prompt.clone(), [a.clone(), b.clone()]) else {
                 prop_assert!(!fits);
                 prop_assert_eq!(*budget.report(), BudgetReport { rows: 1, dropped: 1, ..Default::default() });
                 prop_assert!(budget.report().check().is_err());
                 return Ok(());
             };
             prop_assert!(fits && !p.is_empty() && p.len() <= limit && prompt.ends_with(&p));
-            prop_assert_eq!(&p, &budget.cut_prompt(prompt.clone()));
+            prop_assert_eq!(&p, &limits.cut_prompt(prompt.clone()));
             let mut cut = 0;
             for (whole, kept) in [a, b].iter().zip(&responses) {
                 prop_assert!(!kept.is_empty() && whole.starts_with(kept));

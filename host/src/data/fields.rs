@@ -1,10 +1,11 @@
 //! The fields of a row by our names. A row remembers which were read, and refuses the others: no key that could change
 //! what a row means is left out in silence.
 
-use super::messages::{Text, describe, error, message, messages};
+use super::messages::{Text, describe, error, is_system, message, messages};
 use crate::{
     Error, Result,
     config::{DataConfig, suggest},
+    keys::harmless_in_row,
     text::Message,
 };
 use serde_json::{Map, Value};
@@ -13,104 +14,11 @@ use std::{cell::RefCell, collections::BTreeMap};
 /// A row as its file has it.
 pub type Json = Map<String, Value>;
 
-/// Keys that say where a row comes from or how good it is, and nothing that a model has to learn from it.
-pub const HARMLESS: [&str; 89] = [
-    "id",
-    "_id",
-    "idx",
-    "index",
-    "uid",
-    "uuid",
-    "guid",
-    "row_id",
-    "prompt_id",
-    "question_id",
-    "conversation_id",
-    "message_id",
-    "thread_id",
-    "hash",
-    "source",
-    "sources",
-    "origin",
-    "dataset",
-    "dataset_name",
-    "data_source",
-    "subset",
-    "split",
-    "config",
-    "url",
-    "license",
-    "timestamp",
-    "created_at",
-    "updated_at",
-    "date",
-    "year",
-    "author",
-    "user_id",
-    "category",
-    "categories",
-    "topic",
-    "topics",
-    "domain",
-    "subject",
-    "task",
-    "task_type",
-    "task_name",
-    "tag",
-    "tags",
-    "lang",
-    "language",
-    "locale",
-    "model",
-    "models",
-    "model_name",
-    "generator",
-    "chosen_model",
-    "rejected_model",
-    "score",
-    "scores",
-    "score_chosen",
-    "score_rejected",
-    "chosen_score",
-    "rejected_score",
-    "chosen_rating",
-    "rejected_rating",
-    "chosen-rating",
-    "rejected-rating",
-    "rating_chosen",
-    "rating_rejected",
-    "chosen-model",
-    "rejected-model",
-    "original_response",
-    "generation_prompt",
-    "raw_generation_responses",
-    "new_generations",
-    "original_question",
-    "title",
-    "views",
-    "avatarUrl",
-    "skip_prompt_formatting",
-    "helpfulness",
-    "correctness",
-    "type",
-    "rating",
-    "ratings",
-    "reward",
-    "rewards",
-    "quality",
-    "difficulty",
-    "length",
-    "num_tokens",
-    "num_turns",
-    "metadata",
-    "meta",
-];
-
 /// Keys by which a response that was not wanted is marked; that it was is what every row says.
 const WANTED: [&str; 2] = ["label", "kto_tag"];
 
-/// What a file's rows call our fields.
-#[derive(Debug)]
+/// What a file's rows call our fields; by default the same as we do.
+#[derive(Debug, Default)]
 pub struct Names {
     theirs: BTreeMap<String, String>,
     ignored: Vec<String>,
@@ -145,18 +53,35 @@ impl Names {
     pub fn of<'a>(&'a self, ours: &'a str) -> &'a str {
         self.theirs.get(ours).map_or(ours, String::as_str)
     }
+
+    /// Whether a file's key of a field's own name is said to be another field.
+    fn is_taken(&self, ours: &str) -> bool {
+        !self.theirs.contains_key(ours) && self.theirs.values().any(|theirs| theirs == ours)
+    }
 }
 
 /// A row by our names.
 pub struct Fields<'a> {
     names: &'a Names,
     row: &'a Json,
+    /// Before keys in messages: where in a row this lies.
+    place: String,
     read: RefCell<Vec<&'a str>>,
 }
 
 impl<'a> Fields<'a> {
     pub fn new(names: &'a Names, row: &'a Json) -> Self {
-        Self { names, row, read: RefCell::default() }
+        Self { names, row, place: String::new(), read: RefCell::default() }
+    }
+
+    /// As a part of a row.
+    pub fn within(self, place: &str) -> Self {
+        Self { place: format!("{place}."), ..self }
+    }
+
+    /// What the row has, for messages.
+    pub fn keys(&self) -> String {
+        keys(self.row)
     }
 
     pub fn name(&self, field: &'a str) -> &'a str {
@@ -168,30 +93,31 @@ impl<'a> Fields<'a> {
         self.names.ignored.iter().any(|ignored| ignored == key)
     }
 
-    /// A key's value; null, which Parquet gives for missing ones, is none, and so is what is to be ignored.
+    /// A key's value; null is none, and so is what is to be ignored.
     fn value(&self, key: &str) -> Option<&'a Value> {
         self.row.get(key).filter(|v| !v.is_null() && !self.ignores(key))
     }
 
     /// A field's value, without counting it as read.
     pub fn find(&self, field: &str) -> Option<&'a Value> {
-        self.value(self.names.of(field))
+        if self.names.is_taken(field) { None } else { self.value(self.names.of(field)) }
     }
 
     /// A field's value.
     pub fn get(&self, field: &'a str) -> Option<&'a Value> {
-        self.read_key(self.name(field));
-        self.find(field)
+        if self.names.is_taken(field) { None } else { self.key(self.name(field)) }
     }
 
-    /// Counts a key of the file as read.
-    pub fn read_key(&self, key: &'a str) {
+    /// The value of a key of the file.
+    pub fn key(&self, key: &'a str) -> Option<&'a Value> {
         self.read.borrow_mut().push(key);
+        self.value(key)
     }
 
     pub fn wrong(&self, field: &'a str, expected: &str) -> Error {
         let found = self.find(field).map_or("nothing".into(), describe);
-        error(format!("`{}`: expected {expected}, found {found}", self.name(field))).hint("correct or remove the row")
+        error(format!("`{}{}`: expected {expected}, found {found}", self.place, self.name(field)))
+            .hint("correct or remove the row")
     }
 
     pub fn plain(&self, field: &'a str) -> Result<String> {
@@ -204,6 +130,17 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some(_) => self.plain(field).map(|text| Some(text).filter(|t| !t.is_empty())),
         }
+    }
+
+    /// A string that is not blank.
+    pub fn said(&self, field: &'a str) -> Result<String> {
+        let text = self.plain(field)?;
+        if text.trim().is_empty() {
+            return Err(
+                error(format!("`{}{}` is empty", self.place, self.name(field))).hint("remove the response or the row")
+            );
+        }
+        Ok(text)
     }
 
     /// A string, a list of messages, or one message.
@@ -229,19 +166,7 @@ impl<'a> Fields<'a> {
     /// Fails where the row has a key that was not read, is not known to be harmless and says something new: `said` is
     /// the conversation, and `rejected` the other response, which such a key may repeat.
     pub fn refuse_others(&self, said: &[Message], rejected: Option<&Message>) -> Result<()> {
-        let read = self.read.borrow();
-        let said: Vec<&str> = said.iter().map(Message::text).collect();
-        let repeats = Repeats { said: &said, rejected: rejected.map(Message::text) };
-        let says_nothing_new = |key: &str, value: &Value| match key {
-            _ if self.value(key).is_none() || repeats.find(value) => true,
-            "text" => repeats.is_rendering(value),
-            _ if WANTED.contains(&key) => *value == Value::Bool(true),
-            _ => HARMLESS.contains(&key),
-        };
-        let keys = self.row.iter().map(|(key, value)| (key.as_str(), value));
-        let others =
-            keys.filter(|(key, value)| !read.contains(key) && !says_nothing_new(key, value)).map(|(key, _)| key);
-        let others: Vec<&str> = others.collect();
+        let others = self.others(said, rejected);
         let Some(first) = others.first() else { return Ok(()) };
         if let Some(label) = others.iter().find(|key| WANTED.contains(key)) {
             return Err(error(format!(
@@ -250,18 +175,46 @@ impl<'a> Fields<'a> {
             ))
             .hint("remove rows of responses that are not wanted, or make pairs of chosen and rejected"));
         }
-        let list = others.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        Err(error(format!("{list}: nothing reads this, and it may change what the row means")).hint(format!(
+        Err(self.unread(&others).hint(format!(
             "data.ignore_fields: [{}] leaves it out; data.fields: {{FIELD: {first}}} reads it as one of our fields",
             others.join(", ")
         )))
+    }
+
+    /// The same for files of which no config says what to ignore.
+    pub fn refuse_all_others(&self, said: &[Message]) -> Result<()> {
+        let others = self.others(said, None);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let list = others.iter().map(|key| format!(".{key:?}")).collect::<Vec<_>>().join(", ");
+        Err(self.unread(&others).hint(format!("remove what is not needed: jq -c 'del({list})' FILE > rows.jsonl")))
+    }
+
+    /// Keys that were not read, are not known to be harmless and say something new.
+    fn others(&self, said: &[Message], rejected: Option<&Message>) -> Vec<&'a str> {
+        let read = self.read.borrow();
+        let repeats = Repeats { said, rejected };
+        let says_nothing_new = |key: &str, value: &Value| match key {
+            _ if self.value(key).is_none() || repeats.find(value) => true,
+            "text" => repeats.is_rendering(value),
+            _ if WANTED.contains(&key) => *value == Value::Bool(true),
+            _ => harmless_in_row(key),
+        };
+        let keys = self.row.iter().map(|(key, value)| (key.as_str(), value));
+        keys.filter(|(key, value)| !read.contains(key) && !says_nothing_new(key, value)).map(|(key, _)| key).collect()
+    }
+
+    fn unread(&self, keys: &[&str]) -> Error {
+        let list = keys.iter().map(|key| format!("`{}{key}`", self.place)).collect::<Vec<_>>().join(", ");
+        error(format!("{list}: nothing reads this, and it may change what the row means"))
     }
 }
 
 /// What a row says already.
 struct Repeats<'a> {
-    said: &'a [&'a str],
-    rejected: Option<&'a str>,
+    said: &'a [Message],
+    rejected: Option<&'a Message>,
 }
 
 impl Repeats<'_> {
@@ -270,7 +223,7 @@ impl Repeats<'_> {
         match value {
             Value::String(text) => {
                 let text = text.trim();
-                text.is_empty() || self.said.iter().copied().chain(self.rejected).any(|said| said.trim() == text)
+                text.is_empty() || self.said.iter().chain(self.rejected).any(|said| said.text().trim() == text)
             }
             Value::Array(items) => items.iter().all(|item| self.find(item)),
             Value::Object(map) => match (map.get("content").or(map.get("value")), map.len()) {
@@ -281,9 +234,10 @@ impl Repeats<'_> {
         }
     }
 
-    /// Whether a text has all of the conversation, as Alpaca's `text` has.
+    /// Whether a text has all of the conversation, as Alpaca's `text` has. What a system says need not be there.
     fn is_rendering(&self, value: &Value) -> bool {
-        let mut parts = self.said.iter().flat_map(|said| said.split("\n\n")).map(str::trim);
+        let said = self.said.iter().filter(|message| !is_system(message));
+        let mut parts = said.flat_map(|said| said.text().split("\n\n")).map(str::trim);
         value.as_str().is_some_and(|text| parts.all(|part| text.contains(part)))
     }
 }

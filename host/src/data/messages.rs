@@ -60,12 +60,6 @@ pub fn message(item: &Value, place: &str, ignored: &[String]) -> Result<Message>
             (key, Value::String(text)) if key == role_key => role = Some(text.clone()),
             (key, Value::String(text)) if key == text_key => content = Some(text.clone()),
             (key, other) if [role_key, text_key].contains(&key) => return Err(wrong(key, other)),
-            (key, _) if TRAINED.contains(&key) => {
-                return Err(error(format!(
-                    "`{place}.{key}`: which messages are trained on is said by data.turns alone"
-                ))
-                .hint(format!("data.ignore_fields: [{key}] leaves the key out")));
-            }
             // As good as absent.
             (_, Value::String(text)) if text.is_empty() => {}
             (_, Value::Array(list)) if list.is_empty() => {}
@@ -77,8 +71,11 @@ pub fn message(item: &Value, place: &str, ignored: &[String]) -> Result<Message>
     if sharegpt {
         let known = ROLES.iter().find(|(theirs, _)| *theirs == role).ok_or_else(|| {
             let names = ROLES.map(|(theirs, _)| theirs).join(", ");
-            error(format!("`{place}.from`: expected one of {names}, found `{role}`"))
-                .hint("write calls of functions as messages of role `assistant` with `tool_calls`, or remove the row")
+            let call = role.starts_with("function");
+            error(format!("`{place}.from`: expected one of {names}, found `{role}`")).hint(match call {
+                true => "write calls of functions as messages of role `assistant` with `tool_calls`, or remove the row",
+                false => "give the message one of these roles, or remove the row",
+            })
         })?;
         role = known.1.to_owned();
     }
@@ -87,6 +84,33 @@ pub fn message(item: &Value, place: &str, ignored: &[String]) -> Result<Message>
         return Err(wrong(text_key, &Value::Null));
     }
     Ok(Message { role, content, more })
+}
+
+/// Takes the keys that say whether a message is trained on out of messages; `is_trained` says which are, by data.turns.
+/// Fails where a key says something else.
+pub fn check_trained(messages: &mut [Message], is_trained: impl Fn(usize) -> bool) -> Result<()> {
+    for (i, message) in messages.iter_mut().enumerate() {
+        for key in TRAINED {
+            let Some(value) = message.more.remove(key) else { continue };
+            let trained = is_trained(i);
+            if value.as_bool().or(value.as_f64().filter(|n| [0.0, 1.0].contains(n)).map(|n| n == 1.0)) != Some(trained)
+            {
+                let (role, not) = (&message.role, if trained { "" } else { "not " });
+                return Err(error(format!(
+                    "message {i}: `{key}` of the `{role}` is {value}, and by data.turns it is {not}trained on"
+                ))
+                .hint(format!(
+                    "data.turns says which messages are trained on; data.ignore_fields: [{key}] leaves the key out"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message is the system's, under either of its names.
+pub fn is_system(message: &Message) -> bool {
+    ["system", "developer"].contains(&message.role.as_str())
 }
 
 pub fn describe(value: &Value) -> String {

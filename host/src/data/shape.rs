@@ -7,7 +7,7 @@ mod pair;
 
 use super::{
     fields::{Fields, Json, Names, keys},
-    messages::{Text, chat, error},
+    messages::{Text, chat, check_trained, error, is_system},
 };
 use crate::{
     Code, Error, Result,
@@ -72,7 +72,6 @@ impl Format {
     /// The format of the file whose first row this is.
     pub fn detect(row: &Json, config: &DataConfig) -> Result<Self> {
         let mut names = Names::new(row, config)?;
-        names.or("system", "system_prompt", row);
         let shape_of = |names: &Names| {
             let has = |f: &&str| Fields::new(names, row).find(f).is_some();
             SHAPES.iter().find(|(_, needs)| needs.iter().all(has)).map(|(shape, _)| *shape)
@@ -104,7 +103,7 @@ impl Format {
     pub fn parse(&self, row: &Json) -> Result<Conversation> {
         let row = &Fields::new(&self.names, row);
         self.same_shape(row)?;
-        let (mut messages, mut earliest, rejected) = match self.shape {
+        let (mut messages, mut earliest, mut rejected) = match self.shape {
             Shape::Messages => match row.text("messages")? {
                 Text::Chat(list) => (list, 0, None),
                 Text::Plain(_) => return Err(row.wrong("messages", "a list of messages")),
@@ -127,22 +126,21 @@ impl Format {
                 (messages, earliest, Some(rejected))
             }
         };
-        let own = messages.first().filter(|m| m.role == "system").map(|m| m.text().to_owned());
-        let system = match (row.optional("system")?, &own) {
-            (Some(system), Some(own)) if system != *own => {
-                return Err(error(format!(
-                    "`{}` is not the system message that the conversation has",
-                    row.name("system")
-                ))
-                .hint("correct the row"));
+        let own = messages.first().filter(|m| is_system(m)).map(|m| m.text().to_owned());
+        let system = match (system(row)?, &own) {
+            (Some((name, system)), Some(own)) if system != *own => {
+                return Err(error(format!("`{name}` is not the system message that the conversation has"))
+                    .hint("correct the row"));
             }
-            (system, _) => system.or_else(|| self.system.clone()),
+            (system, _) => system.map(|(_, system)| system).or_else(|| self.system.clone()),
         };
         if let Some(system) = system.filter(|_| own.is_none()) {
             messages.insert(0, Message::new("system", system));
             earliest += 1;
         }
         let targets = self.targets(&messages, earliest)?;
+        check_trained(&mut messages, |i| targets.contains(&i))?;
+        check_trained(rejected.as_mut_slice(), |_| true)?;
         let (variables, weight) = (variables(row)?, weight(row)?);
         row.refuse_others(&messages, rejected.as_ref())?;
         Ok(Conversation { messages, variables, targets, rejected, weight })
@@ -214,6 +212,19 @@ impl Format {
     }
 }
 
+/// What the system says in a field of its own, and the name that it has there.
+fn system<'a>(row: &Fields<'a>) -> Result<Option<(&'a str, String)>> {
+    let [one, other] = ["system", "system_prompt"];
+    match (row.optional(one)?, row.optional(other)?) {
+        (Some(system), Some(prompt)) if system != prompt => {
+            let names = [one, other].map(|field| row.name(field));
+            Err(error(format!("`{}` and `{}` are two system messages", names[0], names[1])).hint("remove one of them"))
+        }
+        (Some(system), _) => Ok(Some((row.name(one), system))),
+        (None, prompt) => Ok(prompt.map(|prompt| (row.name(other), prompt))),
+    }
+}
+
 /// Alpaca's instruction, with the input below it.
 fn instruction(row: &Fields) -> Result<String> {
     let instruction = row.plain("instruction")?;
@@ -281,6 +292,9 @@ fn no_shape(row: &Json) -> Error {
     let e = error(format!("no known shape; {}", keys(row)));
     if row.contains_key("question") && row.contains_key("answer") {
         return e.hint("set data.fields: {prompt: question, completion: answer}");
+    }
+    if row.contains_key("text") {
+        return e.hint("a text alone does not say where the response begins: split it into prompt and completion");
     }
     e.hint(
         "shapes: messages; prompt and completion; instruction, input and output; chosen and rejected; real and generated. \

@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::{config::Turns, files};
+use crate::config::Turns;
 use serde_json::json;
 use std::io::Write;
+
+mod files;
+mod keys;
 
 fn config(path: &std::path::Path) -> DataConfig {
     serde_json::from_value(json!({"path": path})).unwrap()
@@ -14,7 +17,7 @@ fn open(bytes: &[u8], change: impl FnOnce(&mut DataConfig)) -> Result<Dataset> {
     file.write_all(bytes).unwrap();
     let mut config = config(file.path());
     change(&mut config);
-    Dataset::open(&config).map_err(|e| {
+    Dataset::open(&[config]).map_err(|e| {
         // The random name of the file is not a part of the message.
         let text = e.message().replace(file.path().to_str().unwrap(), "FILE");
         Error::new(e.code(), text).hint(e.hint_text().unwrap_or("NONE"))
@@ -25,6 +28,10 @@ fn rows(lines: &[serde_json::Value], change: impl FnOnce(&mut DataConfig)) -> Ve
     let text: String = lines.iter().map(|l| format!("{l}\n")).collect();
     let data = open(text.as_bytes(), change).unwrap();
     (0..data.len()).map(|i| data.row(i).unwrap()).collect()
+}
+
+fn hash(data: &Dataset) -> &str {
+    data.hashes().next().unwrap().1
 }
 
 /// `u:hello|a:hi => yes / no`
@@ -129,64 +136,6 @@ fn tools_and_all_keys_of_messages_reach_the_template() {
     assert!(row.prompt.variables.is_empty());
 }
 
-/// docs/data.md has what becomes of each key; a key that is on no list there is refused as `zzz` is.
-#[test]
-fn the_documented_keys_are_treated_as_documented() {
-    let table = include_str!("../../../docs/data.md").split("## Keys of other trainers' rows").nth(1).unwrap();
-    let table = table.split("Keys of messages:").next().unwrap();
-    let good = |key: &str| match key {
-        "messages" | "conversations" => json!({key: [user("q"), assistant("a")]}),
-        "chosen" | "rejected" => json!({"prompt": "q", "chosen": "a", "rejected": "b"}),
-        "instruction" | "input" | "output" => json!({"instruction": "q", "input": "r", "output": "a"}),
-        _ => json!({"prompt": "q", "completion": "a"}),
-    };
-    let read = |line: &serde_json::Value| open(line.to_string().as_bytes(), |_| {}).map(|data| data.row(0).unwrap());
-    let mut seen = vec![];
-    for line in table.lines().filter(|line| line.starts_with("| `")) {
-        let [key, _, what] = line.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>()[..] else {
-            panic!("{line}")
-        };
-        let key = key.trim_matches('`');
-        let (plain, mut row) = (good(key), good(key));
-        let value = match key {
-            "tools" => json!([{"name": "f"}]),
-            "chat_template_kwargs" => json!({"x": 1}),
-            "history" => json!([["p", "b"]]),
-            _ => json!("something else"),
-        };
-        if row.get(key).is_none() {
-            row[key] = value;
-        }
-        let (found, without) = (read(&row), read(&plain).unwrap());
-        let refused = found.as_ref().is_err_and(|e| e.message().contains(&format!("`{key}`")));
-        match what {
-            "used" => assert!(row == plain || found.unwrap() != without, "{line}"),
-            "harmless" => assert_eq!(found.unwrap(), without, "{line}"),
-            "refused" | "mapped" | "used beside `chosen`, else mapped" => assert!(refused, "{line}"),
-            other => {
-                assert!(refused && other.ends_with("harmless, all else refused"), "{line}");
-                row[key] = if key == "text" { json!("q then a") } else { json!(true) };
-                assert_eq!(read(&row).unwrap(), without, "{line}");
-            }
-        }
-        seen.push(key);
-    }
-    assert_eq!(seen.len(), 60);
-    assert!(read(&json!({"prompt": "q", "completion": "a", "zzz": 1})).is_err());
-    // What is used or harmless is in the table, or of one kind with what is.
-    for field in crate::config::ROW_FIELDS.iter().filter(|f| !["real", "generated", "weight"].contains(f)) {
-        assert!(seen.contains(field), "{field}");
-    }
-}
-
-#[test]
-fn what_is_to_be_ignored_is_as_if_it_were_not_there() {
-    let line = json!({"prompt": "q", "completion": "a", "margin": 2.0, "system": "s"});
-    let ignored = |c: &mut DataConfig| c.ignore_fields = vec!["margin".into(), "system".into()];
-    assert_eq!(brief(&rows(std::slice::from_ref(&line), ignored)[0]), "u:q => a");
-    assert!(open(line.to_string().as_bytes(), |_| {}).err().unwrap().message().contains("`margin`"));
-}
-
 #[test]
 fn one_pair_for_every_assistant_turn_or_the_last() {
     let talk = json!({"messages": [user("1"), assistant("2"), user("3"), assistant("4"), user("thanks")]});
@@ -212,16 +161,6 @@ fn a_system_message_is_put_where_there_is_none() {
 }
 
 #[test]
-fn marks_blank_lines_and_line_ends_do_not_matter() {
-    let text = b"\xef\xbb\xbf{\"prompt\": \"q\", \"completion\": \"a\"}\r\n\r\n   \n{\"prompt\": \"r\", \"completion\": \"\xc3\xa4\"}";
-    let data = open(text, |_| {}).unwrap();
-    assert_eq!(data.len(), 2);
-    assert_eq!((brief(&data.row(0).unwrap()).as_str(), data.row(0).unwrap().line), ("u:q => a", 1));
-    assert_eq!((brief(&data.row(1).unwrap()).as_str(), data.row(1).unwrap().line), ("u:r => \u{e4}", 4));
-    assert_eq!(data.hash(), files::sha256(text));
-}
-
-#[test]
 fn a_response_does_not_stand_in_its_own_prompt() {
     let row = |last: &str| {
         let row = json!({"messages": [user("q"), assistant(last)], "chosen": "a", "rejected": "b"});
@@ -230,73 +169,6 @@ fn a_response_does_not_stand_in_its_own_prompt() {
     assert_eq!(brief(&row("a").unwrap().row(0).unwrap()), "u:q => a / b");
     let e = row("c").err().unwrap();
     assert!(e.message().ends_with("`messages` ends with a response that is not the chosen one"), "{e}");
-}
-
-#[test]
-fn packed_files_are_read_and_other_kinds_named() {
-    let plain = b"{\"prompt\": \"q\", \"completion\": \"a\"}\n{\"prompt\": \"r\", \"completion\": \"b\"}\n";
-    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-    gzip.write_all(plain).unwrap();
-    for packed in [gzip.finish().unwrap(), zstd::encode_all(&plain[..], 1).unwrap()] {
-        let data = open(&packed, |_| {}).unwrap();
-        let rows: Vec<Row> = (0..data.len()).map(|i| data.row(i).unwrap()).collect();
-        assert_eq!(rows.iter().map(brief).collect::<Vec<_>>(), ["u:q => a", "u:r => b"]);
-        assert_eq!((rows[1].line, data.hash()), (2, files::sha256(&packed).as_str()));
-        let e = open(&packed[..packed.len() / 2], |_| {}).err().unwrap();
-        assert_eq!((e.code(), e.message()), (Code::DataPacked, "FILE cannot be unpacked"));
-    }
-    let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    for bytes in [&utf16[..], &utf16[2..]] {
-        let e = open(bytes, |_| {}).err().unwrap();
-        assert_eq!(e.message(), "FILE is UTF-16, expected UTF-8");
-        assert!(e.hint_text().unwrap().contains("iconv"));
-    }
-    assert_eq!(open(b"PK\x03\x04", |_| {}).err().unwrap().message(), "FILE is a ZIP archive, expected JSON lines");
-    assert!(open(b"prompt,completion\nq,a\n", |_| {}).err().unwrap().hint_text().unwrap().starts_with("is it CSV?"));
-}
-
-#[test]
-fn a_line_without_end_is_refused_by_its_number() {
-    let mut text = b"{\"prompt\": \"q\", \"completion\": \"a\"}\n".to_vec();
-    text.resize(text.len() + (8 << 20) + 1, b'x');
-    let e = open(&text, |_| {}).err().unwrap();
-    assert!(e.code() == Code::DataRow && e.message().ends_with(", line 2: longer than 8 MiB"), "{e}");
-    // Whatever comes after the rows that are wanted.
-    assert_eq!(open(&text, |c| c.max_rows = 1).err().unwrap().code(), Code::DataRow);
-}
-
-#[test]
-fn only_the_first_rows_are_used_and_checked() {
-    let text = b"\n{\"prompt\": \"q\", \"completion\": \"a\"}\nnot json\n";
-    let data = open(text, |c| c.max_rows = 1).unwrap();
-    assert_eq!((data.len(), data.hash()), (1, files::sha256(text).as_str()));
-    assert_eq!(open(text, |_| {}).err().unwrap().code(), Code::DataJson);
-}
-
-#[test]
-fn rows_are_read_by_several_threads_in_any_order() {
-    let text: String =
-        (0..500).map(|i| format!("{}\n", json!({"prompt": "q".repeat(i + 1), "completion": i.to_string()}))).collect();
-    let data = open(text.as_bytes(), |_| {}).unwrap();
-    std::thread::scope(|s| {
-        for t in 0..4 {
-            let data = &data;
-            s.spawn(move || {
-                for i in (0..500).map(|i| (i * 7 + t * 131) % 500) {
-                    assert_eq!(data.row(i).unwrap().chosen.text(), i.to_string());
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn a_changed_file_is_noticed() {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    writeln!(file, "{}", json!({"prompt": "q", "completion": "a"})).unwrap();
-    let data = Dataset::open(&config(file.path())).unwrap();
-    file.as_file().set_len(10).unwrap();
-    assert_eq!(data.row(0).unwrap_err().code(), Code::DataChanged);
 }
 
 #[test]
@@ -361,22 +233,4 @@ fn messages_of_faulty_rows() {
         e.message(),
         "FILE, line 1: there is no `promt`, which data.fields names for prompt; did you mean `prompt`?"
     );
-}
-
-#[cfg(not(feature = "parquet"))]
-#[test]
-fn parquet_is_refused_without_the_feature() {
-    assert_eq!(open(b"PAR1....", |_| {}).err().unwrap().code(), Code::DataParquet);
-}
-
-#[cfg(feature = "parquet")]
-#[test]
-fn parquet_rows_are_those_of_the_file() {
-    let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/data/messages.parquet"));
-    let data = Dataset::open(&config(path)).unwrap();
-    let got: Vec<String> = (0..data.len()).map(|i| brief(&data.row(i).unwrap())).collect();
-    assert_eq!(got, (0..5).map(|i| format!("u:q{i} => \u{e4}{i}")).collect::<Vec<_>>());
-    assert_eq!((data.row(4).unwrap().line, data.hash()), (5, files::sha256_file(path).unwrap().as_str()));
-    let e = open(b"PAR1 and then nothing", |_| {}).err().unwrap();
-    assert_eq!(e.message(), "FILE: cannot read the Parquet file");
 }

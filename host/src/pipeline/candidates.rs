@@ -5,7 +5,7 @@
 use super::Run;
 use crate::{
     Code, Error, Result,
-    data::tokens::TokenStore,
+    data::{Budget, tokens::TokenStore},
     files::{self, Journal},
     generate::StopReason,
     interrupt,
@@ -21,7 +21,7 @@ impl Run {
         // Kept until the stage before was recorded, so that no response is ever sampled twice.
         files::remove_file(&dir.partial_generations())?;
         let (data, codec, samples) = (&self.data, &self.codec, self.samples());
-        let mut budget = self.config.data.budget();
+        let mut budget = Budget::default();
         let mut generations = match data.has_rejected() {
             true => None,
             false => Some(dir.generations().lines()?),
@@ -48,7 +48,9 @@ impl Run {
                     (None, Some(text)) => responses.push(codec.encode_turn(&row.prompt, text)?.response),
                     (None, None) => return Err(Error::new(Code::DataRow, "has no rejected response")),
                 }
-                let Some((prompt, responses)) = budget.fit(chosen.prompt, responses) else { return Ok(vec![]) };
+                let Some((prompt, responses)) = budget.fit(row.limits, chosen.prompt, responses) else {
+                    return Ok(vec![]);
+                };
                 let (chosen, others) = responses.split_first().expect("the chosen response is there");
                 let cut = |k: usize, ids: &[u32]| whole.get(k).is_some_and(|&(tokens, cut)| cut || ids.len() < tokens);
                 let mut line = CandidateLine { row: index, counts: vec![], cut: vec![] };

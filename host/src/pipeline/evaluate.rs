@@ -6,7 +6,7 @@ use crate::{
     Result,
     checker::Check,
     config::{EvalConfig, GenerateConfig},
-    data::Dataset,
+    data::{Budget, Dataset},
     generate::{Request, generate},
     interrupt,
     model::{PASS_TOKENS, Pack, Policy, Target},
@@ -51,7 +51,7 @@ pub fn evaluate(
     let mut progress = Progress::new(name, 0, 3 * data.len() as u64);
     let sampling = config.generate.as_ref().unwrap_or(sampling);
     let greedy = GenerateConfig { temperature: 0.0, ..sampling.clone() };
-    let held_out = HeldOut { policy, codec, config, data: &data, check: Check::new(&config.checker)? };
+    let held_out = HeldOut { policy, codec, data: &data, check: Check::new(&config.checker)? };
     let greedy = held_out.answers(&greedy, seed, &mut progress)?;
     let sampled = held_out.answers(sampling, seed, &mut progress)?;
     let likelihoods = held_out.likelihoods(&mut progress)?;
@@ -76,7 +76,6 @@ pub fn evaluate(
 struct HeldOut<'a> {
     policy: &'a Policy,
     codec: &'a TextCodec,
-    config: &'a EvalConfig,
     data: &'a Dataset,
     check: Check,
 }
@@ -84,9 +83,10 @@ struct HeldOut<'a> {
 impl HeldOut<'_> {
     /// The policy's response to every row, and whether it is right.
     fn answers(&self, how: &GenerateConfig, seed: u64, progress: &mut Progress) -> Result<Vec<Answer>> {
-        let budget = self.config.data.budget();
         let requests = (0..self.data.len()).map(|index| {
-            let prompt = budget.cut_prompt(self.codec.encode_prompt(&self.data.row(index)?.prompt)?);
+            let row = self.data.row(index)?;
+            let prompt = self.codec.encode_prompt(&row.prompt).map_err(|e| e.at(self.data.place(&row)))?;
+            let prompt = row.limits.cut_prompt(prompt);
             Ok((index, Request { prompt, key: index as u64, sample: 0 }))
         });
         let mut answers = vec![Answer::default(); self.data.len()];
@@ -103,14 +103,14 @@ impl HeldOut<'_> {
     /// The policy's likelihoods of the rows' chosen responses.
     fn likelihoods(&self, progress: &mut Progress) -> Result<Likelihoods> {
         let mut likelihoods = Likelihoods { rows: vec![(0.0, 0); self.data.len()], nll: 0.0 };
-        let mut budget = self.config.data.budget();
+        let mut budget = Budget::default();
         let mut pass = Pass::default();
         for index in 0..self.data.len() {
             interrupt::check()?;
             let row = self.data.row(index)?;
-            let turn = self.codec.encode_turn(&row.prompt, &row.chosen)?;
+            let turn = self.codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(self.data.place(&row)))?;
             progress.advance(1, "");
-            let Some((prompt, [response])) = budget.fit(turn.prompt, [turn.response]) else { continue };
+            let Some((prompt, [response])) = budget.fit(row.limits, turn.prompt, [turn.response]) else { continue };
             if pass.pack.len() + prompt.len() + response.len() > PASS_TOKENS {
                 likelihoods.add(self.policy, std::mem::take(&mut pass))?;
             }

@@ -49,13 +49,13 @@ impl Run {
         let policy = self.policy(round)?;
         let policy = policy.read().expect("no thread panics with the policy in hand");
         let ours: &dyn Generator = &*policy;
-        let (data, codec, budget) = (&self.data, &self.codec, self.config.data.budget());
+        let (data, codec) = (&self.data, &self.codec);
         let missing: Vec<usize> = (0..all).filter(|number| lines[*number] == MISSING).collect();
         let requests = missing.iter().map(|&number| {
             let (index, sample) = of(number);
             let row = data.row(index)?;
             let prompt = codec.encode_prompt(&row.prompt).map_err(|e| e.at(data.place(&row)))?;
-            let prompt = budget.cut_prompt(prompt);
+            let prompt = row.limits.cut_prompt(prompt);
             Ok((number, Request { prompt, key: (round << 40) | index as u64, sample }))
         });
         let mut progress = Progress::new(format!("round {round} generate"), held as u64, all as u64);

@@ -23,7 +23,12 @@ pub fn inspect(
     mut each: impl FnMut(usize, &Row, &[u32], &[Vec<u32>]) -> Result<()>,
 ) -> Result<(BudgetReport, Longest)> {
     check_vocabulary(codec, model)?;
-    let mut budget = config.data.budget();
+    if data.has_weights() && config.train.loss_type.is_sft() {
+        let message = "the rows bring weights, and loss_type: sft has no pairs to weigh";
+        return Err(Error::new(Code::DataRow, message)
+            .hint("`ldalign sft` weighs rows; or leave the weights out: data.ignore_fields: [weight]"));
+    }
+    let mut budget = Budget::default();
     let mut longest = Longest::default();
     let mut progress = Progress::new("rows", 0, data.len() as u64);
     for index in 0..data.len() {
@@ -34,7 +39,7 @@ pub fn inspect(
         let Some((prompt, responses)) = kept else { continue };
         // A response that is yet to be generated may be as long as allowed, and is cut to the row's room afterwards.
         let sampled = if row.rejected.is_none() { config.generate.max_new_tokens } else { 0 };
-        let room = config.data.max_length.saturating_sub(prompt.len()).min(sampled);
+        let room = row.limits.max_length.saturating_sub(prompt.len()).min(sampled);
         // Rules that choose among the model's own responses train on two of them.
         let own = if config.pairs.rule.trains_golden() { 0 } else { 2 * room };
         let tokens = (responses.iter().map(Vec::len).sum::<usize>() + room).max(own);
@@ -60,6 +65,18 @@ pub fn inspect(
     Ok((*budget.report(), longest))
 }
 
+/// Tokenises held-out rows. Fails where the template or the length limits do not fit them.
+pub fn inspect_held_out(data: &Dataset, codec: &TextCodec) -> Result<()> {
+    let mut budget = Budget::default();
+    for index in 0..data.len() {
+        interrupt::check()?;
+        let row = data.row(index)?;
+        let turn = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
+        budget.fit(row.limits, turn.prompt, [turn.response]);
+    }
+    budget.report().check()
+}
+
 /// Fails where the tokenizer has tokens that the model does not know, and would not refuse the texts that have them.
 pub fn check_vocabulary(codec: &TextCodec, model: &ModelConfig) -> Result<()> {
     if codec.knows_model() || codec.vocab_size() <= model.vocab_size {
@@ -77,10 +94,10 @@ type Fitted = (Vec<u32>, Vec<Vec<u32>>);
 fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
     let golden = codec.encode_turn(&row.prompt, &row.chosen)?;
     Ok(match &row.rejected {
-        None => budget.fit(golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
+        None => budget.fit(row.limits, golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
         Some(text) => {
             let rejected = codec.encode_turn(&row.prompt, text)?.response;
-            budget.fit(golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
+            budget.fit(row.limits, golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
         }
     })
 }

@@ -147,6 +147,7 @@ impl Run {
         let [chosen, rejected] = [1, 2].map(|column| pairs.get(index, column));
         let line = ScoreLine {
             index,
+            file: (self.config.data.len() > 1).then_some(row.file),
             line: row.line,
             distance,
             weight,

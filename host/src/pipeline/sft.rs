@@ -4,14 +4,15 @@ use super::{beside, device, evaluate};
 use crate::{
     Result,
     config::{EvalConfig, RunConfig},
-    data::{Dataset, tokens::TokenStore},
+    data::{Budget, Dataset, tokens::TokenStore},
     model::{self, Policy},
     rundir::{Layout, Manifest, RoundLayout, RunDir, Stage},
-    train,
+    train::{self, SftData},
 };
 use std::path::{Path, PathBuf};
 
-/// Trains `config.model` on the rows and writes `output_dir/model`; returns that directory.
+/// Trains `config.model` on the rows, each times the weight that it brings, and writes `output_dir/model`; returns that
+/// directory.
 ///
 /// The output directory holds manifest.json, rows.bin, train/ (metrics and checkpoints) and model/; started again, it
 /// goes on.
@@ -26,7 +27,8 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
     let codec = model::codec(&config.model)?;
     let lock = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
     let dir = RoundLayout::new(lock.path());
-    let mut budget = config.data.budget();
+    let mut budget = Budget::default();
+    let mut weights = data.has_weights().then(Vec::new);
     let path = dir.sft_rows();
     TokenStore::write(
         &path,
@@ -35,7 +37,11 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
                 crate::interrupt::check()?;
                 let row = data.row(index)?;
                 let turn = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
-                Ok(budget.fit(turn.prompt, [turn.response]).map(|(prompt, [completion])| [prompt, completion]))
+                let fitted = budget.fit(row.limits, turn.prompt, [turn.response]);
+                if let (Some(weights), Some(_)) = (&mut weights, &fitted) {
+                    weights.push(row.weight.unwrap_or(1.0));
+                }
+                Ok(fitted.map(|(prompt, [completion])| [prompt, completion]))
             })();
             row.transpose()
         }),
@@ -49,7 +55,8 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
             policy.load_adapter(adapter)?;
         }
     }
-    train::sft(&mut policy, &rows, &config.train, config.seed, dir.train().path())?;
+    let data = SftData { rows: &rows, weights: weights.as_deref() };
+    train::sft(&mut policy, &data, &config.train, config.seed, dir.train().path())?;
     let out = dir.model();
     policy.save(&out)?;
     Ok(out)

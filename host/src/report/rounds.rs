@@ -202,7 +202,7 @@ fn pairs(page: &mut Page, title: &str, pairs: &[Pair]) {
         .iter()
         .map(|p| {
             vec![
-                format!("{} <small>weight {}, line {}</small>", number(p.distance), number(p.weight), p.line),
+                format!("{} <small>weight {}, {}</small>", number(p.distance), number(p.weight), p.place),
                 text(&p.prompt),
                 text(&p.chosen),
                 text(&p.rejected),

@@ -22,7 +22,8 @@ pub struct Scores {
 
 /// A pair with its texts.
 pub struct Pair {
-    pub line: u64,
+    /// Where it lies: `line 3`, or `file 1, line 3`, files from 0.
+    pub place: String,
     pub distance: f64,
     pub weight: f64,
     pub prompt: String,
@@ -61,7 +62,8 @@ fn keep(kept: &mut Vec<Pair>, beats: impl Fn(&Pair) -> bool, distance: f64, of: 
     let at = kept.iter().position(beats).unwrap_or(kept.len());
     if at < KEPT_PAIRS {
         let (prompt, chosen, rejected) = (of.prompt.clone(), of.chosen.clone(), of.rejected.clone());
-        kept.insert(at, Pair { line: of.line, distance, weight: of.weight, prompt, chosen, rejected });
+        let place = of.file.map_or(String::new(), |file| format!("file {file}, ")) + &format!("line {}", of.line);
+        kept.insert(at, Pair { place, distance, weight: of.weight, prompt, chosen, rejected });
         kept.truncate(KEPT_PAIRS);
     }
 }

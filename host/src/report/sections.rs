@@ -15,9 +15,10 @@ pub fn header(page: &mut Page, title: &str, run: &Run) {
     let manifest = run.manifest.as_ref().unwrap_or(&Value::Null);
     let file = |value: &Value| value.as_str().and_then(|p| p.rsplit('/').find(|s| !s.is_empty())).map(str::to_owned);
     let model = file(&manifest["model"]["path"]).unwrap_or_else(|| "unknown model".into());
-    let data = file(&manifest["data"]["path"]).unwrap_or_else(|| "unknown data".into());
-    let rows = manifest["data"]["rows"].as_u64().map_or(String::new(), |n| format!(" ({n} rows)"));
-    page.raw(&format!("<header><h1>{}</h1><p>{}</p></header>", esc(title), esc(&format!("{model} on {data}{rows}"))));
+    let data = one_or_more(&manifest["data"]).iter().filter_map(|data| file(&data["path"]));
+    let data = data.collect::<Vec<_>>().join(", ");
+    let data = if data.is_empty() { "unknown data".into() } else { data };
+    page.raw(&format!("<header><h1>{}</h1><p>{}</p></header>", esc(title), esc(&format!("{model} on {data}"))));
     let (Some(start), Some((&last, end))) = (run.evals.get(&0), run.evals.last_key_value()) else {
         page.absent("There is no evaluation yet.");
         return;
@@ -36,6 +37,11 @@ pub fn header(page: &mut Page, title: &str, run: &Run) {
         tile("Greedy accuracy", |e| e.greedy_accuracy, percent),
         tile("Held-out NLL", |e| e.nll, nats),
     ]);
+}
+
+/// The values of a list, or the one that is none.
+fn one_or_more(value: &Value) -> &[Value] {
+    value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice)
 }
 
 /// A share as a percentage.
@@ -154,11 +160,9 @@ pub fn what_was_run(page: &mut Page, run: &Run) {
         value.as_str().map_or("–".into(), |h| format!("<code>{}</code>", esc(h.get(..12).unwrap_or(h))))
     };
     let mut rows = vec![];
-    for part in ["model", "data", "eval"] {
-        let v = &manifest[part];
-        if v.is_null() {
-            continue;
-        }
+    let parts = ["model", "data", "eval"];
+    let parts = parts.iter().flat_map(|part| one_or_more(&manifest[part]).iter().map(move |v| (*part, v)));
+    for (part, v) in parts.filter(|(_, v)| !v.is_null()) {
         rows.push(vec![
             part.into(),
             string(&v["path"]),

@@ -1,7 +1,12 @@
 //! What a run is made from, and what of it may change when the run is started again.
 
 use super::{HashedModel, HashedPath, JsonFile};
-use crate::{Code, Error, Result, config::RunConfig, data::Dataset, plugin::PluginRecord};
+use crate::{
+    Code, Error, Result,
+    config::{OneOrMore, RunConfig},
+    data::Dataset,
+    plugin::PluginRecord,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -15,10 +20,10 @@ pub struct Manifest {
     pub config: RunConfig,
     /// The starting model.
     pub model: HashedModel,
-    /// The data file.
-    pub data: HashedPath,
-    /// Held-out rows.
-    pub eval: Option<HashedPath>,
+    /// The files of the data.
+    pub data: OneOrMore<HashedPath>,
+    /// Files of held-out rows.
+    pub eval: Option<OneOrMore<HashedPath>>,
     /// Plugins with options and hashes.
     pub plugins: Vec<PluginRecord>,
 }
@@ -30,8 +35,8 @@ impl Manifest {
             ldalign: env!("CARGO_PKG_VERSION").into(),
             config: config.clone(),
             model: HashedModel::of(&config.model)?,
-            data: HashedPath { path: config.data.path.clone(), sha256: data.hash().into() },
-            eval: config.eval.as_ref().map(|e| HashedPath::of(&e.data.path)).transpose()?,
+            data: data.hashes().map(|(path, hash)| HashedPath { path: path.into(), sha256: hash.into() }).collect(),
+            eval: config.eval.as_ref().map(|e| e.data.iter().map(|d| HashedPath::of(&d.path)).collect()).transpose()?,
             plugins,
         })
     }
@@ -70,7 +75,12 @@ pub fn differences(key: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
 }
 
 fn may_change(key: &str) -> bool {
-    MAY_CHANGE.contains(&key) || key.starts_with("plugins[") && key.ends_with("].origin")
+    MAY_CHANGE.contains(&&*without_indices(key))
+}
+
+/// A key without the `[N]` of lists.
+fn without_indices(key: &str) -> String {
+    key.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
 }
 
 /// What does not change a run's numbers: places (contents are hashed) and how often checkpoints are kept. The model's
@@ -97,6 +107,7 @@ const MAY_CHANGE: &[&str] = &[
     "model.sha256",
     "data.path",
     "eval.path",
+    "plugins.origin",
 ];
 
 #[cfg(test)]
@@ -115,5 +126,11 @@ mod tests {
         let mut out = vec![];
         differences("", &plugin("a", "local"), &plugin("b", "signed"), &mut out);
         assert_eq!(out, [r#"plugins[0].sha256 was "a", is "b""#]);
+        // So may the files of a list, and nothing else about them.
+        let data =
+            |path, rows| serde_json::json!({"config": {"data": [{"path": path, "max_rows": rows}, {"path": "x"}]}});
+        let mut out = vec![];
+        differences("", &data("a", 1), &data("b", 2), &mut out);
+        assert_eq!(out, ["config.data[0].max_rows was 1, is 2"]);
     }
 }

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 pub struct ScoreLine<F = f32> {
     /// Pair, from 0.
     pub index: usize,
+    /// Which of the data's files the pair is of, from 0; left out where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<usize>,
     /// Line of the data file, from 1.
     pub line: u64,
     /// Distance between the latents, at least 0; null where weights do not depend on it.
@@ -55,6 +58,7 @@ mod tests {
         let (index, line, prompt) = (0, 1, "p".into());
         let of = ScoreLine {
             index,
+            file: None,
             line,
             distance: None,
             weight: 0.7f32,

@@ -1,12 +1,15 @@
 //! What would be lost or doubled on the way from rows to tokens without a word: keys that a chat template does not
 //! read, and texts that were rendered before.
 
-use super::{HARMLESS, Message, Prompt, message::REASONING, template::ChatTemplate};
-use crate::{Code, Error, Result};
+use super::{Message, Prompt, message::REASONING, template::ChatTemplate};
+use crate::{Code, Error, Result, keys::harmless_in_message};
 
 /// Fails where the template does not read all of a prompt, or where one of its texts ends as a rendered prompt does.
 pub fn check_prompt(template: Option<&ChatTemplate>, prompt: &Prompt) -> Result<()> {
-    prompt.variables.keys().try_for_each(|key| refuse_unread(template, key))?;
+    let unread = |key: &&String| template.is_none_or(|t| !t.reads.variables.contains(*key));
+    if let Some(key) = prompt.variables.keys().find(unread) {
+        return Err(refused(template, key));
+    }
     for message in &prompt.messages {
         message.more.keys().try_for_each(|key| refuse_unread(template, key))?;
         // What a model said before may well end like that.
@@ -37,16 +40,21 @@ pub fn check_response(
     }
 }
 
+/// Fails where the template does not read a key of messages that says something.
 fn refuse_unread(template: Option<&ChatTemplate>, key: &str) -> Result<()> {
-    let reads = |key: &str| template.is_some_and(|t| t.reads(key));
+    let reads = |key: &str| template.is_some_and(|t| t.reads.keys.contains(key));
     let reasoning = REASONING.contains(&key) && REASONING[..2].iter().any(|alias| reads(alias));
-    if reads(key) || reasoning || HARMLESS.contains(&key) {
-        return Ok(());
+    match reads(key) || reasoning || harmless_in_message(key) {
+        true => Ok(()),
+        false => Err(refused(template, key)),
     }
+}
+
+fn refused(template: Option<&ChatTemplate>, key: &str) -> Error {
     let message = match template {
         Some(_) => format!("the model's chat template does not read `{key}`, which the row has"),
         None => format!("the model has no chat template that could read `{key}`, which the row has"),
     };
-    Err(Error::new(Code::TextTemplate, message)
-        .hint(format!("give the model a chat template that reads it, or leave it out: data.ignore_fields: [{key}]")))
+    Error::new(Code::TextTemplate, message)
+        .hint(format!("give the model a chat template that reads it, or leave it out: data.ignore_fields: [{key}]"))
 }

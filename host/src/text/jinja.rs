@@ -21,11 +21,13 @@ mod methods;
 mod number;
 mod operators;
 mod parser;
+mod reads;
 mod repr;
 mod value;
 mod world;
 
 pub use budget::Fault;
+pub use reads::Reads;
 
 use ast::Statement;
 use serde_json::{Map, Value as Json};
@@ -46,6 +48,11 @@ impl Template {
             return Err(Fault::new(format!("it has {} bytes, and {LONGEST} are the limit", source.len())));
         }
         parser::parse(lexer::lex(source)?).map(Self)
+    }
+
+    /// What the template reads.
+    pub fn reads(&self) -> Reads {
+        Reads::of(&self.0)
     }
 
     /// Renders the template with these variables.

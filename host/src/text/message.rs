@@ -3,25 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Keys of messages that say nothing which a model has to learn: a chat template that does not read them loses nothing.
-pub(crate) const HARMLESS: [&str; 15] = [
-    "name",
-    "tool_call_id",
-    "id",
-    "message_id",
-    "parent_id",
-    "index",
-    "timestamp",
-    "created_at",
-    "date",
-    "lang",
-    "language",
-    "source",
-    "model",
-    "score",
-    "metadata",
-];
-
 /// The names under which reasoning is found. transformers gives a template the first that is there as
 /// `reasoning_content`, and as `thinking` where that is not there.
 pub(super) const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];

@@ -2,13 +2,13 @@
 
 use super::{
     Message, Prompt,
-    jinja::{Fault, Template},
+    jinja::{Fault, Reads, Template},
     message::REASONING,
     special::{SpecialTokens, read_object},
 };
 use crate::{Code, Error, Result, files};
 use serde_json::{Map, Value as Json};
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 /// A parsed chat template.
 pub(super) struct ChatTemplate {
@@ -17,8 +17,8 @@ pub(super) struct ChatTemplate {
     pub source: String,
     /// The file that has it, for messages.
     file: Option<String>,
-    /// All names in it.
-    names: BTreeSet<String>,
+    /// What it reads.
+    pub reads: Reads,
     /// What it puts between a user's text and the response to it.
     pub tail: Option<String>,
 }
@@ -54,15 +54,10 @@ impl ChatTemplate {
     /// Parses a template.
     pub fn new(source: &str, special: &SpecialTokens) -> Result<Self> {
         let template = Template::parse(source).map_err(|e| template_error("cannot be read", e))?;
-        let names = source.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
-        let mut template = Self { template, source: source.to_owned(), file: None, names, tail: None };
+        let reads = template.reads();
+        let mut template = Self { template, source: source.to_owned(), file: None, reads, tail: None };
         template.tail = template.find_tail(special);
         Ok(template)
-    }
-
-    /// Whether the template reads a variable or a key of messages.
-    pub fn reads(&self, name: &str) -> bool {
-        self.names.contains(name)
     }
 
     /// What ends a rendered prompt, without white space at its ends; None where it is too short to tell one by it, or
@@ -85,7 +80,10 @@ impl ChatTemplate {
             [("messages", messages), ("documents", Json::Null), ("add_generation_prompt", response.is_none().into())];
         variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
         self.template.render(variables).map_err(|e| {
-            let e = template_error("cannot render the conversation", e);
+            let e = template_error("cannot render the conversation", e).hint(
+                "change the conversation as it asks, or give the model another template: it is chat_template.jinja, or \
+                 chat_template in tokenizer_config.json",
+            );
             if let Some(file) = &self.file { e.at(file) } else { e }
         })
     }

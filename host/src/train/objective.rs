@@ -1,7 +1,7 @@
 //! What is trained for: weighted pairs (DPO), or completions (SFT).
 
 use super::{
-    DpoData,
+    DpoData, SftData,
     loss::{PairLoss, Valued},
     metrics::StepMeans,
 };
@@ -124,8 +124,18 @@ impl Objective for Dpo<'_> {
 
 /// Negative log-likelihood of completions.
 pub struct Sft<'a> {
-    /// Rows of [prompt, completion].
-    pub rows: &'a TokenStore,
+    data: &'a SftData<'a>,
+}
+
+impl<'a> Sft<'a> {
+    /// Checks that all rows have their weights, or none.
+    pub fn new(data: &'a SftData<'a>) -> Result<Self> {
+        let (rows, weights) = (data.rows.len(), data.weights.map_or(data.rows.len(), <[f32]>::len));
+        if weights != rows {
+            return Err(Error::new(Code::TrainRows, format!("{rows} rows have {weights} weights")));
+        }
+        Ok(Self { data })
+    }
 }
 
 impl Objective for Sft<'_> {
@@ -133,18 +143,29 @@ impl Objective for Sft<'_> {
         "sft".into()
     }
     fn rows(&self) -> &TokenStore {
-        self.rows
+        self.data.rows
     }
     fn data_hash(&self) -> String {
-        self.rows.hash().to_owned()
+        let rows = self.data.rows.hash();
+        match self.data.weights {
+            None => rows.to_owned(),
+            Some(weights) => {
+                let weights = files::sha256(bytemuck::cast_slice(weights));
+                files::sha256(format!("{rows} {weights}").as_bytes())
+            }
+        }
     }
-    fn weigh(&self, _: u64, _: u64, rows: &[usize], _: &mut StepMeans) -> Result<Vec<f32>> {
-        Ok(vec![1.0; rows.len()])
+    fn weigh(&self, _: u64, _: u64, rows: &[usize], means: &mut StepMeans) -> Result<Vec<f32>> {
+        let Some(weights) = self.data.weights else { return Ok(vec![1.0; rows.len()]) };
+        let weights: Vec<f32> = rows.iter().map(|&row| weights[row]).collect();
+        weights.iter().for_each(|&weight| means.add_weight(weight));
+        Ok(weights)
     }
-    fn counts(&self, _: f32) -> bool {
-        true
+    fn counts(&self, weight: f32) -> bool {
+        weight != 0.0
     }
-    fn value(&self, _: usize, _: f32, logps: &[f32], _: &[usize], of: Denominators, _: &mut StepMeans) -> Valued {
-        (-f64::from(logps[0]) / of.tokens, [-1.0 / of.tokens, 0.0])
+    fn value(&self, _: usize, weight: f32, logps: &[f32], _: &[usize], of: Denominators, _: &mut StepMeans) -> Valued {
+        let weight = f64::from(weight);
+        (-weight * f64::from(logps[0]) / of.tokens, [-weight / of.tokens, 0.0])
     }
 }

@@ -187,7 +187,9 @@ fn loss_type_sft_is_sft_on_the_chosen_whatever_the_pairs_weights() {
     let all = Data::new(7);
     let rows = [4, 0, 6, 2, 1, 5, 3];
     let config = |sft_weight| TrainConfig { loss_type: LossType::Sft.into(), sft_weight, ..config() };
-    let (expected, _) = first_step(&Sft { rows: &all.sft() }, &config(1.0), &rows);
+    let sft = all.sft();
+    let sft = SftData { rows: &sft, weights: None };
+    let (expected, _) = first_step(&Sft::new(&sft).unwrap(), &config(1.0), &rows);
     let nothing = |_: StepContext, distances: &[f32]| Ok(vec![0.0; distances.len()]);
     for weigh in [&schedule as &Weigh<'_>, &ones, &nothing] {
         let data = all.dpo(weigh);
@@ -210,7 +212,9 @@ fn passes_sum_to_the_big_batch() {
     let data = all.dpo(&schedule);
     let dpo = Dpo::new(&data, &TrainConfig { sft_weight: 0.5, ..config() }).unwrap();
     let order = [4, 0, 6, 2, 1, 5, 3];
-    for objective in [&dpo as &dyn Objective, &Sft { rows: &all.sft() }] {
+    let (sft, weights) = (all.sft(), [1.0, 2.0, 0.0, 0.5, 1.0, 3.0, 1.0]);
+    let sft = SftData { rows: &sft, weights: Some(&weights) };
+    for objective in [&dpo as &dyn Objective, &Sft::new(&sft).unwrap()] {
         let by = |n| first_step(objective, &TrainConfig { per_device_train_batch_size: n, ..config() }, &order).0;
         let whole = by(7);
         for n in [1, 2, 3] {
@@ -512,7 +516,7 @@ fn sft_lowers_the_loss_per_token_and_resumes() {
     let config = TrainConfig { num_train_epochs: 20, learning_rate: 1e-2, ..config() };
     let dir = all.dir.path().join("run");
     let mut trained = policy();
-    sft(&mut trained, &rows, &config, 3, &dir).unwrap();
+    sft(&mut trained, &SftData { rows: &rows, weights: None }, &config, 3, &dir).unwrap();
     let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
     let loss: Vec<f64> =
         text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["loss"].as_f64().unwrap()).collect();
@@ -521,9 +525,37 @@ fn sft_lowers_the_loss_per_token_and_resumes() {
     // Continues from the newest checkpoint but one where the newest is lost.
     fs::remove_file(dir.join("checkpoint-40/state.json")).unwrap();
     let mut again = policy();
-    sft(&mut again, &rows, &config, 3, &dir).unwrap();
+    sft(&mut again, &SftData { rows: &rows, weights: None }, &config, 3, &dir).unwrap();
     assert!(weights(&again) == weights(&trained));
     assert_eq!(fs::read_to_string(dir.join("metrics.jsonl")).unwrap(), text);
+}
+
+#[test]
+fn sft_weighs_rows() {
+    let all = Data::new(2);
+    let rows = all.sft();
+    let config = TrainConfig { num_train_epochs: 1, gradient_accumulation_steps: 1, ..config() };
+    let loss = |rows: &TokenStore, weights: Option<&[f32]>| {
+        let dir = tempfile::tempdir().unwrap();
+        sft(&mut policy(), &SftData { rows, weights }, &config, 3, dir.path()).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap()).unwrap();
+        line["loss"].as_f64().unwrap()
+    };
+    let tokens = [0, 1].map(|row| rows.get(row, 1).len() as f64);
+    let alone = [0, 1].map(|row| {
+        let dir = tempfile::tempdir().unwrap();
+        loss(&store(dir.path(), &[[rows.get(row, 0).to_vec(), rows.get(row, 1).to_vec()]]), None) * tokens[row]
+    });
+    let weighed = |a: f64, b: f64| (a * alone[0] + b * alone[1]) / (tokens[0] + tokens[1]);
+    for [a, b] in [[2.0, 0.5], [0.0, 1.0], [0.0, 0.0]] {
+        let (found, expected) = (loss(&rows, Some(&[a, b])), weighed(a.into(), b.into()));
+        assert!((found - expected).abs() < 1e-5, "{a} {b}: {found} {expected}");
+    }
+    assert_eq!(loss(&rows, Some(&[1.0, 1.0])).to_bits(), loss(&rows, None).to_bits());
+    let short = SftData { rows: &rows, weights: Some(&[1.0]) };
+    let e = sft(&mut policy(), &short, &config, 3, all.dir.path()).unwrap_err();
+    assert_eq!((e.code(), e.message()), (Code::TrainRows, "2 rows have 1 weights"));
 }
 
 #[test]
@@ -531,13 +563,15 @@ fn rows_the_model_cannot_take_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let refuse = |row: [Vec<u32>; 2]| {
         let rows = store(dir.path(), &[[vec![3], vec![4]], row]);
-        let e = sft(&mut policy(), &rows, &config(), 0, &dir.path().join("run")).unwrap_err();
+        let e = sft(&mut policy(), &SftData { rows: &rows, weights: None }, &config(), 0, &dir.path().join("run"))
+            .unwrap_err();
         assert_eq!(e.code(), Code::TrainRow);
         e.to_string()
     };
     assert_eq!(refuse([vec![3; 60], vec![4; 5]]), "row 1 has 65 tokens, the model takes 64");
     assert_eq!(refuse([vec![3], vec![4, 32]]), "row 1 has token 32, the model knows 32 tokens");
     let empty: [[Vec<u32>; 2]; 0] = [];
-    let e = sft(&mut policy(), &store(dir.path(), &empty), &config(), 0, dir.path()).unwrap_err();
+    let e = sft(&mut policy(), &SftData { rows: &store(dir.path(), &empty), weights: None }, &config(), 0, dir.path())
+        .unwrap_err();
     assert_eq!(e.to_string(), "there is no row to train on");
 }

@@ -21,8 +21,8 @@ const MOST_ROWS: usize = 1000;
 pub fn read(config: &RunConfig, checker: Option<&Checker>) -> Result<Annotated> {
     let data = Dataset::open(&config.data)?;
     if data.has_rejected() {
-        let message =
-            format!("{} brings its rejected responses: a run samples none to judge", config.data.path.display());
+        let path = config.data[0].path.display();
+        let message = format!("{path} brings its rejected responses: a run samples none to judge");
         return Err(Error::new(Code::ConfigValidate, message).hint("give judged rows: validate: {data: {path: ...}}"));
     }
     let layout = Layout::new(&config.output_dir);
@@ -43,7 +43,8 @@ pub fn read(config: &RunConfig, checker: Option<&Checker>) -> Result<Annotated> 
         }
         if rows.last().is_none_or(|(index, _)| *index != line.index) {
             let row = data.row(line.index)?;
-            let judged = Row { line: row.line as u32, prompt: row.prompt, golden: row.chosen, responses: vec![] };
+            let place = data.place(&row);
+            let judged = Row { place, limits: row.limits, prompt: row.prompt, golden: row.chosen, responses: vec![] };
             rows.push((line.index, judged));
         }
         let (_, row) = rows.last_mut().expect("one was pushed");

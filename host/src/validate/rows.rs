@@ -4,21 +4,23 @@ use crate::{
     Code, Error, Result,
     config::DataConfig,
     data::{
-        self,
-        fields::{Fields, Names},
-        messages::{Text, chat, describe, error, messages},
+        self, Limits,
+        fields::{Fields, Json, Names},
+        messages::{chat, check_trained, describe, error, is_system},
     },
     rundir::HashedPath,
     text::{Message, Prompt},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::HashSet;
 
 /// A row that can tell something.
 #[derive(Debug, PartialEq)]
 pub struct Row {
-    /// Line of the file, from 1.
-    pub line: u32,
+    /// Where it lies, for messages: `FILE, line N`.
+    pub place: String,
+    /// The length limits of its file.
+    pub limits: Limits,
     /// What is replied to.
     pub prompt: Prompt,
     /// The golden response.
@@ -56,7 +58,7 @@ impl Annotated {
     /// At the first row that is not as [`crate::config::ValidateConfig`] says, with its line; where no row has two
     /// labels.
     pub fn read(config: &DataConfig) -> Result<Self> {
-        let (format, mut rows) = (Format(config), Vec::new());
+        let (format, mut rows) = (Format { config, names: Names::given(config) }, Vec::new());
         let sha256 = data::scan(config, |row, line| {
             rows.push(format.parse(&row, line)?);
             Ok(())
@@ -91,103 +93,81 @@ impl Annotated {
 }
 
 /// How to read the rows of a file.
-struct Format<'a>(&'a DataConfig);
+struct Format<'a> {
+    config: &'a DataConfig,
+    names: Names,
+}
 
 impl Format<'_> {
-    fn parse(&self, row: &Map<String, Value>, line: u32) -> Result<Row> {
-        let mut history = match self.get(row, "prompt") {
-            Some(Value::String(text)) => chat("user", Text::Plain(text.clone())),
-            Some(Value::Array(items)) => messages(items, self.name("prompt"), &self.0.ignore_fields)?,
-            found => return Err(wrong(self.name("prompt"), "a string or a list of messages", found)),
-        };
-        if !history.iter().any(|m| m.role != "system" && !m.is_empty()) {
-            return Err(error(format!("`{}` is empty", self.name("prompt"))).hint("remove the row"));
+    fn parse(&self, row: &Json, line: u32) -> Result<Row> {
+        let fields = Fields::new(&self.names, row);
+        let mut history = chat("user", fields.text("prompt")?);
+        if !history.iter().any(|m| !is_system(m) && !m.is_empty()) {
+            return Err(error(format!("`{}` is empty", fields.name("prompt"))).hint("remove the row"));
         }
-        if let Some(system) = self.0.system.as_ref().filter(|_| history[0].role != "system") {
+        check_trained(&mut history, |_| false)?;
+        if let Some(system) = self.config.system.as_ref().filter(|_| !is_system(&history[0])) {
             history.insert(0, Message::new("system", system));
         }
-        let golden = Message::assistant(text(row, self.name("golden"), self.name("golden"))?);
-        let pair = ["better", "worse"].map(|field| row.contains_key(self.name(field)));
-        let names = Names::given(self.0);
-        let fields = Fields::new(&names, row);
-        ["prompt", "golden", "better", "worse"].iter().for_each(|field| fields.read_key(self.name(field)));
-        if pair == [false, false] {
-            self.name("responses").split(',').for_each(|field| fields.read_key(field.trim()));
-        }
-        let responses = match pair {
-            [false, false] => self.responses(row)?,
-            _ => {
-                let read = |field, label| {
-                    Ok::<_, Error>(Response { text: text(row, self.name(field), self.name(field))?, label })
-                };
-                vec![read("better", 1.0)?, read("worse", 0.0)?]
-            }
+        let golden = Message::assistant(fields.said("golden")?);
+        let responses = match ["better", "worse"].map(|field| fields.find(field).is_some()) {
+            [false, false] => self.responses(&fields)?,
+            _ => vec![
+                Response { text: fields.said("better")?, label: 1.0 },
+                Response { text: fields.said("worse")?, label: 0.0 },
+            ],
         };
         let said = [&history[..], std::slice::from_ref(&golden)].concat();
         fields.refuse_others(&said, None)?;
-        Ok(Row { line, prompt: history.into(), golden, responses })
+        let place = format!("{}, line {line}", self.config.path.display());
+        Ok(Row { place, limits: self.config.limits(), prompt: history.into(), golden, responses })
     }
 
     /// The labelled responses of all fields that stand for `responses`.
-    fn responses(&self, row: &Map<String, Value>) -> Result<Vec<Response>> {
+    fn responses<'a>(&'a self, row: &Fields<'a>) -> Result<Vec<Response>> {
         let mut all = Vec::new();
         let mut seen = HashSet::new();
-        for field in self.name("responses").split(',').map(str::trim).filter(|field| seen.insert(*field)) {
-            match row.get(field) {
+        for field in row.name("responses").split(',').map(str::trim).filter(|field| seen.insert(*field)) {
+            match row.key(field) {
                 Some(one @ Value::Object(_)) => all.push(self.response(one, field)?),
                 Some(Value::Array(list)) => {
                     for (i, one) in list.iter().enumerate() {
                         all.push(self.response(one, &format!("{field}[{i}]"))?);
                     }
                 }
-                None | Some(Value::Null) => {
-                    let [better, worse] = ["better", "worse"].map(|f| self.name(f));
+                None => {
+                    let [better, worse] = ["better", "worse"].map(|f| row.name(f));
                     let message = format!("there is no `{field}`, nor `{better}` and `{worse}`");
-                    let keys = row.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
                     return Err(error(message).hint(format!(
-                        "the row has {keys}; validate.data.fields maps our fields to the file's, as in {{responses: \"answer_a, answer_b\"}}"
+                        "{}; validate.data.fields maps our fields to the file's, as in {{responses: \"answer_a, answer_b\"}}",
+                        row.keys()
                     )));
                 }
                 found => return Err(wrong(field, "a list of responses or one response", found)),
             }
         }
         if all.is_empty() {
-            return Err(error(format!("`{}` has no response", self.name("responses"))).hint("remove the row"));
+            return Err(error(format!("`{}` has no response", row.name("responses"))).hint("remove the row"));
         }
         Ok(all)
     }
 
+    /// A response at `place`. Keys beside text and label are treated as those of rows.
     fn response(&self, value: &Value, place: &str) -> Result<Response> {
-        let (text_key, label_key) = (self.name("text"), self.name("label"));
         let Value::Object(map) = value else {
-            return Err(wrong(place, &format!("an object with `{text_key}` and `{label_key}`"), Some(value)));
+            let [text, label] = ["text", "label"].map(|field| self.names.of(field));
+            return Err(wrong(place, &format!("an object with `{text}` and `{label}`"), Some(value)));
         };
-        let label = match map.get(label_key) {
+        let fields = Fields::new(&self.names, map).within(place);
+        let label = match fields.get("label") {
             Some(Value::Bool(good)) => Some(f64::from(u8::from(*good))),
             Some(Value::Number(number)) => number.as_f64().filter(|n| n.is_finite()),
             _ => None,
         };
-        let label = label
-            .ok_or_else(|| wrong(&format!("{place}.{label_key}"), "true, false or a number", map.get(label_key)))?;
-        Ok(Response { text: text(map, text_key, &format!("{place}.{text_key}"))?, label })
-    }
-
-    /// The file's name of a field.
-    fn name<'a>(&'a self, field: &'a str) -> &'a str {
-        self.0.fields.get(field).map_or(field, String::as_str)
-    }
-
-    fn get<'a>(&self, row: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
-        row.get(self.name(field))
-    }
-}
-
-/// A text that is not blank.
-fn text(map: &Map<String, Value>, key: &str, place: &str) -> Result<String> {
-    match map.get(key) {
-        Some(Value::String(text)) if !text.trim().is_empty() => Ok(text.clone()),
-        Some(Value::String(_)) => Err(error(format!("`{place}` is empty")).hint("remove the response or the row")),
-        found => Err(wrong(place, "a string", found)),
+        let label = label.ok_or_else(|| fields.wrong("label", "true, false or a number"))?;
+        let text = fields.said("text")?;
+        fields.refuse_others(&[Message::assistant(&*text)], None)?;
+        Ok(Response { text, label })
     }
 }
 

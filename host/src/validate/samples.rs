@@ -6,8 +6,7 @@ use super::{
 };
 use crate::{
     Code, Error, Result,
-    config::DataConfig,
-    data::BudgetReport,
+    data::{Budget, BudgetReport},
     files,
     latents::{Held, prompt_text},
     model::ModelConfig,
@@ -32,9 +31,9 @@ impl Samples {
     ///
     /// # Errors
     /// Where tokenizer or lengths do not fit the model, or too many rows do not fit the limits.
-    pub fn new(annotated: &Annotated, config: &DataConfig, codec: &TextCodec, model: &ModelConfig) -> Result<Self> {
+    pub fn new(annotated: &Annotated, codec: &TextCodec, model: &ModelConfig) -> Result<Self> {
         check_vocabulary(codec, model)?;
-        let mut budget = config.budget();
+        let mut budget = Budget::default();
         let truth = Truth {
             prompts: vec![],
             judged: annotated.judged,
@@ -44,12 +43,11 @@ impl Samples {
         };
         let mut all = Self { corpus: Held::default(), truth, fitted: BudgetReport::default() };
         for row in &annotated.rows {
-            let place = || format!("{}, line {}", config.path.display(), row.line);
-            let (prompt, ids) = encode(row, codec).map_err(|e| e.at(place()))?;
-            let Some((prompt, ids)) = budget.fit(prompt, ids) else { continue };
+            let (prompt, ids) = encode(row, codec).map_err(|e| e.at(&row.place))?;
+            let Some((prompt, ids)) = budget.fit(row.limits, prompt, ids) else { continue };
             let longest = prompt.len() + ids.iter().map(Vec::len).max().unwrap_or(0);
             if longest > model.max_positions {
-                let message = format!("{}: {longest} tokens, the model takes {}", place(), model.max_positions);
+                let message = format!("{}: {longest} tokens, the model takes {}", row.place, model.max_positions);
                 return Err(
                     Error::new(Code::DataLength, message).hint("lower max_length of the section that names these rows")
                 );

@@ -111,7 +111,7 @@ fn set_mends_what_the_base_lacks() {
     .unwrap();
     let mended = GOOD
         .replace("set: {rounds: 4}", "set: {rounds: 4, data: {path: data.jsonl}, eval: {data: {path: data.jsonl}}}");
-    assert_eq!(load(&dir, &mended, &[]).unwrap().arms[0].config.data.path, dir.path().join("sub/data.jsonl"));
+    assert_eq!(load(&dir, &mended, &[]).unwrap().arms[0].config.data[0].path, dir.path().join("sub/data.jsonl"));
     // What is left is the base's own fault, what `set` breaks is not.
     let said = format!("{:#}", load(&dir, GOOD, &[]).unwrap_err());
     assert!(said.contains("sub/base.yaml") && said.contains("data.path") && !said.contains("rounds"), "{said}");

@@ -5,10 +5,12 @@ use crate::{
     config::DataConfig,
     data::{
         self,
+        fields::{Fields, Json, Names},
         messages::{describe, error},
     },
+    text::Message,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Names of the question's, and of the right choice's field.
@@ -59,14 +61,12 @@ impl Questions {
     }
 }
 
-fn parse(row: &Map<String, Value>, line: u32) -> Result<Question> {
-    let (name, text) = field(row, &QUESTION)?;
-    let text = match text {
-        Value::String(text) if !text.trim().is_empty() => text.clone(),
-        Value::String(_) => return Err(error(format!("`{name}` is empty")).hint("remove the row")),
-        found => return Err(error(format!("`{name}`: expected a string, found {}", describe(found)))),
-    };
-    let listed = row.get("choices").unwrap_or(&Value::Null);
+fn parse(row: &Json, line: u32) -> Result<Question> {
+    let names = Names::default();
+    let fields = Fields::new(&names, row);
+    let name = field(&fields, &QUESTION)?;
+    let text = fields.said(name)?;
+    let listed = fields.get("choices").unwrap_or(&Value::Null);
     let items = listed.as_array().map(Vec::as_slice).unwrap_or_default();
     let choices: Vec<String> =
         items.iter().filter_map(|c| c.as_str()).filter(|c| !c.is_empty()).map(str::to_owned).collect();
@@ -78,21 +78,24 @@ fn parse(row: &Map<String, Value>, line: u32) -> Result<Question> {
         };
         return Err(error(format!("`choices`: expected a list of two or more texts, found {found}")));
     }
-    let (name, answer) = field(row, &GOLD)?;
+    let name = field(&fields, &GOLD)?;
+    let answer = fields.get(name).unwrap_or(&Value::Null);
     let gold = gold(answer, &choices).ok_or_else(|| {
         let found = if let Value::String(text) = answer { format!("{text:?}") } else { describe(answer) };
         let last = choices.len() - 1;
         error(format!("`{name}`: expected which choice is right, found {found}"))
             .hint(format!("an index from 0 to {last}, a letter from A to {}, or the choice's text", letter(last)))
     })?;
+    let said = [Message::new("user", &*text), Message::assistant(&*choices[gold])];
+    fields.refuse_all_others(&said)?;
     Ok(Question { line, text, choices, gold })
 }
 
 /// The first of the names that the row has.
-fn field<'a>(row: &'a Map<String, Value>, names: &[&'static str; 3]) -> Result<(&'static str, &'a Value)> {
-    names.iter().find_map(|name| Some((*name, row.get(*name)?))).ok_or_else(|| {
+fn field(row: &Fields, names: &[&'static str; 3]) -> Result<&'static str> {
+    names.iter().copied().find(|name| row.find(name).is_some()).ok_or_else(|| {
         let [a, b, c] = names;
-        error(format!("expected a field `{a}`, `{b}` or `{c}`; {}", data::keys(row)))
+        error(format!("expected a field `{a}`, `{b}` or `{c}`; {}", row.keys()))
     })
 }
 

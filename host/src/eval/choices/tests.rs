@@ -119,7 +119,7 @@ fn rows_that_are_none_are_named() {
     {
         assert_eq!(gold(answer).unwrap(), want, "{answer}");
     }
-    for answer in ["4", "-1", "1.5", "\"E\"", "\"\"", "null", "[0]"] {
+    for answer in ["4", "-1", "1.5", "\"E\"", "\"\"", "[0]"] {
         let e = gold(answer).unwrap_err();
         assert!(e.message().contains("q.jsonl, line 1: `answer`: expected which choice"), "{answer}: {e}");
         assert!(e.hint_text().unwrap().contains("from 0 to 3, a letter from A to D"));
@@ -136,5 +136,33 @@ fn rows_that_are_none_are_named() {
         fs::write(&file, format!("{good}\n{row}\n")).unwrap();
         let e = Questions::read(&file).unwrap_err();
         assert!(e.message().contains("line 2") && e.message().contains(says), "{e}");
+    }
+}
+
+#[test]
+fn keys_of_a_question_are_read_harmless_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("q.jsonl");
+    let read = |row: serde_json::Value| {
+        fs::write(&path, row.to_string()).unwrap();
+        Questions::read(&path)
+    };
+    let good = serde_json::json!({"question": "q", "choices": ["a", "b"], "answer": 1});
+    let with = |key: &str, value: &str| {
+        let mut row = good.clone();
+        row[key] = value.into();
+        row
+    };
+    for row in [with("id", "7"), with("subject", "s"), with("answer_text", "b")] {
+        assert_eq!(read(row).unwrap().rows.len(), 1);
+    }
+    for key in ["context", "prompt", "label"] {
+        let e = read(with(key, "It was so.")).unwrap_err();
+        assert!(
+            e.message()
+                .ends_with(&format!("line 1: `{key}`: nothing reads this, and it may change what the row means")),
+            "{e}"
+        );
+        assert!(e.hint_text().unwrap().contains(&format!("del(.\"{key}\")")));
     }
 }

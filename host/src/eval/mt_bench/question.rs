@@ -5,10 +5,12 @@ use crate::{
     config::DataConfig,
     data::{
         self,
-        messages::{describe, error},
+        fields::{Fields, Json, Names},
+        messages::error,
     },
+    text::Message,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{collections::HashSet, path::Path};
 
 /// FastChat's temperature of each category; others have 0.7.
@@ -77,33 +79,38 @@ impl Questions {
     }
 }
 
-fn parse(row: &Map<String, Value>) -> Result<Question> {
-    let wrong = |name: &str, expected: &str| {
-        let found = row.get(name).map_or("nothing".into(), describe);
-        error(format!("`{name}`: expected {expected}, found {found}"))
-            .hint("a row is {\"question_id\": 81, \"category\": \"writing\", \"turns\": [\"...\", \"...\"]}")
+fn parse(row: &Json) -> Result<Question> {
+    let names = Names::default();
+    let fields = Fields::new(&names, row);
+    let wrong = |name: &'static str, expected: &str| {
+        let hint = "a row is {\"question_id\": 81, \"category\": \"writing\", \"turns\": [\"...\", \"...\"]}";
+        fields.wrong(name, expected).hint(hint)
     };
-    let question_id = row.get("question_id").and_then(Value::as_u64).filter(|id| *id < MOST_ID);
-    let texts = |name: &str| {
-        let items = row.get(name)?.as_array()?;
+    let question_id = fields.get("question_id").and_then(Value::as_u64).filter(|id| *id < MOST_ID);
+    let texts = |name: &'static str| {
+        let items = fields.get(name)?.as_array()?;
         items.iter().map(|t| Some(t.as_str()?.to_owned())).collect::<Option<Vec<_>>>()
     };
     let turns = texts("turns").filter(|turns| (1..=MOST_TURNS).contains(&turns.len()));
     let turns = turns.filter(|turns| turns.iter().all(|t| !t.trim().is_empty()));
-    let temperature = row.get("required_temperature").filter(|t| !t.is_null());
-    let required_temperature = temperature
+    let required_temperature = fields
+        .get("required_temperature")
         .map(|t| t.as_f64().filter(|t| (0.0..=100.0).contains(t)).map(|t| t as f32))
         .map(|t| t.ok_or_else(|| wrong("required_temperature", "a number from 0 to 100")))
         .transpose()?;
-    let reference = match row.get("reference") {
-        None | Some(Value::Null) => vec![],
+    let reference = match fields.get("reference") {
+        None => vec![],
         Some(_) => texts("reference").ok_or_else(|| wrong("reference", "a list of texts"))?,
     };
-    Ok(Question {
+    let category = fields.get("category").and_then(Value::as_str).ok_or_else(|| wrong("category", "a string"))?;
+    let question = Question {
         question_id: question_id.ok_or_else(|| wrong("question_id", "a whole number of at most 48 bits"))?,
-        category: row.get("category").and_then(Value::as_str).ok_or_else(|| wrong("category", "a string"))?.to_owned(),
+        category: category.to_owned(),
         turns: turns.ok_or_else(|| wrong("turns", "a list of one or more texts"))?,
         reference,
         required_temperature,
-    })
+    };
+    let said: Vec<Message> = question.turns.iter().map(|turn| Message::new("user", turn)).collect();
+    fields.refuse_all_others(&said)?;
+    Ok(question)
 }

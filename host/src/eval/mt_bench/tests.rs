@@ -130,3 +130,15 @@ fn rows_that_are_none_are_named() {
         assert!(e.message().contains("q.jsonl, line 4") && e.message().contains(says), "{e}");
     }
 }
+
+#[test]
+fn a_key_that_nothing_reads_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("q.jsonl");
+    let row = |key: &str| format!(r#"{{"question_id": 1, "category": "math", "turns": ["a", "b"], "{key}": "x"}}"#);
+    fs::write(&path, row("source")).unwrap();
+    assert!(Questions::read(&path).is_ok());
+    fs::write(&path, row("system")).unwrap();
+    let e = Questions::read(&path).unwrap_err();
+    assert!(e.message().ends_with("line 1: `system`: nothing reads this, and it may change what the row means"), "{e}");
+}

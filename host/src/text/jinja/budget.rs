@@ -7,7 +7,8 @@ use std::cell::Cell;
 const STEPS: u64 = 10_000_000;
 /// Steps more for each byte of the variables, so that no limit depends on how long a conversation is.
 const STEPS_PER_BYTE: u64 = 64;
-/// Bytes of text for one step: with [`STEPS`], all text that a short conversation's rendering makes has 80 MB.
+/// Bytes of text for one step: with [`STEPS`], all text that a short conversation's rendering makes has 80 MB. Items of
+/// lists, characters and keys take more steps than they have words, so that lists stay within some 200 MB.
 const CHUNK: usize = 8;
 /// How deep nodes may be evaluated in each other. Each level takes stack, of which threads have 2 MB.
 const DEPTH: usize = 400;

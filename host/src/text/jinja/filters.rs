@@ -97,7 +97,10 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
             args.none(name)?;
             let pairs = match value {
                 Value::Undefined(_) => vec![],
-                Value::Dict(dict) => dict.entries.clone(),
+                Value::Dict(dict) => {
+                    budget.spend(8 * dict.entries.len())?;
+                    dict.entries.clone()
+                }
                 _ => return Err(Fault::new("Can only get item pairs from a mapping.")),
             };
             let pairs = pairs.into_iter().map(|(key, value)| Value::tuple(vec![key, value], budget));

@@ -58,6 +58,7 @@ impl Style {
             Value::Dict(dict) => {
                 let mut entries: Vec<(String, &Value)> = vec![];
                 for (key, value) in &dict.entries {
+                    budget.text(key.steps() * 32 + self.key_separator.len())?;
                     let key = match key {
                         Value::Str(text) => text.to_string(),
                         other => scalar(other).ok_or_else(|| Fault::new("tojson: a key is neither text nor number"))?,

@@ -14,18 +14,22 @@ pub fn attribute<'t>(value: &Value<'t>, name: &str, world: &World<'t>) -> Result
     }
     let found = match value.defined()? {
         Value::Dict(dict) => {
-            world.budget.spend(dict.entries.len() / 8)?;
+            world.budget.spend(dict.cost(name.len()))?;
             dict.text(name).cloned()
         }
         Value::Namespace(index) => {
             let namespaces = world.namespaces.borrow();
-            world.budget.spend(namespaces[*index].len() / 8)?;
+            world.budget.spend(namespaces[*index].len() * (1 + name.len() / 32) / 8)?;
             namespaces[*index].iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
         }
         Value::Loop(state) => {
-            let (index, length) = (state.index, state.items.len());
+            if let Some(index) = state.looks_at(name) {
+                state.feed.look_ahead(state.of, index)?;
+            }
+            let items = state.feed.kept.borrow();
+            let (index, length) = (state.index, items.len());
             let number = |n: usize| Some(Value::Int(n as i128));
-            let item = |at: Option<usize>| at.and_then(|at| state.items.get(at)).cloned();
+            let item = |at: Option<usize>| at.and_then(|at| items.get(at)).cloned();
             match name {
                 "index" => number(index + 1),
                 "index0" => number(index),
@@ -53,7 +57,7 @@ pub fn attribute<'t>(value: &Value<'t>, name: &str, world: &World<'t>) -> Result
         }
         _ => None,
     };
-    Ok(found.unwrap_or_else(|| missing(value, name)))
+    found.map_or_else(|| missing(value, name, world), Ok)
 }
 
 /// `value[key]`.
@@ -66,7 +70,7 @@ pub fn item<'t>(value: &Value<'t>, key: &Value<'t>, world: &World<'t>) -> Result
     let place = |at: i128, length: usize| usize::try_from(if at < 0 { at + length as i128 } else { at }).ok();
     let found = match (value.defined()?, at) {
         (Value::Dict(dict), _) => {
-            world.budget.spend(dict.entries.len() / 8)?;
+            world.budget.spend(dict.cost(if let Value::Str(key) = key { key.len() } else { 0 }))?;
             dict.get(key).cloned()
         }
         (Value::List(items) | Value::Tuple(items), Some(at)) => {
@@ -86,13 +90,14 @@ pub fn item<'t>(value: &Value<'t>, key: &Value<'t>, world: &World<'t>) -> Result
         (Some(found), _) => Ok(found),
         (None, Value::Str(name)) => attribute(value, name, world),
         (None, _) if matches!(value, Value::Safe(_)) => Err(Fault::new("a character of escaped text is not supported")),
-        (None, Value::Int(at)) => Ok(missing(value, &at.to_string())),
-        (None, other) => Ok(missing(value, other.type_name())),
+        (None, Value::Int(at)) => missing(value, &at.to_string(), world),
+        (None, other) => missing(value, other.type_name(), world),
     }
 }
 
-fn missing<'t>(value: &Value, name: &str) -> Value<'t> {
-    Value::undefined(format!("'{} object' has no attribute '{name}'", value.type_name()))
+fn missing<'t>(value: &Value, name: &str, world: &World<'t>) -> Result<Value<'t>, Fault> {
+    world.budget.text(2 * name.len())?;
+    Ok(Value::undefined(format!("'{} object' has no attribute '{name}'", value.type_name())))
 }
 
 /// `value[start:stop:step]`.

@@ -1,18 +1,19 @@
 //! Runs statements: scopes, loops, macros, and what is printed.
 
 mod expression;
+mod loops;
 
 use super::{
     Fault,
     args::Args,
-    ast::{Call, Expr, Loop, Macro, Statement, StatementKind, Target},
+    ast::{Call, Expr, Macro, Statement, StatementKind, Target},
     budget::Budget,
     filters, repr,
-    value::{LoopState, MacroRef, Value},
+    value::{MacroRef, Value},
     world::World,
 };
 use serde_json::{Map, Value as Json};
-use std::{cell::RefCell, rc::Rc};
+use std::cell::RefCell;
 
 /// Names and their values; the ones set last are found first.
 type Scope<'t> = Vec<(&'t str, Value<'t>)>;
@@ -46,11 +47,17 @@ enum Flow {
     Continue,
 }
 
+/// Scopes that are out of sight, and how many are in sight below them.
+struct Hidden<'t> {
+    below: usize,
+    scopes: Vec<Scope<'t>>,
+}
+
 struct Machine<'t> {
     world: World<'t>,
     scopes: Vec<Scope<'t>>,
-    /// Of each call of a macro under way, the scopes that it does not see.
-    calls: Vec<Vec<Scope<'t>>>,
+    /// Of each call of a macro or of a loop under way, the scopes that it does not see.
+    calls: Vec<Hidden<'t>>,
     out: String,
 }
 
@@ -112,8 +119,8 @@ impl<'t> Machine<'t> {
                 return self.inner(otherwise);
             }
             StatementKind::For(of) => {
-                let items = self.value(&of.iter)?.items(&self.world.budget)?;
-                self.for_loop(of, items, 0)?;
+                let value = self.value(&of.iter)?;
+                self.for_loop(of, &value, 0)?;
             }
             StatementKind::Set { target, value } => {
                 let value = self.value(value)?;
@@ -121,9 +128,12 @@ impl<'t> Machine<'t> {
             }
             StatementKind::SetBlock { target, filters, body } => {
                 let (text, flow) = self.scoped(vec![], |machine| machine.captured(body))?;
+                // A loop that goes on or ends within takes no notice of what was captured.
+                if flow != Flow::Through {
+                    return Ok(flow);
+                }
                 let value = self.filtered(Value::str(text), filters)?;
                 self.assign(target, value)?;
-                return Ok(flow);
             }
             StatementKind::With { variables, body } => {
                 let scope = variables.iter().map(|(name, value)| Ok((name.as_str(), self.value(value)?)));
@@ -146,10 +156,12 @@ impl<'t> Machine<'t> {
             }
             StatementKind::Filter { filters, body } => {
                 let (text, flow) = self.scoped(vec![], |machine| machine.captured(body))?;
+                if flow != Flow::Through {
+                    return Ok(flow);
+                }
                 let value = self.filtered(Value::str(text), filters)?;
                 let text = repr::text(&value, &self.world.budget)?;
                 self.print(&text)?;
-                return Ok(flow);
             }
             StatementKind::Body(body) => return self.scoped(vec![], |machine| machine.inner(body)),
             StatementKind::Break => return Ok(Flow::Break),
@@ -204,38 +216,6 @@ impl<'t> Machine<'t> {
         Ok(())
     }
 
-    fn for_loop(&mut self, of: &'t Loop, mut items: Vec<Value<'t>>, depth: usize) -> Result<(), Fault> {
-        if let Some(condition) = &of.condition {
-            let mut kept = vec![];
-            for item in items {
-                let holds = self.scoped(vec![], |machine| {
-                    machine.assign(&of.target, item.clone())?;
-                    Ok(machine.value(condition)?.is_true())
-                })?;
-                if holds {
-                    kept.push(item);
-                }
-            }
-            items = kept;
-        }
-        if items.is_empty() {
-            return self.scoped(vec![], |machine| machine.inner(&of.otherwise)).map(|_| ());
-        }
-        let (items, changed) = (Rc::new(items), Rc::new(RefCell::new(None)));
-        for index in 0..items.len() {
-            self.world.budget.spend(1)?;
-            let state = LoopState { items: items.clone(), index, depth, changed: changed.clone(), of };
-            let flow = self.scoped(vec![("loop", Value::Loop(Rc::new(state)))], |machine| {
-                machine.assign(&of.target, items[index].clone())?;
-                machine.inner(&of.body)
-            })?;
-            if flow == Flow::Break {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Calls a macro, or the body of a `call` block.
     fn macro_call(&mut self, reference: MacroRef<'t>, mut args: Args<'t>) -> Result<Value<'t>, Fault> {
         let Macro { name, parameters, body } = reference.of;
@@ -255,8 +235,8 @@ impl<'t> Machine<'t> {
                 Some(value);
         }
         // The macro sees what was around its definition.
-        let hidden = self.scopes.split_off(reference.scopes.min(self.scopes.len()));
-        self.calls.push(hidden);
+        let scopes = self.scopes.split_off(reference.scopes.min(self.scopes.len()));
+        self.calls.push(Hidden { below: self.scopes.len(), scopes });
         let done = self.scoped(scope, |machine| {
             for ((name, default), value) in parameters.iter().zip(bound) {
                 let value = match (value, default) {
@@ -269,7 +249,7 @@ impl<'t> Machine<'t> {
             machine.captured(body)
         });
         let hidden = self.calls.pop().expect("it was pushed above");
-        self.scopes.extend(hidden);
+        self.scopes.extend(hidden.scopes);
         done.map(|(text, _)| Value::str(text))
     }
 
@@ -279,12 +259,12 @@ impl<'t> Machine<'t> {
         if self.calls.len() != call + 1 {
             return Err(Fault::new("a caller that is handed on is not supported"));
         }
-        let hidden = std::mem::take(&mut self.calls[call]);
+        let hidden = std::mem::take(&mut self.calls[call].scopes);
         let shared = reference.scopes - hidden.len();
         let own = self.scopes.split_off(shared);
         self.scopes.extend(hidden);
         let done = self.macro_call(MacroRef { caller_of: None, ..reference }, args);
-        self.calls[call] = self.scopes.split_off(shared);
+        self.calls[call].scopes = self.scopes.split_off(shared);
         self.scopes.extend(own);
         done
     }

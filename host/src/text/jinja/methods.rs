@@ -42,11 +42,12 @@ pub fn call<'t>(value: &Value<'t>, name: &str, args: &Args<'t>, world: &World<'t
             "get" => {
                 let [key, default] = args.bind("get", ["", ""])?;
                 let key = key.ok_or_else(|| Fault::new("get takes a key"))?;
-                budget.spend(dict.entries.len() / 8)?;
+                budget.spend(dict.cost(if let Value::Str(key) = &key { key.len() } else { 0 }))?;
                 Ok(dict.get(&key).cloned().or(default).unwrap_or(Value::None))
             }
             "items" | "keys" | "values" => {
                 args.none(name)?;
+                budget.spend(8 * dict.entries.len())?;
                 let pairs = dict.entries.iter();
                 let items = pairs.map(|(key, value)| match name {
                     "keys" => Ok(key.clone()),

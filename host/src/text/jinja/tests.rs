@@ -16,7 +16,7 @@ fn pieces_are_rendered_as_by_transformers_or_refused() {
     variables["documents"] = Json::Null;
     variables["add_generation_prompt"] = false.into();
     let cases = fixture["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 89);
+    assert_eq!(cases.len(), 138);
     for case in cases {
         let piece = case["piece"].as_str().unwrap();
         match (render(piece, &variables), &case["expected"]) {
@@ -66,6 +66,12 @@ fn no_template_hangs_or_takes_all_memory() {
         format!("{nested}{{{{ [ns.a, ns.b].index(ns.b) }}}}"),
         format!("{nested}{{{{ ns.a | tojson }}}}"),
         "{% for i in range(99999) %}{% set l = [loop] %}{% endfor %}".into(),
+        "{% for i in range(99999) %}{% for c in 'a' * 9999 %}{% break %}{% endfor %}{% endfor %}".into(),
+        "{% set k = 'k' * 999999 %}{% set d = {k: 1} %}{% for i in range(9999) %}{{ d | tojson | length }}{% endfor %}".into(),
+        "{% set k = 'k' * 999999 %}{% for i in range(9999) %}{% set x = {}[k] %}{% endfor %}".into(),
+        "{% set k = 'k' * 999999 %}{% set d = {k: 1} %}{% for i in range(99999) %}{% set x = d[k] %}{% endfor %}".into(),
+        "{% set ns = namespace(l=[]) %}{% for i in range(99) %}{% set ns.l = ns.l + [('a ' * 99999).split(' ')] %}{% endfor %}".into(),
+        "{% for x in range(9999) if x < 9998 or raise_exception('no') %}{{ loop.length }}{% endfor %}".into(),
         "{{ 9 ** 999999999 }}".into(),
         "{{ 'a' | indent(99999999) }}".into(),
         "{{ '\\n' * 99999 | indent(99999) }}".into(),
@@ -106,4 +112,25 @@ fn limits_grow_with_the_conversation() {
     let source =
         "{% set ns = namespace(a='') %}{% for m in messages %}{% set ns.a = ns.a ~ m.content %}{% endfor %}{{ ns.a }}";
     assert_eq!(render(source, &json!({"messages": messages})).unwrap().len(), 200 * text.len());
+}
+
+#[test]
+fn what_a_template_reads_is_in_its_tree_and_not_in_its_words() {
+    let reads = |source: &str| Template::parse(source).unwrap().reads();
+    let of = |words: &str| words.split_whitespace().map(str::to_owned).collect();
+    let found = reads(
+        "{# thinking #}thinking{{ 'tools' }}{{ m.role ~ 'name' }}{% if 'tool_calls' in m and x == 'system' %}\
+         {{ m['weight'] }}{{ m.get('date', y) }}{{ l | map(attribute='function.id') | join }}{% endif %}\
+         {% for k in ['loss'] %}{{ m[k] }}{% endfor %}",
+    );
+    assert_eq!(found.variables, of("m x y l k"));
+    assert_eq!(found.keys, of("role tool_calls weight get date function id loss"));
+    // Wherever an expression may stand.
+    let everywhere = "{% set a = b.c %}{% set d | f(e.g) %}{{ h.i }}{% endset %}{% with j = k.l %}{% endwith %}\
+        {% macro m(n=o.p) %}{{ q.r }}{% endmacro %}{% call m(s.t) %}{{ u.v }}{% endcall %}{% filter f(w.x) %}{% endfilter %}\
+        {% for y in z.aa if bb.cc %}{{ dd.ee }}{% else %}{{ ff.gg }}{% endfor %}{% if hh.ii %}{% elif jj.kk %}{% else %}\
+        {{ ll.mm }}{% endif %}{% generation %}{{ nn.oo }}{% endgeneration %}{{ [pp.qq, {rr.ss: tt.uu}][vv.ww:] is f(xx.yy) }}\
+        {{ -a1.a2 if not b1.b2 else c1.c2 or d1.d2 }}";
+    let keys = "c g i l p r t v x aa cc ee gg ii kk mm oo qq ss uu ww yy a2 b2 c2 d2";
+    assert_eq!(reads(everywhere).keys, of(keys));
 }

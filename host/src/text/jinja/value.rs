@@ -1,18 +1,15 @@
 //! Python's values as templates see them. All but namespaces are immutable: the sandbox is.
 
 mod compare;
+mod feed;
+mod stream;
 
-use super::{
-    Fault,
-    ast::{Loop, Macro},
-    budget::Budget,
-    number::Number,
-};
+pub use feed::{Feed, LoopState};
+pub use stream::{Stream, StreamKind};
+
+use super::{Fault, ast::Macro, budget::Budget, number::Number};
 use serde_json::Value as Json;
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::rc::Rc;
 
 /// How deep lists and maps may lie in each other, so that what walks them fits a thread's stack.
 pub const DEEPEST: usize = 100;
@@ -92,34 +89,6 @@ impl Extent {
     }
 }
 
-#[derive(PartialEq, Clone, Copy)]
-pub enum StreamKind {
-    /// Of a map; has a length.
-    View,
-    /// Has a length and an order.
-    Range,
-    /// Can be gone through once.
-    Generator,
-}
-
-pub struct Stream<'t> {
-    pub kind: StreamKind,
-    pub items: Vec<Value<'t>>,
-    extent: Extent,
-    spent: Cell<bool>,
-}
-
-/// The variable `loop`.
-pub struct LoopState<'t> {
-    pub items: Rc<Vec<Value<'t>>>,
-    pub index: usize,
-    /// From 0.
-    pub depth: usize,
-    /// What `changed` was asked about last, in this loop.
-    pub changed: Rc<RefCell<Option<Vec<Value<'t>>>>>,
-    pub of: &'t Loop,
-}
-
 impl<'t> Value<'t> {
     pub fn str(text: impl AsRef<str>) -> Self {
         Self::Str(text.as_ref().into())
@@ -152,12 +121,6 @@ impl<'t> Value<'t> {
         }
         budget.spend(2 * all.len())?;
         Ok(Self::Dict(Rc::new(Dict { extent: Extent::around_pairs(&all)?, entries: all })))
-    }
-
-    pub fn stream(kind: StreamKind, items: Vec<Self>, budget: &Budget) -> Result<Self, Fault> {
-        budget.spend(2 * items.len())?;
-        let extent = Extent::around(items.iter())?;
-        Ok(Self::Stream(Rc::new(Stream { kind, items, extent, spent: Cell::new(false) })))
     }
 
     /// A JSON value.
@@ -275,19 +238,28 @@ impl<'t> Value<'t> {
 
     /// What a loop goes through: items, characters, keys.
     pub fn items(&self, budget: &Budget) -> Result<Vec<Self>, Fault> {
-        let items = match self {
-            Self::Undefined(_) => vec![],
-            Self::Str(text) | Self::Safe(text) => text.chars().map(|c| Self::str(c.encode_utf8(&mut [0; 4]))).collect(),
-            Self::List(items) | Self::Tuple(items) => items.items.clone(),
-            Self::Dict(dict) => dict.entries.iter().map(|(key, _)| key.clone()).collect(),
-            Self::Stream(stream) => match stream.kind == StreamKind::Generator && stream.spent.replace(true) {
-                true => vec![],
-                false => stream.items.clone(),
-            },
-            other => return Err(Fault::new(format!("'{}' object is not iterable", other.type_name()))),
+        let copied = |items: &[Self]| {
+            budget.spend(4 * items.len())?;
+            Ok(items.to_vec())
         };
-        budget.spend(4 * items.len())?;
-        Ok(items)
+        match self {
+            Self::Undefined(_) => Ok(vec![]),
+            Self::Str(text) | Self::Safe(text) => {
+                // Each character becomes a text of its own.
+                budget.spend(8 * text.len())?;
+                Ok(text.chars().map(|c| Self::str(c.encode_utf8(&mut [0; 4]))).collect())
+            }
+            Self::List(items) | Self::Tuple(items) => copied(&items.items),
+            Self::Dict(dict) => {
+                budget.spend(4 * dict.entries.len())?;
+                Ok(dict.entries.iter().map(|(key, _)| key.clone()).collect())
+            }
+            Self::Stream(stream) => match stream.kind {
+                StreamKind::Generator => copied(stream.take_all()),
+                _ => copied(&stream.items),
+            },
+            other => Err(Fault::new(format!("'{}' object is not iterable", other.type_name()))),
+        }
     }
 
     pub fn length(&self) -> Result<usize, Fault> {
@@ -312,6 +284,11 @@ impl From<Number> for Value<'_> {
 }
 
 impl<'t> Dict<'t> {
+    /// Steps that it takes to look for a key of so many bytes, which is compared with one after the other.
+    pub fn cost(&self, bytes: usize) -> usize {
+        self.entries.len() * (1 + bytes / 32) / 8
+    }
+
     pub fn get(&self, key: &Value<'t>) -> Option<&Value<'t>> {
         self.entries.iter().find(|(other, _)| other.equals(key)).map(|(_, value)| value)
     }

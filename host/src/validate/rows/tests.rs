@@ -29,7 +29,8 @@ fn both_shapes_and_rows_of_one_label() {
     .unwrap();
     assert_eq!((rows.rows.len(), rows.one_label), (2, 1));
     assert_eq!(labels(&rows.rows[0]), [("b", 1.0), ("w", 0.0)]);
-    assert_eq!((rows.rows[1].line, labels(&rows.rows[1])), (4, vec![("x", 2.5), ("y", 0.0)]));
+    assert!(rows.rows[1].place.ends_with("rows.jsonl, line 4"), "{}", rows.rows[1].place);
+    assert_eq!(labels(&rows.rows[1]), [("x", 2.5), ("y", 0.0)]);
     assert_eq!(rows.rows[1].prompt.messages[0].text(), "q");
 }
 
@@ -42,6 +43,18 @@ fn keys_that_nothing_reads_are_refused() {
         e.message().ends_with("line 1: `context`: nothing reads this, and it may change what the row means"),
         "{e}"
     );
+}
+
+#[test]
+fn keys_of_responses_are_treated_as_those_of_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |key: &str| {
+        let answers = format!(r#"[{{"text": "x", "label": 1, "{key}": "k"}}, {{"text": "y", "label": 0}}]"#);
+        read(dir.path(), &format!(r#"{{"prompt": "p", "golden": "g", "responses": {answers}}}"#), &[])
+    };
+    assert_eq!(row("model").unwrap().rows.len(), 1);
+    let e = row("critique").unwrap_err();
+    assert!(e.message().contains("`responses[0].critique`: nothing reads this"), "{e}");
 }
 
 #[test]

@@ -22,8 +22,12 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
             if name == "last" && matches!(value, Value::Stream(stream) if stream.kind == StreamKind::Generator) {
                 return Err(Fault::new("'generator' object is not reversible"));
             }
-            let mut items = value.items(budget)?;
-            let found = if name == "first" { items.into_iter().next() } else { items.pop() };
+            let found = match value {
+                // The others are still there.
+                Value::Stream(stream) if stream.kind == StreamKind::Generator => stream.next(),
+                other if name == "first" => other.items(budget)?.into_iter().next(),
+                other => other.items(budget)?.pop(),
+            };
             Ok(found.unwrap_or_else(|| Value::undefined(format!("No {name} item, sequence was empty."))))
         }
         "reverse" => {

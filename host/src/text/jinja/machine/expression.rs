@@ -45,6 +45,9 @@ impl<'t> Machine<'t> {
             }
             Expr::Attribute(value, name) => {
                 let value = self.value(value)?;
+                if let Value::Loop(state) = &value {
+                    self.look_ahead(state, name)?;
+                }
                 lookup::attribute(&value, name, &self.world)?
             }
             Expr::Item(value, key) => {
@@ -157,11 +160,7 @@ impl<'t> Machine<'t> {
                 }
                 let [items] = args.bind("loop", ["iterable"])?;
                 let items = items.ok_or_else(|| Fault::new("loop takes what is to be gone through"))?;
-                let items = items.items(&self.world.budget)?;
-                let out = std::mem::take(&mut self.out);
-                let done = self.for_loop(state.of, items, state.depth + 1);
-                let text = std::mem::replace(&mut self.out, out);
-                done.map(|()| Value::str(text))
+                self.recurse(state, &items)
             }
             other => Err(Fault::new(format!("'{}' object is not callable", other.type_name()))),
         }

@@ -68,7 +68,12 @@ pub fn call<'t>(of: &str, name: &str, args: &Args<'t>, world: &World<'t>) -> Res
         budget.text(text.len())?;
         Ok(Value::str(text))
     };
-    let list = |texts: Vec<&str>| Value::list(texts.into_iter().map(Value::str).collect(), budget);
+    let list = |texts: Vec<&str>| {
+        // Each text is a copy with a head of its own.
+        budget.spend(4 * texts.len())?;
+        budget.text(texts.iter().map(|text| text.len()).sum())?;
+        Value::list(texts.into_iter().map(Value::str).collect(), budget)
+    };
     let first = |value: Option<Value<'t>>| value.ok_or_else(|| Fault::new(format!("{name} takes an argument")));
     match name {
         "upper" | "lower" | "capitalize" | "title" | "swapcase" | "casefold" => {
