@@ -9,12 +9,14 @@ mod compare;
 mod env;
 mod eval;
 mod import;
+mod init;
 mod merge;
 mod paint;
 mod plugin;
 mod quickstart;
 mod report;
 mod run;
+mod schema;
 mod sft;
 mod validate;
 
@@ -46,6 +48,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Writes a config to begin with
+    Init(init::Init),
     /// Runs all rounds of a config; started again, it goes on
     Run(run::Run),
     /// Validates a config with its data and plugins, shows rows as tokens, estimates memory; trains nothing
@@ -80,6 +84,8 @@ enum Command {
     /// Makes, checks and shares plugins
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Prints what a config may say as a JSON schema, for editors
+    Schema(schema::Schema),
     /// Prints what a bug report needs
     Env(env::Env),
 }
@@ -140,6 +146,7 @@ pub fn main() -> ExitCode {
     log(cli.verbose);
     guard_exit();
     let done = match cli.command {
+        Command::Init(args) => args.run(),
         Command::Run(args) => args.run(),
         Command::Generate(args) => run::until(&args, run::Stage::Generate),
         Command::Score(args) => run::until(&args, run::Stage::Pairs),
@@ -156,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Plugin(verb) => verb.run(),
+        Command::Schema(args) => args.run(),
         Command::Env(args) => args.run(),
     };
     expect_exit();

@@ -4,6 +4,7 @@ use super::{on_pool, print, print_json, use_threads};
 use ldalign::{
     Result,
     compare::{self, Plan},
+    config::gpu,
 };
 use std::path::PathBuf;
 
@@ -15,6 +16,9 @@ pub struct Compare {
     /// Sets a key of the file, as in set.rounds=2 or seeds=[1,2]; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// cpu or cuda:N for every run, whatever the configs say
+    #[arg(long)]
+    device: Option<String>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -23,7 +27,12 @@ pub struct Compare {
 impl Compare {
     /// Runs what is not there yet, measures, writes and prints.
     pub fn run(&self) -> Result<()> {
-        let mut plan = Plan::load(&self.config, &self.set)?;
+        let mut set = self.set.clone();
+        if let Some(name) = &self.device {
+            gpu(name).map_err(|e| e.at("--device"))?;
+            set.push(format!("set.device={name}"));
+        }
+        let mut plan = Plan::load(&self.config, &set)?;
         use_threads(plan.base.threads)?;
         plan.fetch()?;
         let comparison = on_pool(|| compare::compare(&plan, "LD-Align comparison", ""))?;

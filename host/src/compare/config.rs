@@ -133,8 +133,7 @@ impl Plan {
         }
         let here = files::parent(path);
         let order: Vec<String> = source.value["arms"].as_object().into_iter().flat_map(Map::keys).cloned().collect();
-        let schema = schemars::schema_for!(CompareConfig).to_value();
-        let faults = check(&schema, &mut source.value, here);
+        let faults = check(&CompareConfig::schema(), &mut source.value, here);
         if !faults.is_empty() {
             return Err(refuse(path, &source, faults));
         }
@@ -198,6 +197,11 @@ pub fn directory(arm: &str, seed: u64) -> String {
 }
 
 impl CompareConfig {
+    /// What a file may say, as a JSON schema.
+    pub fn schema() -> Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
     /// What the schema cannot say. Returns the index of the reference.
     fn rules(&self, order: &[String]) -> Result<usize, Vec<Fault>> {
         let mut faults = Vec::new();

@@ -22,8 +22,7 @@ impl RunConfig {
     /// its faults.
     pub(crate) fn of_value(mut value: Value, base: &Path) -> Result<Self, Vec<Fault>> {
         preset::fill(&mut value);
-        let schema = schemars::schema_for!(Self).to_value();
-        let mut faults = schema::check(&schema, &mut value, base);
+        let mut faults = schema::check(&Self::schema(), &mut value, base);
         // What `check` leaves can be deserialized, so that contradictions are reported along with the rest.
         match serde_json::from_value(value) {
             Ok(mut config) => {
@@ -35,6 +34,11 @@ impl RunConfig {
                 Err(faults)
             }
         }
+    }
+
+    /// What a file may say, as a JSON schema.
+    pub fn schema() -> Value {
+        schemars::schema_for!(Self).to_value()
     }
 
     /// The config with all defaults spelled out, as YAML that [`load`](Self::load) reads back.

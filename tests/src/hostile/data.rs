@@ -17,7 +17,7 @@ const ROWS: usize = 100;
 fn dataset(bytes: &[u8]) -> Result<Dataset> {
     let file = folder("rows", |_| ()).join("rows.jsonl");
     put(&file, bytes);
-    Dataset::open(&DataConfig::of(&file))
+    Dataset::open(&[DataConfig::of(&file)])
 }
 
 pub fn rows(bytes: &[u8]) -> bool {

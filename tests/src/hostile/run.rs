@@ -9,7 +9,7 @@ use ldalign::{
     model::Policy,
     pipeline, report,
     rundir::{Layout, Record, TrainLayout, hash_path},
-    train,
+    train::{self, SftData},
 };
 use std::{
     fs,
@@ -82,7 +82,7 @@ pub fn checkpoint(state: &[u8]) -> bool {
     let rows = TokenStore::open(&rows.join("rows.bin"), 2).expect("the rows were just written");
     let trained = |dir: &Path| -> Result<Vec<Vec<u8>>> {
         let mut policy = Policy::load(&model::llama(), &pipeline::device("cpu")?)?;
-        train::sft(&mut policy, &rows, &config, 1, dir)?;
+        train::sft(&mut policy, &SftData { rows: &rows, weights: None }, &config, 1, dir)?;
         let bits = |t: ldalign::model::Trainable| {
             let numbers: Vec<f32> = t.var.flatten_all().and_then(|t| t.to_vec1()).expect("a tensor can be read");
             numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
