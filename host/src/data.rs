@@ -58,8 +58,8 @@ pub struct Dataset {
 impl Dataset {
     /// Scans every file once: every row's shape is checked, its offset noted.
     ///
-    /// Fails at the first row that is not a JSON object, lacks a field, or is of another shape than the first row of its
-    /// file; and where some files bring rejected responses, or weights, and some do not.
+    /// Fails at the first row that is not a JSON object, lacks a field, or is of another shape than the first row of
+    /// its file; and where some files bring rejected responses, or weights, and some do not.
     pub fn open(sources: &[DataConfig]) -> Result<Self> {
         let (mut files, mut starts) = (Vec::<DataFile>::new(), vec![0]);
         for source in sources {

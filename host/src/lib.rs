@@ -50,7 +50,7 @@
 //! let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/clean-golden"));
 //!
 //! // A row is a conversation and the response that the data has to it.
-//! let data = Dataset::open(&DataConfig::of(&example.join("golden.jsonl")))?;
+//! let data = Dataset::open(&[DataConfig::of(&example.join("golden.jsonl"))])?;
 //! let row = data.row(0)?;
 //! assert_eq!(row.prompt.messages[0].text(), "Which vowels has loper?");
 //! assert_eq!(row.chosen.text(), "oe");

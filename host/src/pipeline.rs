@@ -24,7 +24,7 @@ use crate::{
     config::{RunConfig, gpu},
     data::Dataset,
     estimate::Estimate,
-    interrupt,
+    files, interrupt,
     latents::{PolicyServices, SharedPolicy},
     library::Kind,
     model::{self, ModelDir, Policy},
@@ -91,6 +91,9 @@ pub fn run_beside(
             let outputs = run.stage(round, stage).map_err(|e| e.at(format!("round {round}, {stage}")))?;
             watch.stop()?;
             run.dir.set_done(round, stage, &outputs)?;
+            if stage == Stage::Generate {
+                files::remove_file(&run.dir.round(round).partial_generations())?;
+            }
             worked = true;
             if until == Some(stage) {
                 return Ok(run.dir.path().to_owned());

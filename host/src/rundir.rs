@@ -34,6 +34,7 @@
 //! and plugins' states are their own.
 
 mod choices;
+mod done;
 mod evaluation;
 mod file;
 mod generations;

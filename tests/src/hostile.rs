@@ -99,14 +99,23 @@ fn taken<T>(result: Result<T>) -> bool {
 
 /// A directory of this process for the files of an entry point, filled the first time it is asked for.
 fn folder(name: &str, fill: impl FnOnce(&Path)) -> PathBuf {
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    let place = PLACE.get_or_init(|| std::env::temp_dir().join(format!("hostile-{}", std::process::id())));
-    let folder = place.join(name);
+    let folder = place().join(name);
     if !folder.exists() {
         fs::create_dir_all(&folder).expect("a directory can be made");
         fill(&folder);
     }
     folder
+}
+
+/// This process's folder, which whoever runs it removes.
+fn place() -> &'static Path {
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let place = std::env::temp_dir().join(format!("hostile-{}", std::process::id()));
+        // Of another process that had the number.
+        ldalign::files::remove_dir(&place).expect("a directory can be removed");
+        place
+    })
 }
 
 fn put(path: &Path, bytes: &[u8]) {

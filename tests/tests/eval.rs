@@ -102,7 +102,7 @@ fn what_cannot_be_measured_is_said() {
     let text = refused(&eval(dir.path(), &["--choices", "q.jsonl"]));
     assert!(text.contains("q.jsonl, line 1: `answer`: expected which choice is right, found \"c\""), "{text}");
     let text = refused(&eval(dir.path(), &["--mt-bench", "q.jsonl"]));
-    assert!(text.contains("`question_id`: expected a whole number"), "{text}");
+    assert!(text.contains("q.jsonl, line 1: `category`: expected a string, found nothing"), "{text}");
     let text = refused(&eval(dir.path(), &["--mt-bench", "none.jsonl"]));
     assert!(text.contains("none.jsonl"), "{text}");
     let text = refused(&eval(dir.path(), &[]));

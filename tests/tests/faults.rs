@@ -1,7 +1,8 @@
 //! The n-th file operation of a command fails, is torn or is its last, or the disk is full: started again, the command
 //! ends in the bytes of one that was left alone.
 //!
-//! A few cases of each command by default; [`ldalign_tests::campaign`] says how more are asked for (`make test-faults`).
+//! A few cases of each command by default; [`ldalign_tests::campaign`] says how more are asked for (`make
+//! test-faults`).
 #![allow(clippy::unwrap_used)]
 
 use ldalign::rundir::Layout;

@@ -1,8 +1,8 @@
 //! Files of other people with thousands of changes: each is taken or refused in one message, within bounds of time and
 //! memory, by the entry points of [`ldalign_tests::hostile`].
 //!
-//! `LDALIGN_INPUTS` says how many inputs each of them gets, `LDALIGN_SEED` chooses others (`make test-hostile`). What is
-//! found lies in `target/hostile/found/`.
+//! `LDALIGN_INPUTS` says how many inputs each of them gets, `LDALIGN_SEED` chooses others (`make test-hostile`). What
+//! is found lies in `target/hostile/found/`.
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{

@@ -1,7 +1,8 @@
 //! A command is killed at any time, or a file of what it has written is deleted, cut or changed by a bit: started again
 //! it ends in the bytes of one that was left alone, or it refuses and names the file.
 //!
-//! A few cases of each command by default; [`ldalign_tests::campaign`] says how more are asked for (`make test-faults`).
+//! A few cases of each command by default; [`ldalign_tests::campaign`] says how more are asked for (`make
+//! test-faults`).
 #![allow(clippy::unwrap_used)]
 
 use ldalign_tests::{

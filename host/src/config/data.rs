@@ -32,8 +32,8 @@ pub struct DataConfig {
     /// Use only the first N rows; 0 for all.
     #[serde(default)]
     pub max_rows: usize,
-    /// How many times the rows are there, one pass after the other: the share of a file in a list of them. Rows that are
-    /// there twice are sampled and trained on twice.
+    /// How many times the rows are there, one pass after the other: the share of a file in a list of them. Rows that
+    /// are there twice are sampled and trained on twice.
     #[serde(default = "once", skip_serializing_if = "is_once")]
     #[schemars(range(min = 1, max = MOST_REPEATS))]
     pub repeat: usize,

@@ -1,6 +1,5 @@
 //! Which losses a training's pairs have, as the keys of `train` say.
 
-use super::TrainConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -76,15 +75,17 @@ pub struct Losses {
 /// A key of `train` and what is wrong with it.
 pub type LossFault = (&'static str, String);
 
-impl TrainConfig {
-    /// Its losses.
+impl Losses {
+    /// Those of these keys of `train`.
     ///
     /// # Errors
     /// The first key whose value makes no loss.
-    pub fn losses(&self) -> Result<Losses, LossFault> {
+    pub fn of(
+        types: &[LossType],
+        weights: &[f64],
+        [beta, label_smoothing, sft_weight]: [f64; 3],
+    ) -> Result<Self, LossFault> {
         use LossType::{ExoPair, Robust, Sft, Sigmoid};
-        let Self { beta, label_smoothing, sft_weight, .. } = *self;
-        let (types, weights) = (self.loss_type.list(), &self.loss_weights);
         let number = |value: f64| value.is_finite() && value >= 0.0;
         if !(beta > 0.0 && beta.is_finite()) {
             return Err(("beta", format!("is {beta}; expected a number above 0")));
@@ -136,36 +137,31 @@ mod tests {
     #[test]
     fn keys_that_make_no_loss_are_named() {
         use LossType::*;
-        let base = TrainConfig::default;
-        let several = |list: &[LossType]| LossTypes::Several(list.to_vec());
-        for (config, key) in [
-            (TrainConfig { beta: 0.0, ..base() }, "beta"),
-            (TrainConfig { label_smoothing: 0.5, ..base() }, "label_smoothing"),
-            (TrainConfig { label_smoothing: 0.1, loss_type: Ipo.into(), ..base() }, "label_smoothing"),
-            (TrainConfig { loss_type: ExoPair.into(), ..base() }, "label_smoothing"),
-            (TrainConfig { sft_weight: f64::NAN, ..base() }, "sft_weight"),
-            (TrainConfig { loss_type: several(&[Ipo, Ipo]), ..base() }, "loss_type"),
-            (TrainConfig { loss_weights: vec![1.0, 1.0], ..base() }, "loss_weights"),
-            (TrainConfig { loss_weights: vec![0.0], ..base() }, "loss_weights"),
-            (TrainConfig { loss_type: Sft.into(), loss_weights: vec![1.0], sft_weight: 1.0, ..base() }, "sft_weight"),
+        for (types, weights, numbers, key) in [
+            (&[Sigmoid][..], &[][..], [0.0, 0.0, 0.0], "beta"),
+            (&[Sigmoid], &[], [0.1, 0.5, 0.0], "label_smoothing"),
+            (&[Ipo], &[], [0.1, 0.1, 0.0], "label_smoothing"),
+            (&[ExoPair], &[], [0.1, 0.0, 0.0], "label_smoothing"),
+            (&[Sigmoid], &[], [0.1, 0.0, f64::NAN], "sft_weight"),
+            (&[Ipo, Ipo], &[], [0.1, 0.0, 0.0], "loss_type"),
+            (&[Sigmoid], &[1.0, 1.0], [0.1, 0.0, 0.0], "loss_weights"),
+            (&[Sigmoid], &[0.0], [0.1, 0.0, 0.0], "loss_weights"),
+            (&[Sft], &[1.0], [0.1, 0.0, 1.0], "sft_weight"),
         ] {
-            assert_eq!(config.losses().map_err(|(key, _)| key), Err(key), "{config:?}");
+            assert_eq!(Losses::of(types, weights, numbers).map_err(|(key, _)| key), Err(key), "{types:?}");
         }
     }
 
     #[test]
     fn the_sft_term_has_one_weight_however_it_is_asked_for() {
         use LossType::*;
-        let of = |loss_type: LossTypes, loss_weights: &[f64], sft_weight| {
-            let config =
-                TrainConfig { loss_type, loss_weights: loss_weights.to_vec(), sft_weight, ..Default::default() };
-            config.losses().map(|losses| (losses.of_pairs, losses.sft))
+        let of = |types: &[LossType], weights: &[f64], sft_weight| {
+            Losses::of(types, weights, [0.1, 0.0, sft_weight]).map(|losses| (losses.of_pairs, losses.sft))
         };
-        let several = LossTypes::Several(vec![Sigmoid, Sft]);
-        assert_eq!(of(Sigmoid.into(), &[], 0.7), Ok((vec![(Sigmoid, 1.0)], 0.7)));
-        assert_eq!(of(several.clone(), &[1.0, 0.7], 0.0), Ok((vec![(Sigmoid, 1.0)], 0.7)));
-        assert_eq!(of(several, &[], 0.7), Ok((vec![(Sigmoid, 1.0)], 0.7)));
-        assert_eq!(of(Sft.into(), &[], 0.0), Ok((vec![], 1.0)));
-        assert_eq!(of(Sft.into(), &[], 0.5), Ok((vec![], 0.5)));
+        assert_eq!(of(&[Sigmoid], &[], 0.7), Ok((vec![(Sigmoid, 1.0)], 0.7)));
+        assert_eq!(of(&[Sigmoid, Sft], &[1.0, 0.7], 0.0), Ok((vec![(Sigmoid, 1.0)], 0.7)));
+        assert_eq!(of(&[Sigmoid, Sft], &[], 0.7), Ok((vec![(Sigmoid, 1.0)], 0.7)));
+        assert_eq!(of(&[Sft], &[], 0.0), Ok((vec![], 1.0)));
+        assert_eq!(of(&[Sft], &[], 0.5), Ok((vec![], 0.5)));
     }
 }

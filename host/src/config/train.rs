@@ -1,6 +1,6 @@
 //! How a run trains.
 
-use super::losses::{LossType, LossTypes};
+use super::losses::{LossFault, LossType, LossTypes, Losses};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +139,15 @@ pub struct SchedulerKwargs {
 }
 
 impl TrainConfig {
+    /// Its losses.
+    ///
+    /// # Errors
+    /// The first key whose value makes no loss.
+    pub fn losses(&self) -> Result<Losses, LossFault> {
+        let Self { beta, label_smoothing, sft_weight, .. } = *self;
+        Losses::of(self.loss_type.list(), &self.loss_weights, [beta, label_smoothing, sft_weight])
+    }
+
     /// The lowest learning rate as a share of the highest, where the schedule has one.
     ///
     /// # Errors
@@ -171,7 +180,8 @@ pub struct LoraConfig {
     /// Scale is lora_alpha / r.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub lora_alpha: f64,
-    /// Module names such as q_proj; `all-linear` for every linear layer but the head.
+    /// Module names such as q_proj; `all-linear` for every linear layer but the head, in a model with
+    /// experts for attention.
     #[schemars(length(min = 1))]
     pub target_modules: Vec<String>,
 }

@@ -63,8 +63,8 @@ impl DataFile {
         self.index.len()
     }
 
-    /// Reads one row, as one of the first file. Fails if the file was changed since it was opened. Panics if there is no
-    /// such row.
+    /// Reads one row, as one of the first file. Fails if the file was changed since it was opened. Panics if there is
+    /// no such row.
     pub fn row(&self, index: usize) -> Result<Row> {
         let entry = self.index.get(index)?;
         let mut bytes = Vec::new();

@@ -71,8 +71,8 @@ pub struct Module {
     pub inputs: usize,
     /// Numbers that come out.
     pub outputs: usize,
-    /// Whether adapters go on it: PEFT puts those of `all-linear` on no router and no expert, which are no modules of
-    /// their own in transformers 5.
+    /// Whether adapters go on it: in a model with experts on attention alone. PEFT has those of other modules there as
+    /// `target_parameters`, which are not computed.
     pub adaptable: bool,
     /// Part of the tokens that go through it.
     pub share: f64,
@@ -99,7 +99,12 @@ impl ModelConfig {
                 .map(|(part, i, o)| module(format!("{name}.{part}"), i, o))
         };
         match self.layers[layer].feed_forward {
-            FeedForward::Gated(width) => all.extend(gated("mlp", width)),
+            FeedForward::Gated(width) => {
+                // PEFT reads a name such as gate_proj as the experts' in every layer of a model that has any.
+                let experts = |layer: &LayerConfig| matches!(layer.feed_forward, FeedForward::Experts(_));
+                let adaptable = !self.layers.iter().any(experts);
+                all.extend(gated("mlp", width).map(|module| Module { adaptable, ..module }));
+            }
             FeedForward::Experts(experts) => {
                 all.push(Module { adaptable: false, ..module("mlp.gate".to_owned(), h, experts.count) });
                 let share = experts.used as f64 / experts.count as f64;

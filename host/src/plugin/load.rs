@@ -57,8 +57,8 @@ fn replaced(path: &Path) -> Error {
 /// knows a library by its path, and a descriptor's number would come again.
 static COPIES: Mutex<BTreeMap<String, File>> = Mutex::new(BTreeMap::new());
 
-/// The path of a private copy of the library at `path`, whose bytes must have this hash: between inspection and dlopen a
-/// file can be replaced.
+/// The path of a private copy of the library at `path`, whose bytes must have this hash: between inspection and dlopen
+/// a file can be replaced.
 fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
     let mut copies = COPIES.lock().unwrap_or_else(PoisonError::into_inner);
     if !copies.contains_key(sha256) {

@@ -1,8 +1,8 @@
 //! Checkpoints: all a run needs to go on as if it had never stopped, whole or not there.
 //!
-//! `checkpoint-N/` after N steps holds `trainable.safetensors`, `optimizer.safetensors`, `metrics.jsonl` up to there and
-//! `state.json`, which names the hashes of these and what they were made from, and has a checksum of its own. Training
-//! goes on by nothing else: what is lost of the files beside it is written again.
+//! `checkpoint-N/` after N steps holds `trainable.safetensors`, `optimizer.safetensors`, `metrics.jsonl` up to there
+//! and `state.json`, which names the hashes of these and what they were made from, and has a checksum of its own.
+//! Training goes on by nothing else: what is lost of the files beside it is written again.
 
 mod record;
 #[cfg(test)]
@@ -58,7 +58,8 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// Writes a checkpoint, with the lines of the metrics so far, and only then removes those beyond the number to keep.
+    /// Writes a checkpoint, with the lines of the metrics so far, and only then removes those beyond the number to
+    /// keep.
     pub fn save(&self, state: &State, metrics: &[u8], trainable: &[Trainable], optimizer: &AdamW) -> Result<()> {
         if self.keep == 0 {
             return Ok(());

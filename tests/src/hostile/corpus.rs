@@ -24,10 +24,10 @@ pub fn directory() -> PathBuf {
     workspace_root().join("target/hostile")
 }
 
-/// Makes it all anew.
+/// Makes it all anew; what was found before, and what another test has beside it, stays.
 pub fn make() {
     let dir = directory();
-    files::remove_dir(&dir).expect("a directory can be removed");
+    files::remove_dir(&dir.join("run")).expect("a directory can be removed");
     fs::create_dir_all(&dir).expect("a directory can be made");
     let scene = Scene::run();
     let out = scene.start(None, None);
@@ -35,6 +35,7 @@ pub fn make() {
     copy_small(scene.output(), &dir.join("run"));
     for target in TARGETS {
         let (to, broken) = (dir.join("corpus").join(target.name), workspace_root().join("tests/fixtures/hostile"));
+        files::remove_dir(&to).expect("a directory can be removed");
         fs::create_dir_all(&to).expect("a directory can be made");
         let write = |name: String, bytes: &[u8]| fs::write(to.join(name), bytes).expect("a file can be written");
         // Good ones come first.
@@ -44,6 +45,7 @@ pub fn make() {
             write(format!("once-{}", path.file_name().unwrap_or_default().to_string_lossy()), &read(&path));
         }
     }
+    files::remove_dir(super::place()).expect("a directory can be removed");
 }
 
 /// A target's files, good ones first, and how many are good.
