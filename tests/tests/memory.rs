@@ -5,6 +5,7 @@ use ldalign_tests::runs;
 use std::{fs, path::Path};
 
 /// The most bytes that `ldalign score` held at once, on so many rows that bring their rejected responses.
+#[allow(clippy::zombie_processes, reason = "wait4 waits for it, and tells its memory")]
 fn peak(dir: &Path, rows: usize) -> u64 {
     let line = |i| format!("{{\"prompt\": \"Reverse w{i}.\", \"chosen\": \"c{i}\", \"rejected\": \"r{i} x\"}}\n");
     fs::write(dir.join("rows.jsonl"), (0..rows).map(line).collect::<String>()).unwrap();
