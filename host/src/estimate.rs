@@ -166,7 +166,9 @@ mod tests {
             let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");
             assert_eq!(full.trained, full.parameters);
-            let target_modules = vec!["q_proj".into(), "down_proj".into()];
+            // With experts adapters go on attention alone.
+            let other = if name == "qwen3-moe" { "o_proj" } else { "down_proj" };
+            let target_modules = vec!["q_proj".into(), other.into()];
             let lora = LoraConfig { r: 4, target_modules, ..Default::default() };
             policy.add_lora(&lora, 0).unwrap();
             let adapters: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();

@@ -30,7 +30,7 @@
 //!
 //! [`Layout`] has the paths, each as a [`JsonFile`] or [`LinesFile`] of its type where this room has the format.
 //! Formats of others: `pairs.bin` and `rows.bin` are [`data::tokens`](crate::data::tokens)'s, latents those of
-//! [`latents`](crate::latents), models those of [`model`](crate::model), checkpoints those of [`train`](crate::train),
+//! [`latents`](crate::latents), models those of [`model`], checkpoints those of [`train`](crate::train),
 //! and plugins' states are their own.
 
 mod choices;
