@@ -68,9 +68,7 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
 pub fn sft_rounds(config: &RunConfig, beside: &[RunConfig]) -> Result<PathBuf> {
     RunDir::claim(config, &Layout::is_of_run)?;
     let dir = RunDir::open(&config.output_dir, &Manifest::new(config, &Dataset::open(&config.data)?, vec![])?)?;
-    if dir.is_evaluated(0)? || !beside::evaluation(&dir, config, beside)? {
-        measure(&dir, config, &config.model, 0)?;
-    }
+    measure(&dir, config, beside, &config.model, 0)?;
     let mut before = None;
     for round in 1..=config.rounds {
         let (output_dir, seed) = (dir.round(round).path().to_owned(), config.seed.wrapping_add(round));
@@ -83,17 +81,17 @@ pub fn sft_rounds(config: &RunConfig, beside: &[RunConfig]) -> Result<PathBuf> {
             fine_tune(&config, before.as_deref()).map_err(|e| e.at(format!("round {round}")))?;
             dir.set_done(round, Stage::Train, std::slice::from_ref(&trained))?;
         }
-        measure(&dir, config, &trained, round)?;
+        measure(&dir, config, beside, &trained, round)?;
         before = Some(trained);
     }
     Ok(dir.path().to_owned())
 }
 
-/// Evaluates a model as the one after `round`, unless done.
-fn measure(dir: &RunDir, config: &RunConfig, model: &Path, round: u64) -> Result<()> {
+/// Evaluates a model as the one after `round`, unless done, or done beside.
+fn measure(dir: &RunDir, config: &RunConfig, beside: &[RunConfig], model: &Path, round: u64) -> Result<()> {
     let wanted = |eval: &&EvalConfig| eval.measures(round, config.rounds);
     let Some(eval) = config.eval.as_ref().filter(wanted) else { return Ok(()) };
-    if dir.is_evaluated(round)? {
+    if dir.is_evaluated(round)? || (round == 0 && beside::evaluation(dir, config, beside)?) {
         return Ok(());
     }
     let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
