@@ -107,15 +107,15 @@ pub fn read_text(path: &Path) -> Result<String> {
 
 /// Reads a whole text, in UTF-8, that a user hands over: through a pipe too, and so up to a limit.
 pub fn read_given(path: &Path) -> Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(GIVEN + 1).read_to_string(&mut text))
+        .and_then(|file| file.take(GIVEN + 1).read_to_end(&mut bytes))
         .map_err(|e| io_error(path, "read", e))?;
-    if text.len() as u64 > GIVEN {
+    if bytes.len() as u64 > GIVEN {
         let what = format!("{} has more than {} MiB", path.display(), GIVEN >> 20);
         return Err(Error::new(Code::FileIo, what).hint("a text by a user's hand is expected"));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|e| io_error(path, "read", io::Error::new(io::ErrorKind::InvalidData, e)))
 }
 
 /// The most bytes of a text that a user hands over.

@@ -159,7 +159,6 @@ fn train(
         let save_steps = if config.save_steps > 0 { config.save_steps } else { plan.steps_per_epoch };
         let stop = collective.agree(interrupt::requested())?;
         if last || every(save_steps) || stop {
-            metrics.sync()?;
             checkpoints.save(&state, metrics.text(), &trainable, &optimizer)?;
         }
         if stop && !last {
@@ -167,7 +166,7 @@ fn train(
         }
     }
     progress.finish("");
-    Ok(())
+    metrics.finish()
 }
 
 /// Sums the passes of a step, each as large as the activations' memory allows. Rows that count for nothing are in its

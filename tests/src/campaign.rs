@@ -4,12 +4,16 @@
 //! The variable `LDALIGN_FAULTS` says how many cases of a command are tried, `all` or a number; without it a test tries
 //! the few that it names. `LDALIGN_SEED` chooses others.
 
+mod shared;
+
+pub use shared::Shared;
+
 use crate::{
-    built, host_binary, outside,
+    host_binary, outside,
     random::{self, Random},
     runs, workspace_root,
 };
-use ldalign::{files, library};
+use ldalign::files;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -71,8 +75,6 @@ pub struct Whole {
     pub operations: Vec<String>,
     /// SHA-256 of the files that it ends in.
     pub bytes: BTreeMap<PathBuf, String>,
-    /// How long it took.
-    pub time: Duration,
 }
 
 impl Scene {
@@ -100,67 +102,6 @@ impl Scene {
     pub fn eval() -> Self {
         let args = ["eval", "--model", "MODEL", "--choices", "q.jsonl", "--mt-bench", "mt.jsonl"];
         Self::small(&[&args[..], &["--max-new-tokens", "4", "--out", "OUTPUT"]].concat(), "out")
-    }
-
-    /// A command on plugins of one team that publishes and another that installs; see [`Shared`].
-    pub fn shared(of: Shared) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let output = dir.path().join("world");
-        let at = |team: &str| output.join(team);
-        for team in ["a", "b"] {
-            fs::create_dir_all(at(team).join("home")).expect("a directory can be made");
-        }
-        let scene = |team: &str, args: &[&str]| Scene {
-            dir: tempfile::tempdir().expect("a temporary directory"),
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            output: output.clone(),
-            at: at(team),
-            before: None,
-        };
-        let does = |team: &str, args: &[&str]| {
-            let out = scene(team, args).start(None, None);
-            assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-        };
-        let versions = ["0.1.0", "0.1.1"].map(library_of);
-        let package = |i: usize| format!("{}-0.1.{i}-{}.ldp", versions[0].0, library::target());
-        let (old, new) = (package(0), package(1));
-        let sign = ["plugin", "sign", &new, "--key", "key"];
-        let publish = |package: &str| {
-            ["plugin", "publish", package, "--registry", "../registry", "--key", "key.pub"].map(str::to_owned)
-        };
-        let name = versions[0].0.as_str();
-        does("a", &["plugin", "keygen", "key", "--no-password"]);
-        for (i, (_, bytes)) in versions.iter().enumerate() {
-            fs::write(at("a").join(format!("{i}.so")), bytes).expect("a library can be written");
-        }
-        does("a", &["plugin", "pack", "0.so"]);
-        does("a", &["plugin", "sign", &old, "--key", "key"]);
-        does("a", &publish(&old).each_ref().map(String::as_str));
-        does("b", &["plugin", "trust", "../registry", "--key", "../a/key.pub"]);
-        let last = match of {
-            Shared::Install => scene("b", &["plugin", "install", name]),
-            Shared::Update => {
-                does("b", &["plugin", "install", name]);
-                does("a", &["plugin", "pack", "1.so"]);
-                does("a", &sign);
-                does("a", &publish(&new).each_ref().map(String::as_str));
-                scene("b", &["plugin", "update"])
-            }
-            Shared::Pack => scene("a", &["plugin", "pack", "1.so"]),
-            Shared::Sign | Shared::Publish => {
-                does("a", &["plugin", "pack", "1.so"]);
-                match of {
-                    Shared::Sign => scene("a", &sign),
-                    _ => {
-                        does("a", &sign);
-                        scene("a", &publish(&new).each_ref().map(String::as_str))
-                    }
-                }
-            }
-        };
-        let before = dir.path().join("before");
-        copy(&output, &before);
-        Self { dir, before: Some(before), ..last }
     }
 
     /// A command on the tiny model; MODEL and OUTPUT in its arguments are places.
@@ -274,9 +215,7 @@ impl Scene {
     pub fn whole(&self) -> Whole {
         let log = self.dir.path().join("operations");
         self.clear();
-        let begin = Instant::now();
         let out = self.start(None, Some(&log));
-        let time = begin.elapsed();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let bytes = self.bytes();
         self.clear();
@@ -288,7 +227,16 @@ impl Scene {
             assert!(seen || self.before.is_some() && operation != "write ", "{operation} is not seen");
         }
         assert!(!bytes.is_empty());
-        Whole { operations, bytes, time }
+        Whole { operations, bytes }
+    }
+
+    /// How long it takes.
+    pub fn time(&self) -> Duration {
+        self.clear();
+        let begin = Instant::now();
+        let out = self.start(None, None);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        begin.elapsed()
     }
 
     /// What is wrong after a fault and another start; None where nothing is.
@@ -335,21 +283,6 @@ impl Scene {
     }
 }
 
-/// A command on shared plugins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shared {
-    /// `plugin install`, where nothing is installed.
-    Install,
-    /// `plugin update` of what is installed.
-    Update,
-    /// `plugin pack`.
-    Pack,
-    /// `plugin sign`.
-    Sign,
-    /// `plugin publish` into a registry that has an older version.
-    Publish,
-}
-
 /// How a program ended that panicked, or died of anything but a kill; None for others.
 pub fn unruly(out: &Output) -> Option<String> {
     let text = String::from_utf8_lossy(&out.stderr);
@@ -380,17 +313,4 @@ fn bytes(dir: &Path) -> BTreeMap<PathBuf, String> {
 fn copy(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").args([from, to]).status().expect("cp starts");
     assert!(status.success(), "{} cannot be copied", from.display());
-}
-
-/// Name and bytes of a bundled plugin as if it had been built with a version: its metadata are text in the file.
-fn library_of(version: &str) -> (String, Vec<u8>) {
-    let path = built().join("libldalign_distance_euclidean.so");
-    let name = library::inspect(&path).expect("a bundled plugin").metadata.name;
-    let mut bytes = fs::read(path).expect("a bundled plugin can be read");
-    let (old, new) = (format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION")), format!("\"version\":\"{version}\""));
-    assert_eq!(old.len(), new.len(), "the text must not move");
-    let places: Vec<usize> = (0..bytes.len() - old.len()).filter(|i| bytes[*i..].starts_with(old.as_bytes())).collect();
-    assert!(!places.is_empty(), "the library does not say its version");
-    places.iter().for_each(|at| bytes[*at..at + new.len()].copy_from_slice(new.as_bytes()));
-    (name, bytes)
 }

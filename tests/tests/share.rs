@@ -572,6 +572,17 @@ fn a_lock_file_is_kept() {
     let forged = String::from_utf8(new.clone()).unwrap().replace(&hash(&new), &hash(&old));
     fs::write(teams.at("b/ldalign.lock"), forged).unwrap();
     teams.refuses("score run.yaml", "plugin/untrusted", "pins minkowski 0.2.0 by the hash of minkowski 0.1.0");
+    // Somebody writes another key.
+    teams.say("a", "plugin keygen home/keys/other --no-password").done();
+    let key = |name: &str| {
+        let text = fs::read_to_string(teams.at("a/home/keys").join(name)).unwrap();
+        text.lines().last().unwrap().to_owned()
+    };
+    let forged = String::from_utf8(new.clone()).unwrap();
+    let mine = serde_json::from_str::<serde_json::Value>(&forged).unwrap()["plugins"]["minkowski"]["key"].clone();
+    let forged = forged.replace(mine.as_str().unwrap(), &key("other.pub"));
+    fs::write(teams.at("b/ldalign.lock"), forged).unwrap();
+    teams.refuses("score run.yaml", "plugin/untrusted", "pins minkowski 0.2.0 as signed by ");
     // Somebody puts the old file back.
     fs::write(teams.at("b/ldalign.lock"), &old).unwrap();
     for command in ["plugin install --locked", "plugin install", "plugin update", "score run.yaml"] {

@@ -34,17 +34,22 @@ fn tried(scene: &Scene, what: &str, few: usize, mut case: impl FnMut(&mut Random
 
 /// Kills the command at random times, some times in a row, then lets it end.
 fn kills(scene: &Scene, few: usize) {
+    let takes = scene.time();
     tried(scene, "kills", few, |random, whole| {
         scene.clear();
+        let mut killed = 0;
         for _ in 0..=random.below(3) {
-            let time = whole.time.mul_f64(random.below(1000) as f64 / 1000.0);
-            if let Some(out) = scene.killed_after(time)
-                && (!out.status.success() || unruly(&out).is_some())
-            {
-                return Err(format!("before it was killed: {}", String::from_utf8_lossy(&out.stderr)));
+            let time = takes.mul_f64(random.below(1000) as f64 / 1000.0);
+            match scene.killed_after(time) {
+                Some(out) if !out.status.success() || unruly(&out).is_some() => {
+                    return Err(format!("before it was killed: {}", String::from_utf8_lossy(&out.stderr)));
+                }
+                Some(_) => (),
+                None => killed += 1,
             }
         }
-        scene.ends_in(whole).map_or(Ok("the same bytes"), Err)
+        let of = ["done before any kill", "killed once", "killed twice", "killed three times"][killed];
+        scene.ends_in(whole).map_or(Ok(of), Err)
     });
 }
 
@@ -77,7 +82,10 @@ fn spoils(scene: &Scene, few: usize) {
         let n = 1 + random.below(2 * whole.operations.len());
         scene.clear();
         let killed = n <= whole.operations.len();
-        scene.start(killed.then_some(Fault::At("kill", n)), None);
+        let first = scene.start(killed.then_some(Fault::At("kill", n)), None);
+        if first.status.success() == killed || unruly(&first).is_some() {
+            return Err(format!("before it was spoilt: {}", String::from_utf8_lossy(&first.stderr)));
+        }
         let files: Vec<_> = match scene.output().is_dir() {
             true => runs::files(scene.output()).into_keys().collect(),
             false => vec![],
@@ -89,8 +97,11 @@ fn spoils(scene: &Scene, few: usize) {
         let how = spoil(path, random);
         let out = scene.start(None, None);
         let (text, within) = (String::from_utf8_lossy(&out.stderr), path.strip_prefix(scene.output()).unwrap());
-        let named =
-            within.ancestors().filter(|part| *part != Path::new("")).any(|part| text.contains(part.to_str().unwrap()));
+        // The file, or the directory that it is part of, such as a model's.
+        let named = [Some(within), within.parent()]
+            .into_iter()
+            .flatten()
+            .any(|part| part != Path::new("") && text.contains(part.to_str().unwrap()));
         let when = if killed { format!("killed at {n}") } else { "done".into() };
         let wrong = |what: String| Err(format!("{when}, {} {how}: {what} {text}", within.display()));
         let differing = scene.differing(whole);

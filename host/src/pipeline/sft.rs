@@ -79,7 +79,8 @@ pub fn sft_rounds(config: &RunConfig, beside: &[RunConfig]) -> Result<PathBuf> {
                 config.model = before.clone().unwrap_or(config.model);
             }
             fine_tune(&config, before.as_deref()).map_err(|e| e.at(format!("round {round}")))?;
-            dir.set_done(round, Stage::Train, std::slice::from_ref(&trained))?;
+            let metrics = dir.round(round).train().metrics().into_path();
+            dir.set_done(round, Stage::Train, &[metrics, trained.clone()])?;
         }
         measure(&dir, config, beside, &trained, round)?;
         before = Some(trained);

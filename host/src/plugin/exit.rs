@@ -21,8 +21,8 @@ static WATCHING: AtomicBool = AtomicBool::new(false);
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// What the modes of the host's files leave out.
 static UMASK: AtomicU32 = AtomicU32::new(0o077);
-/// A descriptor that is open as long as nobody closes those of others, and the number of the pipe that it leads to.
-static SENTINEL: (AtomicI32, AtomicU64) = (AtomicI32::new(-1), AtomicU64::new(0));
+/// A descriptor that is open as long as nobody closes those of others, and the pipe that it leads to.
+static SENTINEL: (AtomicI32, [AtomicU64; 2]) = (AtomicI32::new(-1), [const { AtomicU64::new(0) }; 2]);
 /// Whether the program has not come to its end.
 static AT_WORK: AtomicBool = AtomicBool::new(false);
 
@@ -50,19 +50,19 @@ pub(super) fn leave(who: Who, call: Call) {
 /// Ends the process where its descriptors were closed: what is written next could go into any file that has come by the
 /// number of another.
 fn check_descriptors(who: Who, call: Call) {
-    let (descriptor, pipe) = (SENTINEL.0.load(SeqCst), SENTINEL.1.load(SeqCst));
-    if descriptor >= 0 && inode(descriptor) != Some(pipe) {
+    let (descriptor, pipe) = (SENTINEL.0.load(SeqCst), SENTINEL.1.each_ref().map(|part| part.load(SeqCst)));
+    if descriptor >= 0 && file_of(descriptor) != Some(pipe) {
         let what = [" closed descriptors that are not its own in ", Call::ALL[call as usize].1];
         fail(Code::PluginDescriptors, &[who.0, what[0], what[1]], "");
     }
 }
 
-/// The number of the file that a descriptor leads to; None where it is closed.
-fn inode(descriptor: c_int) -> Option<u64> {
+/// The file that a descriptor leads to, by its device and its number there; None where it is closed.
+fn file_of(descriptor: c_int) -> Option<[u64; 2]> {
     // SAFETY: an all-zero stat is valid, and is filled in.
     unsafe {
         let mut found: libc::stat = std::mem::zeroed();
-        (libc::fstat(descriptor, &mut found) == 0).then_some(found.st_ino)
+        (libc::fstat(descriptor, &mut found) == 0).then_some([found.st_dev, found.st_ino])
     }
 }
 
@@ -139,7 +139,8 @@ pub(super) fn watch() {
         // Where none can be had, closed descriptors go unseen here.
         if let Ok((reader, _)) = std::io::pipe() {
             let descriptor = reader.into_raw_fd();
-            SENTINEL.1.store(inode(descriptor).unwrap_or_default(), SeqCst);
+            let pipe = file_of(descriptor).unwrap_or_default();
+            SENTINEL.1.iter().zip(pipe).for_each(|(part, number)| part.store(number, SeqCst));
             SENTINEL.0.store(descriptor, SeqCst);
         }
         // SAFETY: asks for a number.

@@ -125,8 +125,8 @@ impl Finder {
             });
         }
         let lock = self.lock.as_deref().map(Lock::read).transpose()?;
-        if let Some(entry) = lock.as_ref().map(|lock| locked(lock, plugin)).transpose()?.flatten() {
-            let found = self.installed(kind, &entry, entry.check(&Trust::load()?))?;
+        if let Some((entry, checked)) = lock.as_ref().map(|lock| locked(lock, plugin)).transpose()?.flatten() {
+            let found = self.installed(kind, &entry, checked)?;
             return Ok(Found { pinned: true, ..found });
         }
         let stem = plugin.replace('-', "_");
@@ -219,8 +219,8 @@ fn is_open_to_all(directory: &Path) -> bool {
     directory.metadata().is_ok_and(|about| about.permissions().mode() & 0o002 != 0)
 }
 
-/// The installed package that a lock file pins for a name; None where it has no such name.
-fn locked(lock: &Lock, name: &str) -> Result<Option<Entry>> {
+/// The installed package that a lock file pins for a name, and who vouches for it; None where it has no such name.
+fn locked(lock: &Lock, name: &str) -> Result<Option<(Entry, Checked)>> {
     let Some(pinned) = lock.plugins.get(name) else { return Ok(None) };
     lock.check_not_downgraded()?;
     let (at, pinned_version, target) = (lock.path().display(), &pinned.version, library::target());
@@ -234,11 +234,18 @@ fn locked(lock: &Lock, name: &str) -> Result<Option<Entry>> {
             .hint("in that directory: ldalign plugin install --locked")
     })?;
     // The store keeps versions that were replaced, whose signatures are as good as ever.
+    let changed = |what| Error::new(Code::PluginUntrusted, what).hint("restore the lock file: it was changed by hand");
     if (entry.id().name.as_str(), &entry.id().version, &entry.id().target) != (name, pinned_version, &target) {
-        let what = format!("{at} pins {name} {pinned_version} by the hash of {}", entry.id());
-        return Err(Error::new(Code::PluginUntrusted, what).hint("restore the lock file: it was changed by hand"));
+        return Err(changed(format!("{at} pins {name} {pinned_version} by the hash of {}", entry.id())));
     }
-    Ok(Some(entry))
+    let checked = entry.check(&Trust::load()?);
+    if let Some(signer) = checked.origin.key_id.as_ref().filter(|signer| *signer != pinned.key.id()) {
+        let key = pinned.key.id();
+        return Err(changed(format!(
+            "{at} pins {name} {pinned_version} as signed by {key}, and {signer} has signed it"
+        )));
+    }
+    Ok(Some((entry, checked)))
 }
 
 /// Ids by the file names of libraries of a kind.

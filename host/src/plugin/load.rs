@@ -20,9 +20,9 @@ use rustix::{
 };
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{File, Permissions},
     io::{self, Write},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -67,13 +67,19 @@ fn copy(path: &Path, sha256: &str) -> Result<PathBuf> {
             return Err(replaced(path));
         }
         let name = path.file_name().map_or("plugin".into(), |name| name.to_string_lossy());
-        let file = sealed(&name, &bytes).or_else(|e| {
-            tracing::debug!("no file in memory for {}: {e}", path.display());
-            nameless(&bytes)
+        let file = sealed(&name, &bytes).or_else(|e| match e.kind() {
+            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
+                tracing::warn!(
+                    "{} is loaded from a temporary file, since the system refuses files in memory ({e})",
+                    path.display()
+                );
+                nameless(&bytes)
+            }
+            _ => Err(e),
         });
         let file = file.map_err(|e| {
             Error::new(Code::PluginLoad, "no private copy of the library can be kept, in memory or in a file")
-                .hint("set TMPDIR to a directory that you may write in")
+                .hint("set TMPDIR to a directory that you may write in, of a file system that is not mounted noexec")
                 .caused_by(e)
         })?;
         copies.insert(sha256.to_owned(), file);
@@ -98,10 +104,11 @@ fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
 }
 
 /// A temporary file with these bytes that has no name in any directory, open to read: where the kernel, or a filter of
-/// its calls, gives no file in memory. Nobody can open it who could not write into this process too.
+/// its calls, gives no file in memory. It is no seal: processes of the same user can give themselves leave to change it.
 fn nameless(bytes: &[u8]) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
     file.write_all(bytes)?;
+    file.set_permissions(Permissions::from_mode(0o400))?;
     File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

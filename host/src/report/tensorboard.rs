@@ -12,7 +12,10 @@ use crate::{
     Result, files,
     rundir::{Layout, column},
 };
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Writes the files of all rounds that have something to show.
 pub fn write(run_dir: &Path, run: &Run) -> Result<()> {
@@ -51,10 +54,11 @@ fn training(events: &mut Events, round: &Round, step: &mut u64, seconds: &mut f6
         .filter(|(name, _)| *name != column::STEP)
         .map(|(name, values)| (format!("train/{name}"), values))
         .collect();
+    let times: BTreeMap<u64, f64> = round.train_timing.iter().map(|t| (t.step, t.seconds)).collect();
     let before = *step;
     for (line, at) in steps.iter().enumerate() {
         *step = before + *at as u64;
-        *seconds += round.train_timing.get(line).map_or(0.0, |t| t.seconds);
+        *seconds += times.get(&(*at as u64)).copied().unwrap_or_default();
         let scalars = names.iter().map(|(name, values)| (name.as_str(), values[line]));
         events.add(*seconds, *step, scalars.filter(|(_, value)| value.is_finite()));
     }

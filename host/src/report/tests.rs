@@ -82,8 +82,11 @@ fn fake_run(dir: &Path, rounds: u64, rows: usize) {
                 format!("{begun}\n{}\n", json!({"stage": stage, "seconds": seconds, "peak_bytes": 300 << 20}))
             });
         fs::write(round.join("timing.jsonl"), times.concat()).unwrap();
-        let clock = json!({"step": 1, "seconds": 2.0, "tokens_per_second": 1500.0, "resident_bytes": 1});
-        fs::write(round.join("train/timing.jsonl"), format!("{clock}\n").repeat(40)).unwrap();
+        let clock = |step| {
+            let clock = json!({"step": step, "seconds": 2.0, "tokens_per_second": 1500.0, "resident_bytes": 1});
+            format!("{clock}\n")
+        };
+        fs::write(round.join("train/timing.jsonl"), (1..=40).map(clock).collect::<String>()).unwrap();
         let healthy = json!({"sign": "length", "verdict": "healthy", "figure": 0.31, "limit": 0.7, "advice": "use another encoder",
             "finding": "the rank correlation of distance with difference in length is 0.31 (1: length alone)"});
         fs::write(round.join("diagnostics.json"), json!([healthy]).to_string()).unwrap();

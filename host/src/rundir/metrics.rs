@@ -12,7 +12,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 /// Names of the columns of metrics.jsonl: TRL's, where it has one.
 pub mod column {
@@ -72,7 +72,7 @@ impl MetricsLine {
     }
 }
 
-/// A line of train/timing.jsonl, for the line of metrics.jsonl with the same number.
+/// A line of train/timing.jsonl, for the line of metrics.jsonl of the same step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepTimingLine {
     /// Steps done.
@@ -105,6 +105,7 @@ pub struct MetricsWriter {
     metrics: Journal,
     timing: Journal,
     since: (Instant, u64),
+    path: PathBuf,
     /// All lines of the metrics as they were written, whatever has become of the file.
     text: Vec<u8>,
 }
@@ -127,7 +128,8 @@ impl MetricsWriter {
         files::write(metrics.path(), &history)?;
         let mut timing = Journal::open(timing.path())?;
         timing.truncate(history.iter().filter(|b| **b == b'\n').count())?;
-        Ok(Self { metrics: Journal::open(metrics.path())?, timing, since: (Instant::now(), tokens), text: history })
+        let path = metrics.path().to_owned();
+        Ok(Self { metrics: Journal::open(&path)?, timing, since: (Instant::now(), tokens), path, text: history })
     }
 
     /// All lines of metrics.jsonl.
@@ -156,10 +158,16 @@ impl MetricsWriter {
         Ok(())
     }
 
-    /// Makes all lines durable, before a checkpoint counts on them.
-    pub fn sync(&self) -> Result<()> {
+    /// Makes all lines durable, at the end of the training: its record will vouch for what the file holds then. Where
+    /// somebody has changed it meanwhile, it becomes what was written.
+    pub fn finish(self) -> Result<()> {
+        self.timing.sync()?;
         self.metrics.sync()?;
-        self.timing.sync()
+        if files::read(&self.path).is_ok_and(|found| found == self.text) {
+            return Ok(());
+        }
+        tracing::warn!("{} was changed during the training; it is written anew", self.path.display());
+        files::write(&self.path, &self.text)
     }
 }
 
@@ -190,6 +198,12 @@ mod tests {
         assert_eq!(lines[0].columns().last(), Some(("a", Some(1.0))));
         assert_eq!((lines[1].get(column::STEP), lines[1].get(column::LOSS)), (Some(4.0), None));
         assert_eq!(writer.text(), text.as_bytes());
+        for found in [text.clone(), text.replace("2.5", "2.6"), format!("{text}{line}\n")] {
+            let writer = MetricsWriter::open(&metrics, &timing, text.clone().into_bytes(), 0).unwrap();
+            std::fs::write(metrics.path(), found).unwrap();
+            writer.finish().unwrap();
+            assert_eq!(std::fs::read_to_string(metrics.path()).unwrap(), text);
+        }
         // Gone on from a checkpoint after the first line, whatever the file holds by then.
         let first = format!("{line}\n").into_bytes();
         for damaged in [text.clone(), text.replace("2.5", "2.6"), text[..9].to_owned(), String::new()] {

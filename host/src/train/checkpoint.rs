@@ -66,10 +66,10 @@ impl Checkpoints {
         }
         let weights: Vec<_> = trainable.iter().map(|t| Entry { name: t.name.clone(), tensor: &t.var }).collect();
         let parts = [(TRAINABLE, weights), (OPTIMIZER, optimizer.entries())];
-        let needed =
-            parts.iter().flat_map(|(_, entries)| entries).map(|entry| entry.spec().bytes()).sum::<usize>() as u64;
+        let needed = parts.iter().flat_map(|(_, entries)| entries).map(|entry| entry.spec().bytes()).sum::<usize>()
+            + metrics.len();
         let dir = self.path(state.step);
-        check_space(&dir, needed, free_space(&self.dir)?)?;
+        check_space(&dir, needed as u64, free_space(&self.dir)?)?;
         files::write_dir(&dir, |tmp| {
             files::write(&tmp.join(METRICS), metrics)?;
             let mut written = BTreeMap::from([(METRICS.to_owned(), files::sha256(metrics))]);

@@ -24,7 +24,7 @@ fn begin(seconds: u32) {
     // SAFETY: sets timers of this process from a valid struct.
     unsafe {
         libc::setitimer(libc::ITIMER_PROF, &timer, std::ptr::null_mut());
-        libc::alarm(30 * seconds);
+        libc::alarm(12 * seconds);
     }
 }
 
