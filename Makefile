@@ -1,5 +1,5 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart test test-faults test-hostile test-features lint check-cuda doc deny
+.PHONY: build quickstart install dist test test-faults test-hostile test-features lint check-cuda doc deny
 
 # What `default` leaves out and needs no NVIDIA toolkit.
 FEATURES = parquet,hub,judge
@@ -10,6 +10,27 @@ build:
 # Aligns an embedded tiny model on embedded data and writes quickstart-run/report.html.
 quickstart: build
 	./target/release/ldalign quickstart
+
+# Binary, plugins, manual and completions where they find each other. DESTDIR is put before PREFIX, for packagers.
+PREFIX = /usr/local
+SHARE = $(DESTDIR)$(PREFIX)/share
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/ldalign $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install target/release/ldalign $(DESTDIR)$(PREFIX)/bin
+	install -m 644 target/release/libldalign_*.so $(DESTDIR)$(PREFIX)/lib/ldalign
+	target/release/ldalign man $(SHARE)/man/man1
+	target/release/ldalign completions bash > $(SHARE)/bash-completion/completions/ldalign
+	target/release/ldalign completions zsh > $(SHARE)/zsh/site-functions/_ldalign
+	target/release/ldalign completions fish > $(SHARE)/fish/vendor_completions.d/ldalign.fish
+
+# The same as an archive that is unpacked anywhere.
+DIST = ldalign-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)-$(shell uname -m)-linux
+dist: build
+	rm -rf target/dist/$(DIST)
+	$(MAKE) install DESTDIR= PREFIX=$(CURDIR)/target/dist/$(DIST)
+	cp -r README.md LICENSE-* docs target/dist/$(DIST)
+	tar -C target/dist --sort=name --owner=0 --group=0 --numeric-owner -czf target/dist/$(DIST).tar.gz $(DIST)
+	@echo target/dist/$(DIST).tar.gz
 
 # One profile for building, the quickstart, the tests and the lints: dependencies are compiled once.
 test: build

@@ -6,10 +6,12 @@ mod bench;
 mod chat;
 mod check;
 mod compare;
+mod completions;
 mod env;
 mod eval;
 mod import;
 mod init;
+mod man;
 mod merge;
 mod paint;
 mod plugin;
@@ -42,6 +44,9 @@ struct Cli {
     /// Says more on stderr; LDALIGN_LOG=FILTER chooses finer.
     #[arg(long, short, global = true)]
     verbose: bool,
+    /// Says on stderr what is wrong, and nothing else
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -88,6 +93,10 @@ enum Command {
     Schema(schema::Schema),
     /// Prints what a bug report needs
     Env(env::Env),
+    /// Prints what a shell completes commands by
+    Completions(completions::Completions),
+    /// Writes the manual pages into a directory
+    Man(man::Man),
 }
 
 /// A config file and changes to it.
@@ -143,7 +152,7 @@ fn on_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 /// Parses the arguments, does what they ask, prints the error if there is one.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.verbose);
+    log(cli.verbose, cli.quiet);
     guard_exit();
     let done = match cli.command {
         Command::Init(args) => args.run(),
@@ -165,6 +174,8 @@ pub fn main() -> ExitCode {
         Command::Plugin(verb) => verb.run(),
         Command::Schema(args) => args.run(),
         Command::Env(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     };
     expect_exit();
     match done {
@@ -176,9 +187,16 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn log(verbose: bool) {
+fn log(verbose: bool, quiet: bool) {
     use tracing_subscriber::EnvFilter;
-    let default = if verbose { "ldalign=debug" } else { "ldalign=info" };
+    let default = match (verbose, quiet) {
+        (true, _) => "ldalign=debug",
+        (_, true) => "ldalign=warn",
+        _ => "ldalign=info",
+    };
+    if quiet {
+        ldalign::progress::quiet();
+    }
     let filter = EnvFilter::try_from_env("LDALIGN_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = Paint::stderr().is_on();
     tracing_subscriber::fmt()

@@ -77,9 +77,9 @@ impl<'a> Place<'a> {
             files::write_json(&path, &new)?;
             return Ok(place);
         }
-        let mut changes = vec![];
-        rundir::differences("", &files::read_json(&path)?, &new, &mut changes);
+        let changes = rundir::differences(&files::read_json(&path)?, &new);
         if !changes.is_empty() {
+            let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
             let what = format!("{} was begun from something else: {}", out.display(), changes.join("; "));
             return Err(
                 Error::new(Code::EvalChanged, what).hint("undo the change to go on there, or choose another --out")

@@ -5,8 +5,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on no progress is shown.
+pub fn quiet() {
+    QUIET.store(true, Relaxed);
+}
 
 /// How often a line is printed where there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);
@@ -30,7 +38,7 @@ impl Progress {
     /// Starts reporting `name` at `done` of `total` parts (`done` > 0 after a resume).
     pub fn new(name: impl Into<String>, done: u64, total: u64) -> Self {
         let name = printable(&name.into(), false).into_owned();
-        let bar = io::stderr().is_terminal().then(|| {
+        let bar = (io::stderr().is_terminal() && !QUIET.load(Relaxed)).then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{prefix:<24} {bar:28} {pos}/{len} {elapsed}<{eta} {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
@@ -47,7 +55,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_message(printable(note, false).into_owned());
             bar.set_position(self.done);
-        } else if self.last.elapsed() >= EVERY {
+        } else if self.last.elapsed() >= EVERY && !QUIET.load(Relaxed) {
             self.last = Instant::now();
             let rate = (self.done - self.start.1) as f64 / self.start.0.elapsed().as_secs_f64();
             let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
@@ -62,6 +70,9 @@ impl Progress {
     pub fn finish(self, note: &str) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+        if QUIET.load(Relaxed) {
+            return;
         }
         let seconds = self.start.0.elapsed().as_secs_f64();
         say(format_args!("{}: {}/{} in {seconds:.1} s {note}", self.name, self.done, self.total));

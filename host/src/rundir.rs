@@ -65,6 +65,7 @@ pub use stage::Stage;
 pub use timing::{Stopwatch, TimingLine};
 
 use crate::{Code, Error, Result, config::RunConfig, files, model};
+use manifest::Changes;
 use std::{
     fs::File,
     ops::Deref,
@@ -87,13 +88,15 @@ impl RunDir {
         let file = layout.manifest();
         if file.exists() {
             let changes = manifest.changes(file)?;
-            if !changes.is_empty() {
-                return Err(Error::new(
-                    Code::RunChanged,
-                    format!("{} was started from something else: {}", path.display(), changes.join("; ")),
-                )
-                .hint("undo the change to go on with this run, or choose another output_dir"));
+            if !changes.refused.is_empty() {
+                let what =
+                    format!("{} was started from something else: {}", path.display(), changes.refused.join("; "));
+                return Err(Error::new(Code::RunChanged, what).hint(
+                    "undo the change to go on with this run, or choose another output_dir; what is finished was made \
+                     from it, as it was not from rounds, threads, eval and diagnostics, which may change",
+                ));
             }
+            follow(&layout, manifest, changes)?;
         } else {
             // First, since it says that all else is ours.
             file.write(manifest)?;
@@ -121,6 +124,30 @@ impl RunDir {
     pub fn is_started(path: &Path) -> bool {
         Layout::new(path).manifest().exists()
     }
+}
+
+/// Makes the directory one of a manifest that differs in what a run follows.
+fn follow(layout: &Layout, manifest: &Manifest, changes: Changes) -> Result<()> {
+    if changes.followed.is_empty() {
+        return Ok(());
+    }
+    let begun = (1..).take_while(|round| layout.round(*round).path().exists()).last().unwrap_or(0);
+    let rounds = manifest.config.rounds;
+    if rounds < begun {
+        let what = format!("rounds is {rounds}, and round {begun} of {} was begun", layout.path().display());
+        return Err(Error::new(Code::RunChanged, what).hint(format!("set rounds to {begun} or more")));
+    }
+    for sentence in &changes.followed {
+        tracing::info!("{sentence}, from here on");
+    }
+    if changes.evaluation {
+        tracing::info!("every model is measured again");
+        (0..=begun).try_for_each(|round| layout.forget_evaluation(round))?;
+    }
+    files::write(&layout.config(), manifest.config.to_yaml()?.as_bytes())?;
+    // Last: until it is there, all this is done again.
+    let history = changes.history.into_iter().chain(changes.followed).collect();
+    layout.manifest().write(&Manifest { history, ..manifest.clone() })
 }
 
 /// Files and directories that the commands of a config read as a whole, an adapter's base among them.

@@ -167,7 +167,10 @@ impl Finder {
             .filter(|(likeness, _)| *likeness > 0.8);
         let mut hint = like.map(|(_, id)| format!("did you mean `{id}`? ")).unwrap_or_default();
         hint += &match known.is_empty() {
-            true => format!("found no {kind} plugins there; ",),
+            true => format!(
+                "found no {kind} plugins there: those that come with the program belong beside it, in `plugins` there \
+                 or in ../lib/ldalign, or {BUNDLED_ENV} names their directory; ",
+            ),
             false => format!("found there: {}; ", known.into_iter().collect::<Vec<_>>().join(", ")),
         };
         hint += "a path must contain `/`";
@@ -207,7 +210,8 @@ impl Finder {
             Some(directory) => all.push(directory.into()),
             None => {
                 let program = std::env::current_exe().unwrap_or_default();
-                all.extend(program.parent().map(|d| [d.join("plugins"), d.to_owned()]).into_iter().flatten());
+                let beside = program.parent().map(|d| [d.join("plugins"), d.to_owned(), d.join("../lib/ldalign")]);
+                all.extend(beside.into_iter().flatten());
             }
         }
         all

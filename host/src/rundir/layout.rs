@@ -5,7 +5,7 @@ use super::{
     CandidateLine, ChoiceLine, Evaluation, FittedEncoder, GenerationLine, JsonFile, LinesFile, Manifest, MetricsLine,
     Outcome, Record, Reference, ScoreLine, SealedFile, StepTimingLine, TimingLine,
 };
-use crate::{Result, data::Selection, diagnose::Diagnosis};
+use crate::{Result, data::Selection, diagnose::Diagnosis, files};
 use std::path::{Path, PathBuf};
 
 /// A run directory's places, whether it is there or not, open by this process or only read.
@@ -63,6 +63,11 @@ impl Layout {
     /// Whether [`write_evaluation`](Self::write_evaluation) has written, and what it wrote is there.
     pub fn is_evaluated(&self, round: u64) -> Result<bool> {
         self.evaluation(round).is_whole()
+    }
+
+    /// Has the model after a round measured again.
+    pub(super) fn forget_evaluation(&self, round: u64) -> Result<()> {
+        files::remove_file(self.evaluation(round).path())
     }
 
     fn evaluation(&self, round: u64) -> Record {

@@ -9,9 +9,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
-/// What a run is made from. A run directory belongs to one manifest for good.
+/// What a run is made from. A run directory belongs to one manifest for good, but for what a run [follows](FOLLOWED).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the host.
@@ -26,6 +26,22 @@ pub struct Manifest {
     pub eval: Option<OneOrMore<HashedPath>>,
     /// Plugins with options and hashes.
     pub plugins: Vec<PluginRecord>,
+    /// What was different from some start on, in sentences, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
+}
+
+/// How the manifest of a directory differs from that of a run that is started there again.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// What may not differ: sentences such as `config.train.beta was 0.1, is 0.2`.
+    pub refused: Vec<String>,
+    /// What the run follows from now on, in the same words.
+    pub followed: Vec<String>,
+    /// Whether that is what models are measured on.
+    pub evaluation: bool,
+    /// What had been followed before.
+    pub history: Vec<String>,
 }
 
 impl Manifest {
@@ -38,25 +54,62 @@ impl Manifest {
             data: data.hashes().map(|(path, hash)| HashedPath { path: path.into(), sha256: hash.into() }).collect(),
             eval: config.eval.as_ref().map(|e| e.data.iter().map(|d| HashedPath::of(&d.path)).collect()).transpose()?,
             plugins,
+            history: vec![],
         })
     }
 
-    /// How the manifest in `file` differs in what may not change: sentences like those of [`differences`].
-    pub(super) fn changes(&self, file: JsonFile<Self>) -> Result<Vec<String>> {
+    /// How the manifest in `file` differs.
+    pub(super) fn changes(&self, file: JsonFile<Self>) -> Result<Changes> {
         // Whatever version wrote it, so that a key that has come or gone is said as such.
         let old = file.untyped().read()?;
         // Through text, as the file went: a 32-bit 0.7 has other digits as a 64-bit number.
         let new = serde_json::to_string(self).and_then(|text| serde_json::from_str(&text));
         let new = new.map_err(|e| Error::new(Code::RunManifest, "cannot be written").caused_by(e))?;
-        let mut changes = Vec::new();
-        differences("", &old, &new, &mut changes);
-        Ok(changes)
+        let (followed, refused): (Vec<_>, Vec<_>) =
+            differences(&old, &new).into_iter().partition(|difference| difference.is_in(&FOLLOWED));
+        Ok(Changes {
+            refused: refused.iter().map(ToString::to_string).collect(),
+            evaluation: followed.iter().any(|difference| difference.is_in(&EVALUATION)),
+            followed: followed.iter().map(ToString::to_string).collect(),
+            history: old.get("history").and_then(|all| Deserialize::deserialize(all).ok()).unwrap_or_default(),
+        })
     }
 }
 
-/// Adds keys whose values differ, as `config.train.beta was 0.1, is 0.2`. Where the model or data lies may change; its
-/// bytes may not.
-pub fn differences(key: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+/// A value that is not what it was: `config.train.beta was 0.1, is 0.2`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    key: String,
+    old: Value,
+    new: Value,
+}
+
+impl Difference {
+    /// Whether it is one of these sections, or in one.
+    fn is_in(&self, sections: &[&str]) -> bool {
+        let within = |section| {
+            self.key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        sections.iter().any(within)
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, old, new } = self;
+        write!(f, "{key} was {old}, is {new}")
+    }
+}
+
+/// The values that differ, the deepest by which it can be said. Where the model or data lies may differ; its bytes may
+/// not.
+pub fn differences(old: &Value, new: &Value) -> Vec<Difference> {
+    let mut out = Vec::new();
+    differ("", old, new, &mut out);
+    out
+}
+
+fn differ(key: &str, old: &Value, new: &Value, out: &mut Vec<Difference>) {
     use Value::{Array, Null, Object};
     match (old, new) {
         _ if old == new || may_change(key) => {}
@@ -64,13 +117,13 @@ pub fn differences(key: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
             let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
             for k in keys {
                 let path = if key.is_empty() { k.clone() } else { format!("{key}.{k}") };
-                differences(&path, a.get(k).unwrap_or(&Null), b.get(k).unwrap_or(&Null), out);
+                differ(&path, a.get(k).unwrap_or(&Null), b.get(k).unwrap_or(&Null), out);
             }
         }
         (Array(a), Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().for_each(|(i, (a, b))| differences(&format!("{key}[{i}]"), a, b, out));
+            a.iter().zip(b).enumerate().for_each(|(i, (a, b))| differ(&format!("{key}[{i}]"), a, b, out));
         }
-        _ => out.push(format!("{key} was {old}, is {new}")),
+        _ => out.push(Difference { key: key.to_owned(), old: old.clone(), new: new.clone() }),
     }
 }
 
@@ -108,29 +161,55 @@ const MAY_CHANGE: &[&str] = &[
     "data.path",
     "eval.path",
     "plugins.origin",
+    "history",
 ];
+
+/// What a run that is started again goes by from then on, since nothing that is finished was made from it: how many
+/// rounds there are, what is measured and warned of, and the threads, on which no bits depend.
+const FOLLOWED: [&str; 5] = ["config.rounds", "config.threads", "config.diagnostics", EVALUATION[0], EVALUATION[1]];
+
+/// By these every model is measured, and measured again where they change.
+const EVALUATION: [&str; 2] = ["config.eval", "eval"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_run_follows_is_told_from_what_it_may_not() {
+        let config = |rounds, path, rows, seed| {
+            let eval = json!({"data": {"path": path, "max_rows": rows}});
+            json!({"config": {"rounds": rounds, "eval": eval, "evaluation": seed}})
+        };
+        let found = differences(&config(1, "a", 1, 1), &config(3, "b", 2, 2));
+        let told: Vec<_> = found.iter().map(|d| (d.to_string(), d.is_in(&FOLLOWED), d.is_in(&EVALUATION))).collect();
+        let is = |what: &str, followed, evaluation| (what.to_owned(), followed, evaluation);
+        assert_eq!(
+            told,
+            [
+                is("config.eval.data.max_rows was 1, is 2", true, true),
+                is("config.evaluation was 1, is 2", false, false),
+                is("config.rounds was 1, is 3", true, false),
+            ]
+        );
+    }
+
+    fn between(old: Value, new: Value) -> Vec<String> {
+        differences(&old, &new).iter().map(ToString::to_string).collect()
+    }
 
     #[test]
     fn differences_name_the_key_and_both_values() {
         let a = serde_json::json!({"config": {"seed": 1, "output_dir": "a", "train": {"beta": 0.1}}});
         let b = serde_json::json!({"config": {"seed": 1, "output_dir": "b", "train": {"beta": 0.2, "x": 1}}});
-        let mut out = vec![];
-        differences("", &a, &b, &mut out);
-        assert_eq!(out, ["config.train.beta was 0.1, is 0.2", "config.train.x was null, is 1"]);
+        assert_eq!(between(a, b), ["config.train.beta was 0.1, is 0.2", "config.train.x was null, is 1"]);
         // The same library may come from elsewhere.
         let plugin = |sha, origin| serde_json::json!({"plugins": [{"sha256": sha, "origin": {"state": origin}}]});
-        let mut out = vec![];
-        differences("", &plugin("a", "local"), &plugin("b", "signed"), &mut out);
-        assert_eq!(out, [r#"plugins[0].sha256 was "a", is "b""#]);
+        assert_eq!(between(plugin("a", "local"), plugin("b", "signed")), [r#"plugins[0].sha256 was "a", is "b""#]);
         // So may the files of a list, and nothing else about them.
         let data =
             |path, rows| serde_json::json!({"config": {"data": [{"path": path, "max_rows": rows}, {"path": "x"}]}});
-        let mut out = vec![];
-        differences("", &data("a", 1), &data("b", 2), &mut out);
-        assert_eq!(out, ["config.data[0].max_rows was 1, is 2"]);
+        assert_eq!(between(data("a", 1), data("b", 2)), ["config.data[0].max_rows was 1, is 2"]);
     }
 }
