@@ -10,6 +10,7 @@
 mod adamw;
 mod attention;
 mod backend;
+mod blocks;
 mod compute;
 mod head;
 mod kernels;
@@ -20,6 +21,7 @@ mod weight;
 pub use adamw::AdamStep;
 pub use attention::{Attention, LogSums, Span};
 pub use backend::{Activation, Precision, Rows};
+pub use blocks::{BlockKind, Blocks};
 pub use compute::Compute;
 pub use head::{Scores, Wanted, logit_rows, score, score_backward};
 pub use kernels::{exp, max};
