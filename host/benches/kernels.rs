@@ -37,7 +37,7 @@ fn products(c: &mut Criterion) {
         for rows in [1, 16, TOKENS] {
             let work = 2 * rows * DIM * FFN;
             let (x, dy) = (random(rows, DIM), random(rows, FFN));
-            let weight = Weight::new(&w, &compute).unwrap();
+            let weight = Weight::new(&w.clone().into(), &compute).unwrap();
             let name = |pass: &str| format!("linear {precision:?} {pass}");
             time(c, &name("forward"), rows, work, || weight.forward(&compute.rows(&x)?, None));
             time(c, &name("backward"), rows, work, || weight.backward(&compute.rows(&dy)?, None));

@@ -22,8 +22,8 @@ use crate::{
     data::tokens::TokenStore,
     machine::{self, Machine},
     memory,
-    model::{ModelConfig, Policy},
-    ops::Precision,
+    model::{Kept, ModelConfig, Policy},
+    ops::{Compute, Precision},
 };
 use candle_core::Device;
 use serde::Serialize;
@@ -194,7 +194,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// A policy as training would find it.
     fn policy(&self) -> Result<Policy> {
-        let mut policy = Policy::load_as(&self.options.model, &Device::Cpu, self.precision())?;
+        let kept = if self.options.lora.is_some() { Kept::Frozen } else { Kept::Trained };
+        let mut policy = Policy::load_kept(&self.options.model, &Compute::new(&Device::Cpu, self.precision()), kept)?;
         if let Some(lora) = self.lora() {
             policy.add_lora(&lora, SEED)?;
         }
@@ -254,7 +255,7 @@ fn measure(options: &Options) -> Result<Report> {
     let scratch = tempfile::tempdir()
         .map_err(|e| Error::new(Code::BenchScratch, "cannot make a directory for temporary files").caused_by(e))?;
     let pairs = data::pairs(options, &config, &scratch.path().join("pairs.bin"))?;
-    let parameters = Policy::load(&options.model, &Device::Cpu)?.num_parameters();
+    let parameters = config.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let model = ModelFacts {
         path: options.model.clone(),
         parameters,

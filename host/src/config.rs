@@ -11,6 +11,7 @@ mod measure;
 mod names;
 mod one_or_more;
 mod preset;
+mod quantize;
 mod reference;
 mod rules;
 mod sampling;
@@ -26,6 +27,7 @@ pub use measure::{EvalConfig, Limits, ValidateConfig};
 pub use names::{ANNOTATED_FIELDS, LOCK_FILE, ROW_FIELDS, long_key};
 pub use one_or_more::OneOrMore;
 pub use preset::Preset;
+pub use quantize::Quantize;
 pub use reference::markdown;
 pub use sampling::{Bounds, GenerateConfig};
 pub use schema::{Fault, check, suggest};
@@ -62,6 +64,11 @@ pub struct RunConfig {
     /// it. Sums and weights that are trained stay f32; frozen weights take half the memory.
     #[serde(default)]
     pub bf16: bool,
+    /// Makes the matrices of the model's linear modules, which `train.lora` leaves frozen, into 4 bits while they are
+    /// loaded (QLoRA): `nf4`, with double quantisation as bitsandbytes has it. Embedding, head, norms and biases stay.
+    /// On the CPU, for models without experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantize>,
     /// Threads; 0 for one per core.
     #[serde(default)]
     #[schemars(range(max = 4096))]

@@ -4,7 +4,8 @@
 //! With P parameters, of which A are trained, L layers, hidden width h, feed-forward width f, width k of all key heads,
 //! vocabulary V, in bytes (where layers differ, that of the largest counts for all):
 //!
-//! - weights: 4 each, adapters too; in bf16 frozen matrices have 2, and all matrices a copy that products read, 2 each;
+//! - weights: 4 each, adapters too; in bf16 frozen matrices have 2, and trained ones a copy that products read, 2 each;
+//!   frozen matrices of linear modules in NF4 have 0.516;
 //! - gradients: 4 A; AdamW's two moments: 8 A;
 //! - a pass has N tokens, S of them in responses: as many of a step's as fit the activations' budget, and a whole row
 //!   at least. Of every layer it keeps what the backward pass reads or, where that does not fit, the layer's input
@@ -19,10 +20,10 @@
 
 use crate::{
     Result,
-    config::{GenerateConfig, TrainConfig},
+    config::{GenerateConfig, Quantize, TrainConfig},
     machine::size,
-    model::{ModelConfig, activation_budget, lora_targets},
-    ops::{Precision, Wanted, logit_rows},
+    model::{ModelConfig, Module, activation_budget, lora_targets},
+    ops::{BlockKind, Precision, Wanted, logit_rows},
 };
 use serde::Serialize;
 use std::fmt;
@@ -61,11 +62,12 @@ pub struct Longest {
 
 impl Estimate {
     /// Estimates a run that trains, and generates if it does that. `adapter` is the number of parameters of an adapter
-    /// that the model brings, 0 without. Fails where `train.lora` names modules that the model has not.
+    /// that the model brings, 0 without; `quantize` what a frozen base's linear modules are made into. Fails where `train.lora` names modules that the model has not.
     pub fn new(
         model: &ModelConfig,
         adapter: u64,
         precision: Precision,
+        quantize: Option<Quantize>,
         train: &TrainConfig,
         generate: Option<&GenerateConfig>,
         longest: Longest,
@@ -85,15 +87,21 @@ impl Estimate {
         };
         let trained = if adapters > 0 { adapters } else { parameters };
         let (full, bf16) = (adapters == 0, precision == Precision::Bf16);
-        let (matrices, read) = (tables + products, vocab * h + products);
-        let weights = match (bf16, full) {
-            (false, _) => 4 * (parameters + adapters),
-            (true, true) => 4 * parameters + 2 * read,
-            (true, false) => 4 * (parameters - matrices + adapters) + 2 * (matrices + read),
+        let number = if bf16 { 2 } else { 4 };
+        let blocks = |Quantize::Nf4| {
+            let bytes = |m: &Module| BlockKind::Nf4.bytes(m.inputs * m.outputs) as u64;
+            modules.iter().map(bytes).sum()
+        };
+        let frozen =
+            4 * (parameters - tables - products) + number * tables + quantize.map_or(number * products, blocks);
+        let weights = match full {
+            true if bf16 => 4 * parameters + 2 * (vocab * h + products),
+            true => 4 * parameters,
+            false => frozen + 4 * adapters,
         };
         let (gradients, optimizer) = (4 * trained, 8 * trained);
 
-        let held = if full { 16 * parameters } else { 16 * adapters + if bf16 { 2 } else { 4 } * parameters };
+        let held = if full { 16 * parameters } else { 16 * adapters + frozen };
         let (budget, kept) = (activation_budget(held as usize) as u64, model.kept_bytes() as u64);
         let row = longest.row as u64;
         let step = ((train.per_device_train_batch_size * train.gradient_accumulation_steps) as u64).saturating_mul(row);
@@ -161,7 +169,7 @@ mod tests {
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {
                 let train = TrainConfig { lora: lora.cloned(), ..Default::default() };
-                Estimate::new(&model, 0, Precision::F32, &train, None, Longest::default()).unwrap()
+                Estimate::new(&model, 0, Precision::F32, None, &train, None, Longest::default()).unwrap()
             };
             let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");
@@ -174,7 +182,7 @@ mod tests {
             let adapters: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();
             assert_eq!(estimate(Some(&lora)).trained, adapters as u64, "{name}");
             let train = TrainConfig::default();
-            let brought = Estimate::new(&model, 8, Precision::F32, &train, None, Longest::default()).unwrap();
+            let brought = Estimate::new(&model, 8, Precision::F32, None, &train, None, Longest::default()).unwrap();
             assert_eq!((brought.trained, brought.optimizer), (8, 64));
         }
     }

@@ -10,9 +10,10 @@ pub mod mt_bench;
 
 use crate::{
     Code, Error, Result,
+    config::Quantize,
     files::{self, Claim, Sealed},
-    model::{self, ModelConfig, Policy},
-    ops::Precision,
+    model::{self, Kept, ModelConfig, Policy},
+    ops::{Compute, Precision},
     rundir::{self, HashedModel, Record},
     text::TextCodec,
 };
@@ -31,13 +32,23 @@ pub struct Subject<'a> {
     pub device: &'a str,
     /// Of products.
     pub precision: Precision,
+    /// What its matrices are made into.
+    pub quantize: Option<Quantize>,
 }
 
 impl Subject<'_> {
     fn load(&self) -> Result<(Policy, TextCodec)> {
         let codec = model::codec(self.model)?;
         crate::pipeline::check_vocabulary(&codec, &ModelConfig::of(self.model)?)?;
-        Ok((Policy::load_as(self.model, &crate::pipeline::device(self.device)?, self.precision)?, codec))
+        let compute = Compute::new(&crate::pipeline::device(self.device)?, self.precision);
+        let kept = self.quantize.map_or(Kept::Frozen, |Quantize::Nf4| Kept::Nf4);
+        Ok((Policy::load_kept(self.model, &compute, kept)?, codec))
+    }
+
+    /// How it computes, beside what its files say.
+    fn arithmetic(&self) -> String {
+        let quantize = self.quantize.map_or(String::new(), |quantize| format!(" on {quantize:?}"));
+        format!("{:?}{quantize}", self.precision)
     }
 
     /// Directories that are read.

@@ -21,7 +21,7 @@ pub use gradients::Gradients;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
 pub use policy::{Policy, Trainable, activation_budget};
-pub use source::{ModelDir, codec, places};
+pub use source::{Kept, ModelDir, codec, places};
 
 #[cfg(test)]
 mod tests;

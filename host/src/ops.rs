@@ -5,7 +5,7 @@
 //! the type of products' operands and the [`Backend`](backend::Backend) that serves. There are two backends: `kernels`,
 //! our own for the CPU, and `plain`, compositions of candle's operations, which serve other devices and are the tests'
 //! reference. They know nothing of each other. [`Weight`] is the seam for frozen weights: a matrix in the form that
-//! products read.
+//! products read; [`Stored`] is how numbers are kept, [`Blocks`] one of the ways.
 
 mod adamw;
 mod attention;
@@ -16,6 +16,7 @@ mod head;
 mod kernels;
 mod plain;
 mod rope;
+mod stored;
 mod weight;
 
 pub use adamw::AdamStep;
@@ -26,6 +27,7 @@ pub use compute::Compute;
 pub use head::{Scores, Wanted, logit_rows, score, score_backward};
 pub use kernels::{exp, max};
 pub use rope::Angles;
+pub use stored::Stored;
 pub use weight::Weight;
 
 #[cfg(test)]

@@ -21,13 +21,14 @@ pub use sft::{sft, sft_rounds};
 
 use crate::{
     Code, Error, Result,
-    config::{RunConfig, gpu},
+    config::{Quantize, RunConfig, gpu},
     data::Dataset,
     estimate::Estimate,
     files, interrupt,
     latents::{PolicyServices, SharedPolicy},
     library::Kind,
-    model::{self, ModelDir, Policy},
+    model::{self, Kept, ModelDir, Policy},
+    ops::Compute,
     plugin::{Finder, Plugin},
     rundir::{Layout, Manifest, RunDir, Stage, Stopwatch},
     text::TextCodec,
@@ -124,6 +125,7 @@ impl Run {
                 &model,
                 source.adapter_parameters()?,
                 config.precision(),
+                config.quantize.or(source.quantize()),
                 &config.train,
                 generate,
                 longest,
@@ -155,10 +157,11 @@ impl Run {
         }
         // Two models at once could be too much for the memory.
         self.policy = None;
-        let precision = self.config.precision();
-        let mut policy = match (&self.config.train.lora, round) {
-            (None, 2..) => Policy::load_as(&self.dir.round(round - 1).model(), &self.device, precision)?,
-            _ => Policy::load_as(&self.config.model, &self.device, precision)?,
+        let (before, config) = (|| self.dir.round(round - 1).model(), &self.config);
+        let mut policy = match (&config.train.lora, round) {
+            (Some(_), _) => load(config, &config.model, &self.device, Kept::Frozen)?,
+            (None, 2..) => load(config, &before(), &self.device, Kept::Trained)?,
+            (None, _) => load(config, &config.model, &self.device, Kept::Trained)?,
         };
         if let Some(lora) = &self.config.train.lora {
             policy.add_lora(lora, self.config.seed)?;
@@ -183,6 +186,13 @@ pub fn plugins(config: &RunConfig) -> Result<[Plugin; 3]> {
         finder.load(Kind::Distance, &config.distance)?,
         finder.load(Kind::Schedule, &config.schedule)?,
     ])
+}
+
+/// The model in `dir`, computed with and quantised as a config says; `kept` is what becomes of it where that says
+/// nothing.
+pub fn load(config: &RunConfig, dir: &Path, device: &Device, kept: Kept) -> Result<Policy> {
+    let kept = config.quantize.map_or(kept, |Quantize::Nf4| Kept::Nf4);
+    Policy::load_kept(dir, &Compute::new(device, config.precision()), kept)
 }
 
 /// The device of a config: `cpu` or `cuda:N`.

@@ -108,7 +108,7 @@ fn own([m, n, k]: [usize; 3], precision: Precision) -> Result<f64> {
     let x = Tensor::full(0.5f32, (m, k), &Device::Cpu)?;
     let w = Tensor::full(0.25f32, (n, k), &Device::Cpu)?;
     let compute = Compute::new(&Device::Cpu, precision);
-    let w = Weight::new(&Weight::frozen(&w, &compute)?, &compute)?;
+    let w = Weight::new(&Weight::frozen(&w.into(), &compute)?, &compute)?;
     let mut out = Some(w.forward(&compute.rows(&x)?, None)?);
     best(|| {
         out = Some(w.forward(&compute.rows(&x)?, out.take())?);

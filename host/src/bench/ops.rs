@@ -111,6 +111,7 @@ pub fn measure(bench: &Bench<'_>) -> Result<Operations> {
 fn weight(measured: &Measured<'_>, outputs: usize, inputs: usize) -> Result<Weight> {
     let (w, compute) = (numbers(outputs, inputs)?, &measured.compute);
     let frozen = measured.bench.options.lora.is_some();
+    let w = w.into();
     Ok(Weight::new(&if frozen { Weight::frozen(&w, compute)? } else { w }, compute)?)
 }
 

@@ -7,11 +7,11 @@ use super::{
 };
 use ldalign::{
     Code, Error, Result,
-    config::GenerateConfig,
+    config::{GenerateConfig, Quantize},
     generate::{Request, StopReason, generate_one},
     interrupt,
-    model::{self, Policy},
-    ops::Precision,
+    model::{self, Kept, Policy},
+    ops::{Compute, Precision},
     pipeline,
     text::{Message, TextCodec},
 };
@@ -46,6 +46,9 @@ pub struct Chat {
     /// Rounds the operands of matrix products to bfloat16
     #[arg(long)]
     bf16: bool,
+    /// Makes the matrices of the model's linear modules into 4 bits; an adapter that was trained so needs no flag
+    #[arg(long, value_enum)]
+    quantize: Option<Quantize>,
 }
 
 impl Chat {
@@ -54,7 +57,8 @@ impl Chat {
         let config = self.sampling()?;
         let codec = model::codec(&self.model)?;
         let precision = if self.bf16 { Precision::Bf16 } else { Precision::F32 };
-        let policy = Policy::load_as(&self.model, &pipeline::device(&self.device)?, precision)?;
+        let kept = self.quantize.map_or(Kept::Frozen, |Quantize::Nf4| Kept::Nf4);
+        let policy = Policy::load_kept(&self.model, &Compute::new(&pipeline::device(&self.device)?, precision), kept)?;
         let opening = self.system.iter().map(|s| Message::new("system", s)).collect::<Vec<_>>();
         let mut history = opening.clone();
         let (terminal, paint) = (io::stdin().is_terminal(), Paint::stderr());

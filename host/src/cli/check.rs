@@ -66,15 +66,23 @@ impl Check {
                 false => Ok(()),
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
-        let memory =
-            Estimate::new(&model, source.adapter_parameters()?, config.precision(), &config.train, generate, longest)?;
+        let quantize = config.quantize.or(source.quantize());
+        let memory = Estimate::new(
+            &model,
+            source.adapter_parameters()?,
+            config.precision(),
+            quantize,
+            &config.train,
+            generate,
+            longest,
+        )?;
         let standing = validate::standing(&config, [&plugins[0], &plugins[1]], data.has_rejected())?;
         if let Some(standing) = standing.as_ref().filter(|standing| !standing.permits()) {
             tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());
         }
         let validation = standing.map(|standing| standing.to_string());
         let samples = (!data.has_rejected()).then(|| config.samples());
-        source.verify(config.train.lora.as_ref())?;
+        source.verify(config.train.lora.as_ref(), quantize)?;
         let findings = Findings { samples, validation, plugins, fitted, longest, memory };
         match self.json {
             true => print_json(&findings)?,

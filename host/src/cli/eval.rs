@@ -9,7 +9,7 @@ use ldalign::{
     Code, Error, Result,
     config::{GenerateConfig, RunConfig},
     eval::Subject,
-    model::{self, Policy},
+    model::{self, Kept},
     ops::Precision,
     pipeline,
 };
@@ -48,14 +48,14 @@ impl Eval {
         if !self.files.any() {
             return self.held_out(config.as_ref());
         }
-        let (device, precision, seed, batch_size) = match &config {
-            Some(c) => (c.device.clone(), c.precision(), c.seed, c.generate.batch_size),
+        let (device, precision, quantize, seed, batch_size) = match &config {
+            Some(c) => (c.device.clone(), c.precision(), c.quantize, c.seed, c.generate.batch_size),
             None => {
                 let device = self.device.clone().unwrap_or_else(|| "cpu".into());
-                (device, Precision::F32, 0, GenerateConfig::default().batch_size)
+                (device, Precision::F32, None, 0, GenerateConfig::default().batch_size)
             }
         };
-        let subject = Subject { model: self.model(config.as_ref())?, device: &device, precision };
+        let subject = Subject { model: self.model(config.as_ref())?, device: &device, precision, quantize };
         self.files.run(&subject, seed, batch_size, self.json)
     }
 
@@ -77,7 +77,7 @@ impl Eval {
                 .hint("add eval: {data: {path: held-out.jsonl}}")
         })?;
         let codec = model::codec(model)?;
-        let policy = Policy::load_as(model, &pipeline::device(&config.device)?, config.precision())?;
+        let policy = pipeline::load(config, model, &pipeline::device(&config.device)?, Kept::Frozen)?;
         let (figures, _) =
             on_pool(|| pipeline::evaluate(&policy, &codec, eval, &config.generate, config.seed, "eval"))?;
         if self.json {

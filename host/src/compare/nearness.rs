@@ -9,7 +9,7 @@ use crate::{
     files,
     latents::{self, Encoding, Held, Latents, Measure, Pairs, Part, PolicyServices, prompt_text},
     library::Kind,
-    model::{self, Policy},
+    model::{self, Kept},
     pipeline,
     plugin::{CorpusSource, Finder, OwnedSample, Plugin},
     rundir::Outcome,
@@ -63,7 +63,7 @@ impl Plugins {
     pub fn open(&self, plan: &Plan, start: &[Outcome]) -> Result<Yardstick> {
         let config = &plan.base;
         let codec = model::codec(&config.model)?;
-        let policy = Policy::load_as(&config.model, &pipeline::device(&config.device)?, config.precision())?;
+        let policy = pipeline::load(config, &config.model, &pipeline::device(&config.device)?, Kept::Trained)?;
         let services = |plugin: &Plugin, policy| {
             Arc::new(PolicyServices::new(policy, codec.end_ids(), config.seed, plugin.record()))
         };

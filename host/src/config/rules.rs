@@ -20,6 +20,18 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
     if let Err(e) = gpu(&config.device) {
         fault("device", e.message().to_owned(), e.hint_text());
     }
+    if config.quantize.is_some() && config.train.lora.is_none() && !config.model.join("adapter_config.json").exists() {
+        let what = "a base in 4 bits is frozen, and without train.lora all of it would be trained";
+        fault(
+            "quantize",
+            what.into(),
+            Some("add train.lora, for instance lora: {target_modules: [all-linear]}, or remove quantize"),
+        );
+    }
+    if config.quantize.is_some() && config.device != "cpu" {
+        let what = format!("a base in 4 bits is computed with on the CPU, and device is {}", config.device);
+        fault("quantize", what, Some("set device: cpu, or remove quantize"));
+    }
     if let Err((key, what)) = config.train.losses() {
         fault(&format!("train.{key}"), what, None);
     }

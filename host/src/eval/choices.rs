@@ -59,7 +59,8 @@ pub struct AnswerLine {
 /// with.
 pub fn measure(subject: &Subject<'_>, questions: &Questions, chat: bool, out: &Path) -> Result<Figures> {
     let model = subject.source()?;
-    let what = json!({"model": model.files, "questions": questions.sha256, "chat": chat, "precision": format!("{:?}", subject.precision)});
+    let what =
+        json!({"model": model.files, "questions": questions.sha256, "chat": chat, "precision": subject.arithmetic()});
     let place = Place::open(out, "choices", &what, &["choices.jsonl", "choices.json"], &subject.reads())?;
     let (each, all) = (LinesFile::new(out.join("choices.jsonl")), out.join("choices.json"));
     let done = place.is_finished()?;

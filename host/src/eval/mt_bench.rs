@@ -83,7 +83,7 @@ pub fn answer(
     // How many are sampled together changes nothing.
     let GenerateConfig { max_new_tokens, top_k, top_p, .. } = sampling;
     let what = json!({"model": model.files, "model_id": model_id, "questions": questions.sha256, "seed": seed,
-        "precision": format!("{:?}", subject.precision), "max_new_tokens": max_new_tokens, "top_k": top_k, "top_p": top_p});
+        "precision": subject.arithmetic(), "max_new_tokens": max_new_tokens, "top_k": top_k, "top_p": top_p});
     let place = Place::open(out, "mt-bench", &what, &["model_answer"], &subject.reads())?;
     let path = answers_path(out, model_id);
     if place.is_finished()? {

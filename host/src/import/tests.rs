@@ -218,7 +218,7 @@ fn config_and_generation_config_say_what_the_keys_say() {
 fn config_of(gguf: &Gguf) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
     gguf.import(dir.path(), WeightType::F32).unwrap();
-    crate::model::ModelDir::open(&dir.path().join("out")).unwrap().verify(None).unwrap();
+    crate::model::ModelDir::open(&dir.path().join("out")).unwrap().verify(None, None).unwrap();
     json(dir.path().join("out/config.json"))
 }
 

@@ -20,11 +20,11 @@ pub struct Matrix {
 impl Matrix {
     /// A parameter in that form.
     pub fn new(p: Parameter, compute: &Compute) -> Result<Self> {
-        Ok(Self { weight: Weight::new(&p.tensor, compute)?, name: p.name, trained: p.trained })
+        Ok(Self { weight: Weight::new(&p.stored, compute)?, name: p.name, trained: p.trained })
     }
-    /// The numbers in f32.
+    /// The numbers in f32, unpacked where they are in blocks.
     pub fn master(&self) -> Result<Tensor> {
-        self.weight.master().cloned().ok_or_else(|| {
+        self.weight.master()?.ok_or_else(|| {
             Error::new(Code::ModelMerge, "the base is rounded to bf16, so an adapter cannot be merged into it")
                 .hint("load it in f32 to merge")
         })
@@ -70,7 +70,7 @@ impl Linear {
         let (weight, compute) = (&self.weight.weight, self.compute());
         let mut y = weight.forward(x, onto)?;
         if let Some(b) = &self.bias {
-            y = compute.add_vector(y, &b.tensor)?;
+            y = compute.add_vector(y, b.tensor())?;
         }
         if let Some(adapter) = &self.adapter {
             let u = adapter.inner(x)?;

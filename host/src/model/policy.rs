@@ -7,15 +7,15 @@ use super::{
     config::{EMBEDDING, HEAD, ModelConfig, Module},
     lora,
     parameter::Parameter,
-    source::{Base, ModelDir, has_adapter},
+    source::{Base, Kept, ModelDir, has_adapter, quantizable, save_quantization},
     transformer::Transformer,
     weights,
 };
 use crate::{
     Code, Error, Result,
-    config::LoraConfig,
+    config::{LoraConfig, Quantize},
     files,
-    ops::{Compute, Precision, Weight},
+    ops::{Compute, Precision, Stored, Weight},
 };
 use candle_core::{DType, Device, Tensor, Var};
 use std::{
@@ -47,8 +47,10 @@ pub struct Policy {
     companions: Vec<PathBuf>,
     /// Whether the weights are no longer those of `source`.
     merged: bool,
+    /// What the base's matrices were made into.
+    quantize: Option<Quantize>,
     /// Every tensor by Hugging Face's or PEFT's name; the trainable ones are variables.
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Stored>,
     adapter: Option<Adapter>,
     /// The transformer over the memory of `tensors`.
     model: Transformer,
@@ -71,28 +73,48 @@ impl Policy {
 
     /// [`load`](Self::load) for any way to compute.
     pub fn load_on(dir: &Path, compute: &Compute) -> Result<Self> {
+        Self::load_kept(dir, compute, Kept::Trained)
+    }
+
+    /// [`load`](Self::load) for any way to compute, and with what becomes of the base's numbers: each tensor is read
+    /// straight into that, so that memory never holds more than the model and its largest tensor. An adapter's base is
+    /// frozen at least, and what the adapter was trained on.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), and where what is asked for cannot be had.
+    pub fn load_kept(dir: &Path, compute: &Compute, kept: Kept) -> Result<Self> {
         let source = ModelDir::open(dir)?;
-        let mut policy = Self::load_base(&source, compute)?;
+        let kept = match (source.quantize(), kept) {
+            (Some(Quantize::Nf4), _) => Kept::Nf4,
+            (None, Kept::Trained) if source.is_adapter() => Kept::Frozen,
+            (None, kept) => kept,
+        };
+        let mut policy = Self::load_base(&source, compute, kept)?;
         if source.is_adapter() {
             policy.load_adapter(dir)?;
         }
         Ok(policy)
     }
 
-    fn load_base(source: &ModelDir, compute: &Compute) -> Result<Self> {
+    fn load_base(source: &ModelDir, compute: &Compute, kept: Kept) -> Result<Self> {
         let mut base = Base::open(source.base())?;
+        let quantize = (kept == Kept::Nf4).then_some(Quantize::Nf4);
+        if quantize.is_some() {
+            quantizable(&base.config, compute.device())?;
+        }
         let config = Arc::new(base.config.clone());
         let mut tensors = BTreeMap::new();
         let model = Transformer::build(&config, compute, &mut |name, shape| {
-            let var = Var::from_tensor(&base.take(name, shape, compute.device())?)?.into_inner();
-            tensors.insert(name.to_owned(), var.clone());
-            Ok(Parameter::new(name, &var))
+            let stored = base.keep(name, shape, compute, kept)?;
+            tensors.insert(name.to_owned(), stored.clone());
+            Ok(Parameter::new(name, &stored))
         })?;
         base.finish()?;
         Ok(Self {
             source: source.base().to_owned(),
             companions: source.companions(),
             merged: false,
+            quantize,
             tensors,
             adapter: None,
             model,
@@ -104,7 +126,7 @@ impl Policy {
     fn set(
         &mut self,
         config: Arc<ModelConfig>,
-        tensors: BTreeMap<String, Tensor>,
+        tensors: BTreeMap<String, Stored>,
         adapter: Option<Adapter>,
     ) -> Result<()> {
         let compute = self.model.compute.clone();
@@ -119,9 +141,9 @@ impl Policy {
     }
 
     /// The base's tensors, frozen.
-    fn frozen(&self) -> Result<BTreeMap<String, Tensor>> {
+    fn frozen(&self) -> Result<BTreeMap<String, Stored>> {
         let base = self.tensors.iter().filter(|(name, _)| !lora::is_adapter(name));
-        base.map(|(name, t)| Ok((name.clone(), Weight::frozen(&t.detach(), self.compute())?))).collect()
+        base.map(|(name, t)| Ok((name.clone(), Weight::frozen(t, self.compute())?))).collect()
     }
 
     /// Adds fresh low-rank adapters and freezes everything else. Deterministic in `seed`.
@@ -135,9 +157,9 @@ impl Policy {
         for Module { name: module, inputs, outputs, .. } in &targets {
             let name = lora::tensor_name(module, "A");
             let a = lora::init_a(seed, &name, config.r, *inputs, self.device())?;
-            tensors.insert(name, Var::from_tensor(&a)?.into_inner());
+            tensors.insert(name, Var::from_tensor(&a)?.into_inner().into());
             let b = Var::zeros((*outputs, config.r), DType::F32, self.device())?;
-            tensors.insert(lora::tensor_name(module, "B"), b.into_inner());
+            tensors.insert(lora::tensor_name(module, "B"), b.into_inner().into());
         }
         let target_modules = lora::leaves(targets.iter().map(|module| module.name.as_str()));
         self.set(
@@ -155,19 +177,21 @@ impl Policy {
         let config = self.model.config.clone();
         for (name, tensor) in adapter.read(dir, &config, self.device())? {
             let trained = adapter.trains(&name);
-            tensors.insert(name, if trained { Var::from_tensor(&tensor)?.into_inner() } else { tensor });
+            let tensor = if trained { Var::from_tensor(&tensor)?.into_inner() } else { tensor };
+            tensors.insert(name, tensor.into());
         }
         self.set(config, tensors, Some(adapter))
     }
 
-    /// Adds the adapters into the weights and drops them. All weights are trainable then.
+    /// Adds the adapters into the weights, which are unpacked where they are in blocks, and drops them. All weights are
+    /// trainable then.
     pub fn merge(&mut self) -> Result<()> {
         if self.adapter.is_none() {
             return Err(Error::new(Code::ModelLora, "the model has no adapter to merge"));
         }
         let mut tensors = self.frozen()?;
         for (module, linear) in self.model.linears_mut() {
-            tensors.insert(format!("{module}.weight"), linear.merged()?);
+            tensors.insert(format!("{module}.weight"), linear.merged()?.into());
         }
         let (mut config, [embedding, head]) = (self.model.config.clone(), self.model.tables()?);
         if config.tied && self.model.embedding.name != self.model.head.name {
@@ -176,14 +200,14 @@ impl Policy {
             config.raw.insert("tie_word_embeddings".into(), false.into());
         }
         if !config.tied {
-            tensors.insert(HEAD.to_owned(), head);
+            tensors.insert(HEAD.to_owned(), head.into());
         }
-        tensors.insert(EMBEDDING.to_owned(), embedding);
+        tensors.insert(EMBEDDING.to_owned(), embedding.into());
         for t in tensors.values_mut() {
-            *t = Var::from_tensor(t)?.into_inner();
+            *t = Var::from_tensor(&t.to_f32(self.device())?)?.into_inner().into();
         }
         self.set(config, tensors, None)?;
-        self.merged = true;
+        (self.merged, self.quantize) = (true, None);
         Ok(())
     }
 
@@ -202,8 +226,10 @@ impl Policy {
             // An absolute path, so that PEFT finds the base from any working directory.
             let base = self.source.canonicalize().map_err(|e| files::io_error(&self.source, "find", e))?;
             adapter.save(dir, &base)?;
-            let tensors = self.tensors.iter().filter(|(name, _)| lora::is_adapter(name));
-            let mut tensors: BTreeMap<_, _> = tensors.map(|(k, t)| (k.clone(), t.clone())).collect();
+            if let Some(quantize) = self.quantize {
+                save_quantization(dir, quantize)?;
+            }
+            let mut tensors = self.tensors_of(|name| lora::is_adapter(name))?;
             if adapter.ties(&self.model.config)
                 && let Some(table) = tensors.get(&lora::saved_name(EMBEDDING)).cloned()
             {
@@ -216,7 +242,7 @@ impl Policy {
             config.shift_remove("torch_dtype");
             config.insert("dtype".into(), "float32".into());
             files::write_json(&dir.join("config.json"), &config)?;
-            weights::save(&dir.join("model.safetensors"), &self.tensors)?;
+            weights::save(&dir.join("model.safetensors"), &self.tensors_of(|_| true)?)?;
         }
         for from in &self.companions {
             let name = from.file_name().expect("the path of a file");
@@ -225,6 +251,23 @@ impl Policy {
         Ok(())
     }
 
+    /// Tensors to be saved. Fails where they are no longer f32.
+    fn tensors_of(&self, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Tensor>> {
+        let tensors = self.tensors.iter().filter(|(name, _)| wanted(name));
+        let f32 = |(name, stored): (&String, &Stored)| match stored.tensor().filter(|t| t.dtype() == DType::F32) {
+            Some(t) => Ok((name.clone(), t.clone())),
+            None => {
+                Err(Error::new(Code::ModelWeights, format!("{name} was rounded when it was loaded, to be used alone"))
+                    .hint("load the model to be trained to save it"))
+            }
+        };
+        tensors.map(f32).collect()
+    }
+
+    /// What the base's matrices were made into.
+    pub fn quantize(&self) -> Option<Quantize> {
+        self.quantize
+    }
     /// The adapter's configuration, if there is one: of modules without a pattern of their own.
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.adapter.as_ref().map(|adapter| &adapter.config)
@@ -234,7 +277,7 @@ impl Policy {
         let var = |t| Var::from_tensor(t).expect("a variable is itself");
         self.tensors
             .iter()
-            .filter(|(_, t)| t.is_variable())
+            .filter_map(|(name, stored)| Some((name, stored.tensor().filter(|t| t.is_variable())?)))
             .map(|(name, t)| Trainable { name: name.clone(), var: var(t) })
             .collect()
     }
@@ -246,7 +289,7 @@ impl Policy {
     /// Bytes of activations that a backward pass keeps. What does not fit is computed again, layer by layer (activation
     /// checkpointing).
     pub fn activation_budget(&self) -> usize {
-        let held = |t: &Tensor| t.elem_count() * (t.dtype().size_in_bytes() + if t.is_variable() { 12 } else { 0 });
+        let held = |t: &Stored| t.size() + if t.is_variable() { 12 * t.elem_count() } else { 0 };
         self.activations.unwrap_or_else(|| activation_budget(self.tensors.values().map(held).sum()))
     }
     /// Sets another budget.
@@ -283,6 +326,6 @@ impl Policy {
     }
     /// Parameters in all, those of the adapter included.
     pub fn num_parameters(&self) -> usize {
-        self.tensors.values().map(Tensor::elem_count).sum()
+        self.tensors.values().map(Stored::elem_count).sum()
     }
 }

@@ -2,13 +2,23 @@
 
 use super::{
     adapter::{self, Adapter},
-    config::{EMBEDDING, HEAD, ModelConfig},
+    config::{EMBEDDING, FeedForward, HEAD, ModelConfig},
     lora,
     weights::{Weights, differ},
 };
-use crate::{Code, Error, Result, config::LoraConfig, text::TextCodec};
-use candle_core::{Device, Tensor};
-use std::path::{Path, PathBuf};
+use crate::{
+    Code, Error, Result,
+    config::{LoraConfig, Quantize},
+    files,
+    ops::{Blocks, Compute, Precision, Stored, Weight},
+    text::TextCodec,
+};
+use candle_core::{Device, Tensor, Var};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 const CONFIG: &str = "config.json";
 
@@ -18,10 +28,27 @@ const TEMPLATE: &str = "chat_template.jinja";
 /// Says which tokens end a response.
 const GENERATION: &str = "generation_config.json";
 
+/// Says of an adapter what its base was made into before it was trained: without it the base would be another model.
+const QUANTIZATION: &str = "base_quantization.json";
+
+/// What [`QUANTIZATION`] holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quantization {
+    quantize: Quantize,
+}
+
+/// Writes down that the adapter in `dir` was trained on a base that was made into this.
+pub fn save_quantization(dir: &Path, quantize: Quantize) -> Result<()> {
+    files::write_json(&dir.join(QUANTIZATION), &Quantization { quantize })
+}
+
 /// A directory with a model, or with an adapter that names one.
 #[derive(Debug)]
 pub struct ModelDir {
     dir: PathBuf,
+    /// What an adapter's base is made into.
+    quantize: Option<Quantize>,
     /// Of the model, the same where there is no adapter.
     base: PathBuf,
     adapter: Option<Adapter>,
@@ -53,12 +80,25 @@ impl ModelDir {
                 "save the tokenizer beside the adapter (its save_pretrained), or remove the template to use the base's",
             ));
         }
-        Ok(Self { dir: dir.to_owned(), base, adapter })
+        let path = dir.join(QUANTIZATION);
+        let quantize = (adapter.is_some() && path.exists()).then(|| -> Result<Quantize> {
+            let Quantization { quantize } = serde_json::from_str(&files::read_text(&path)?).map_err(|e| {
+                Error::new(Code::ModelLora, format!("{}: {e}", path.display()))
+                    .hint(r#"expected {"quantize": "nf4"}, or no such file where the base is used as it is"#)
+            })?;
+            Ok(quantize)
+        });
+        Ok(Self { dir: dir.to_owned(), quantize: quantize.transpose()?, base, adapter })
     }
 
     /// The base's directory.
     pub fn base(&self) -> &Path {
         &self.base
+    }
+
+    /// What the base is made into before it is used, where it is an adapter that was trained on such a base.
+    pub fn quantize(&self) -> Option<Quantize> {
+        self.quantize
     }
 
     /// Whether it is an adapter.
@@ -97,7 +137,7 @@ impl ModelDir {
             files.filter(|(_, path)| path.is_file()).collect()
         };
         let mut all = match self.is_adapter() {
-            true => of(&self.dir, "", &[adapter::CONFIG, adapter::WEIGHTS]),
+            true => of(&self.dir, "", &[adapter::CONFIG, adapter::WEIGHTS, QUANTIZATION]),
             false => vec![],
         };
         let prefix = if self.is_adapter() { "base/" } else { "" };
@@ -125,20 +165,21 @@ impl ModelDir {
     }
 
     /// Reads every tensor as loading it would, and keeps none: what loading would refuse, this refuses. `lora` is the
-    /// fresh adapter that is to be trained on it.
+    /// fresh adapter that is to be trained on it, `quantize` what its matrices are to be made into.
     ///
     /// # Errors
     /// Where a file is missing or damaged, where weights and configuration disagree, or where `lora` has no place.
-    pub fn verify(&self, lora: Option<&LoraConfig>) -> Result<()> {
+    pub fn verify(&self, lora: Option<&LoraConfig>, quantize: Option<Quantize>) -> Result<()> {
         if self.is_adapter() && lora.is_some() {
             return Err(has_adapter());
         }
         let mut base = Base::open(&self.base)?;
         for (name, shape) in base.config.tensors() {
-            base.take(&name, &shape, &Device::Cpu)?;
+            base.take(&name, &shape, false, &Device::Cpu)?;
         }
         let config = base.config.clone();
         base.finish()?;
+        quantize.map_or(Ok(()), |_| quantizable(&config, &Device::Cpu))?;
         if let Some(adapter) = &self.adapter {
             adapter.clone().read(&self.dir, &config, &Device::Cpu)?;
         }
@@ -177,11 +218,41 @@ impl ModelConfig {
     }
 }
 
+/// Fails where the matrices of a model cannot be kept in blocks.
+pub fn quantizable(config: &ModelConfig, device: &Device) -> Result<()> {
+    let refused =
+        |what: &str, hint: &str| Err(Error::new(Code::ModelUnsupported, format!("quantize: {what}")).hint(hint));
+    if config.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))) {
+        return refused(
+            "a model with experts is not made into 4 bits",
+            "remove quantize; bf16: true halves its memory",
+        );
+    }
+    match device.is_cpu() {
+        true => Ok(()),
+        false => refused("products with blocks are computed on the CPU alone", "use device: cpu, or remove quantize"),
+    }
+}
+
 /// A model's weights, with the configuration that they must fit.
 pub struct Base {
     /// What config.json says.
     pub config: ModelConfig,
     weights: Weights,
+    /// The matrices of linear modules, the head's not among them.
+    linears: BTreeSet<String>,
+}
+
+/// What becomes of a base's numbers when they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// They can be trained: f32.
+    Trained,
+    /// They are read alone: matrices in bf16 where products are.
+    Frozen,
+    /// Likewise, and the matrices of linear modules become NF4 with double quantisation; embedding, head and vectors
+    /// stay, as PEFT and bitsandbytes have it.
+    Nf4,
 }
 
 impl Base {
@@ -196,11 +267,30 @@ impl Base {
         for ((name, shape), parts) in config.fused() {
             weights.split(&name, &shape, parts)?;
         }
-        Ok(Self { config, weights })
+        let linears = config.modules().into_iter().map(|module| format!("{}.weight", module.name)).collect();
+        Ok(Self { config, weights, linears })
     }
 
-    /// Reads a tensor as f32.
-    pub fn take(&mut self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
+    /// Reads a tensor straight into what it stays: f32 where it is trained, and where it is frozen what
+    /// [`Weight::frozen`] makes of it, or blocks of NF4.
+    pub fn keep(&mut self, name: &str, shape: &[usize], compute: &Compute, kept: Kept) -> Result<Stored> {
+        let device = compute.device();
+        if let (Kept::Nf4, [rows, columns], true) = (kept, shape, self.linears.contains(name)) {
+            let numbers = self.take(name, shape, false, device)?;
+            let blocks = compute.read(&numbers, |numbers| Blocks::nf4(*rows, *columns, numbers))?;
+            return Ok(Stored::Blocks(blocks?));
+        }
+        let frozen = kept != Kept::Trained;
+        let narrow = frozen && shape.len() == 2 && compute.precision() == Precision::Bf16;
+        let tensor = self.take(name, shape, narrow, device)?;
+        match frozen {
+            true => Ok(Weight::frozen(&tensor.into(), compute)?),
+            false => Ok(Var::from_tensor(&tensor)?.into_inner().into()),
+        }
+    }
+
+    /// Reads a tensor as f32, or where `narrow` says so as bf16 if it is that in the file.
+    fn take(&mut self, name: &str, shape: &[usize], narrow: bool, device: &Device) -> Result<Tensor> {
         if name == HEAD && !self.weights.has(HEAD) {
             let what = format!(
                 "{}: {HEAD} is missing, and config.json does not say that it is the embedding",
@@ -209,7 +299,7 @@ impl Base {
             return Err(Error::new(Code::ModelTensor, what)
                 .hint("set tie_word_embeddings to true in config.json if it is; otherwise copy the weights again"));
         }
-        self.weights.take(name, shape, CONFIG, device)
+        self.weights.take_as(name, shape, CONFIG, device, narrow)
     }
 
     /// Fails if a tensor has no place in the model.

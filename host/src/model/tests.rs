@@ -82,7 +82,7 @@ fn a_model_asks_for_the_tensors_of_its_config() {
         let (compute, mut asked) = (Compute::new(&Device::Cpu, Precision::F32), vec![]);
         Transformer::build(&config, &compute, &mut |name, shape| {
             asked.push((name.to_owned(), shape.to_vec()));
-            Ok(Parameter::new(name, &Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?))
+            Ok(Parameter::new(name, &Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu)?.into()))
         })
         .unwrap();
         let mut said = config.tensors();

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Code, Error, Result,
-    ops::{Angles, Compute, Precision},
+    ops::{Angles, Compute, Precision, Stored},
 };
 use candle_core::{DType, Tensor};
 use std::{collections::BTreeMap, sync::Arc};
@@ -55,7 +55,7 @@ impl Transformer {
 
     /// Puts adapters on the linear modules for which there are tensors under PEFT's names, and embedding and head in
     /// the place of the base's where the adapter has them.
-    pub fn attach(&mut self, tensors: &BTreeMap<String, Tensor>, adapter: &Adapter) -> Result<()> {
+    pub fn attach(&mut self, tensors: &BTreeMap<String, Stored>, adapter: &Adapter) -> Result<()> {
         let compute = self.compute.clone();
         for (module, linear) in self.linears_mut() {
             let part = |part| -> Result<Option<Matrix>> {
@@ -83,7 +83,7 @@ impl Transformer {
 
     /// The numbers of embedding and head. Fails where they are rounded.
     pub fn tables(&self) -> Result<[Tensor; 2]> {
-        Ok([self.embedding.tensor.clone(), self.head.master()?])
+        Ok([self.embedding.stored.to_f32(self.compute.device())?, self.head.master()?])
     }
 
     /// Every linear module but the head, by Hugging Face's name without `.weight`.
@@ -109,7 +109,7 @@ impl Transformer {
             )
             .hint("the tokenizer and the model do not belong together"));
         }
-        let rows = self.embedding.tensor.index_select(&Tensor::new(ids, self.compute.device())?, 0)?;
+        let rows = self.embedding.stored.rows(ids, self.compute.device())?;
         // Rounded where matrices are, so that a frozen table, which is, gives the same.
         let stored = if self.compute.precision() == Precision::Bf16 { DType::BF16 } else { DType::F32 };
         self.scaled(rows.to_dtype(stored)?.to_dtype(self.compute.activations())?)

@@ -158,6 +158,18 @@ impl Weights {
 
     /// Reads a tensor of the shape that `config` asks for, as f32.
     pub fn take(&mut self, name: &str, shape: &[usize], config: &str, device: &Device) -> Result<Tensor> {
+        self.take_as(name, shape, config, device, false)
+    }
+
+    /// As [`take`](Self::take); where `narrow` says so and it is of bf16 in the file, it stays that.
+    pub fn take_as(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        config: &str,
+        device: &Device,
+        narrow: bool,
+    ) -> Result<Tensor> {
         let hint = format!("{config} and the weights must be of the same model");
         let Some((file, place)) = self.entries.get(name) else {
             return Err(
@@ -170,21 +182,32 @@ impl Weights {
             let what = format!("{}: {name} is {:?}, but {config} asks for {shape:?}", path.display(), place.shape);
             return Err(Error::new(Code::ModelTensor, what).hint(hint));
         }
+        let finite = |at: Option<(usize, f32)>| match at {
+            None => Ok(()),
+            Some((i, value)) => {
+                let what = format!("{}: {name} holds {value} at index {i}", path.display());
+                Err(Error::new(Code::ModelTensor, what).hint("the model was damaged, or diverged in training"))
+            }
+        };
         let numbers = shape.iter().product();
+        self.taken.insert(name.to_owned());
         let values: Vec<f32> = match place.dtype {
             Dtype::F32 => read(file, place, numbers)?,
-            Dtype::BF16 => read::<half::bf16>(file, place, numbers)?.into_iter().map(half::bf16::to_f32).collect(),
+            Dtype::BF16 => {
+                let values = read::<half::bf16>(file, place, numbers)?;
+                if narrow {
+                    finite(values.iter().position(|v| !v.is_finite()).map(|i| (i, values[i].to_f32())))?;
+                    return Ok(Tensor::from_vec(values, shape, device)?);
+                }
+                values.into_iter().map(half::bf16::to_f32).collect()
+            }
             Dtype::F16 => read::<half::f16>(file, place, numbers)?.into_iter().map(half::f16::to_f32).collect(),
             other => {
                 let what = format!("{}: {name} holds {other:?}; supported are F32, F16 and BF16", path.display());
                 return Err(Error::new(Code::ModelUnsupported, what));
             }
         };
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            let what = format!("{}: {name} holds {} at index {i}", path.display(), values[i]);
-            return Err(Error::new(Code::ModelTensor, what).hint("the model was damaged, or diverged in training"));
-        }
-        self.taken.insert(name.to_owned());
+        finite(values.iter().position(|v| !v.is_finite()).map(|i| (i, values[i])))?;
         Ok(Tensor::from_vec(values, shape, device)?)
     }
 

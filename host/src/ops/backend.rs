@@ -7,6 +7,7 @@ use super::{
     adamw::AdamStep,
     attention::{Attention, LogSums},
     rope::Angles,
+    stored::Stored,
 };
 use candle_core::{Result, Tensor, Var, bail};
 use std::{any::Any, fmt::Debug};
@@ -54,14 +55,13 @@ impl Rows {
     }
 }
 
-/// The second factor of a product: a matrix as a [`Weight`](super::Weight) keeps it. A new form of weights, blocks of 4
-/// bits say, is a new variant, which each backend then has to read.
+/// The second factor of a product: a matrix as a [`Weight`](super::Weight) keeps it.
 #[derive(Clone, Copy)]
 pub enum Factor<'a> {
-    /// x wᵀ of w [n, k], in f32 or, where the precision is bf16, in bf16.
-    Transposed(&'a Tensor),
-    /// x w of w [k, n], in f32.
-    AsItIs(&'a Tensor),
+    /// x wᵀ of w [n, k].
+    Transposed(&'a Stored),
+    /// x w of w [k, n].
+    AsItIs(&'a Stored),
 }
 
 /// One way to compute everything. See [`Compute`](super::Compute) for what each operation is.
@@ -101,7 +101,8 @@ pub trait Backend: Debug + Send + Sync {
 
     /// [`Compute::rows`](super::Compute::rows)
     fn rows(&self, x: &Tensor, precision: Precision) -> Result<Rows>;
-    /// x times a weight, [rows, n]; added to `onto`, in its memory, if there is one.
+    /// x times a weight, [rows, n]; added to `onto`, in its memory, if there is one. The weight is read in the format
+    /// that x was made ready for: f32, or bf16, to which numbers of f32 and of blocks are rounded.
     fn product(&self, x: &Rows, w: Factor, onto: Option<Tensor>) -> Result<Tensor>;
     /// dyᵀ x [n, k] in f32, for dy [m, n] and x [m, k]; added to `onto` likewise.
     fn weight_gradient(&self, dy: &Tensor, x: &Tensor, precision: Precision, onto: Option<Tensor>) -> Result<Tensor>;

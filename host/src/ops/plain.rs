@@ -10,6 +10,7 @@ use super::{
     attention::{Attention, LogSums},
     backend::{Activation, Backend, Factor, Precision, Rows},
     rope::Angles,
+    stored::Stored,
 };
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 
@@ -137,12 +138,16 @@ impl Backend for Plain {
         Ok(Rows::new(n, features, Packed { x: operand(x, precision)?, activations: x.dtype() }))
     }
 
-    /// With bf16, the result of a product is rounded too.
+    /// With bf16, the result of a product is rounded too. Blocks are unpacked as a whole.
     fn product(&self, x: &Rows, w: Factor, onto: Option<Tensor>) -> Result<Tensor> {
         let Packed { x, activations } = x.packed()?;
+        let read = |w: &Stored| match w {
+            Stored::Tensor(t) => t.to_dtype(x.dtype()),
+            Stored::Blocks(_) => w.to_f32(x.device())?.to_dtype(x.dtype()),
+        };
         let w = match w {
-            Factor::Transposed(w) => w.t()?,
-            Factor::AsItIs(w) => w.clone(),
+            Factor::Transposed(w) => read(w)?.t()?,
+            Factor::AsItIs(w) => read(w)?,
         };
         added(x.matmul(&w)?.to_dtype(*activations)?, onto)
     }

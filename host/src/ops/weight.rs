@@ -4,24 +4,22 @@
 //! |---|---|---|---|
 //! | f32 master | the tensor, which training may change | the tensor | the tensor |
 //! | rounded copy of a master | that, and a bf16 copy while it stands still | the copy | a transpose, rounded anew |
-//! | frozen bf16 | a tensor in bf16 | the tensor | its transpose, made once |
+//! | frozen | a tensor in bf16, or blocks ([`Stored`]) | that | that |
 //!
-//! **A new form**, such as a frozen matrix in blocks of 4 bits, is a variant of `Form`. It must provide
-//! - how it is made of an f32 tensor of the base that nobody trains any more: [`Weight::frozen`]. What that returns is
-//!   what a policy keeps by name and hands to [`Weight::new`], a tensor today: blocks need their scales beside it;
-//! - what products read, as a [`Factor`], of which it adds a variant: in [`Weight::forward`], and in
-//!   [`Weight::backward`], where it either keeps a transpose or is read as it is. Each backend reads it in its
-//!   `product`: the kernels as a variant of `Weights` in `kernels/product.rs`, widened in passing, a block of rows or a
-//!   strip at a time, as `Narrow` is in `multiply.rs` and `few_rows.rs`; `plain` as a tensor widened whole;
-//! - no gradient: [`Weight::gradient`] refuses it;
-//! - no master: [`Weight::master`] has nothing for it, so `merge` refuses to add an adapter to it.
+//! **A product with a frozen matrix equals, to the bit, the product with the same numbers in f32**, or, where products
+//! are in bf16, with those rounded to bf16: bf16 is widened and blocks are unpacked in passing, a part of a row at a
+//! time, and never a whole matrix (by our kernels; `plain` unpacks one matrix at a time).
+//!
+//! A new kind of blocks is a variant of [`BlockKind`](super::BlockKind), whose module says how a piece is unpacked;
+//! nothing here or in the backends asks for the kind.
 
 use super::{
     backend::{Factor, Precision, Rows},
     compute::Compute,
+    stored::Stored,
 };
 use candle_core::{DType, Result, Tensor, bail};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 
 /// A matrix [outputs, inputs] in the form its products read.
 pub struct Weight {
@@ -33,32 +31,38 @@ pub struct Weight {
 
 enum Form {
     /// Products read the tensor itself.
-    Master(Tensor),
+    Master(Stored),
     /// Products read a copy rounded to bf16. It is made when first needed, and dropped when the gradient is taken,
     /// since the tensor is about to change, and wherever else it changes.
-    Rounded { master: Tensor, copy: Mutex<Option<Tensor>> },
-    /// Frozen, rounded for good; the backward pass reads the transpose.
-    Frozen { weight: Tensor, transposed: OnceLock<Tensor> },
+    Rounded { master: Tensor, copy: Mutex<Option<Stored>> },
+    /// Products read it as it is.
+    Frozen(Stored),
 }
 
 impl Weight {
-    /// A matrix as its products see it: one of dtype bf16 is frozen, and needs products in bf16.
-    pub fn new(w: &Tensor, compute: &Compute) -> Result<Self> {
+    /// A matrix as its products see it: one of f32 may be trained, another is frozen.
+    pub fn new(w: &Stored, compute: &Compute) -> Result<Self> {
         let (outputs, inputs) = w.dims2()?;
-        let w = w.contiguous()?;
-        let form = match (w.dtype(), compute.precision()) {
-            (DType::BF16, Precision::Bf16) => Form::Frozen { weight: w, transposed: OnceLock::new() },
-            (DType::F32, Precision::F32) => Form::Master(w),
-            (DType::F32, Precision::Bf16) => Form::Rounded { master: w, copy: Mutex::default() },
-            (dtype, precision) => bail!("linear: a weight of {dtype:?} for products in {precision:?}"),
+        let form = match (w, compute.precision()) {
+            (Stored::Blocks(_), _) => Form::Frozen(w.clone()),
+            (Stored::Tensor(t), precision) => match (t.dtype(), precision) {
+                (DType::BF16, _) => Form::Frozen(t.contiguous()?.into()),
+                (DType::F32, Precision::F32) => Form::Master(t.contiguous()?.into()),
+                (DType::F32, Precision::Bf16) => Form::Rounded { master: t.contiguous()?, copy: Mutex::default() },
+                (dtype, precision) => bail!("linear: a weight of {dtype:?} for products in {precision:?}"),
+            },
         };
         Ok(Self { form, compute: compute.clone(), outputs, inputs })
     }
 
-    /// A tensor of a model as it is kept when nobody trains it any more: with products in bf16, matrices are rounded.
-    pub fn frozen(t: &Tensor, compute: &Compute) -> Result<Tensor> {
-        let rounds = compute.precision() == Precision::Bf16 && t.rank() == 2 && t.dtype() == DType::F32;
-        if rounds { compute.backend().rounded(&t.contiguous()?) } else { Ok(t.clone()) }
+    /// Numbers of a model as they are kept when nobody trains them: with products in bf16, matrices are rounded.
+    pub fn frozen(w: &Stored, compute: &Compute) -> Result<Stored> {
+        match w.detach() {
+            Stored::Tensor(t) if compute.precision() == Precision::Bf16 && t.rank() == 2 && t.dtype() == DType::F32 => {
+                Ok(compute.backend().rounded(&t.contiguous()?)?.into())
+            }
+            frozen => Ok(frozen),
+        }
     }
 
     /// Width of the input and of the output.
@@ -71,11 +75,13 @@ impl Weight {
         &self.compute
     }
 
-    /// The matrix in f32, where there is one.
-    pub fn master(&self) -> Option<&Tensor> {
+    /// The matrix in f32, unpacked where it is in blocks; none where it was rounded to bf16.
+    pub fn master(&self) -> Result<Option<Tensor>> {
         match &self.form {
-            Form::Master(w) | Form::Rounded { master: w, .. } => Some(w),
-            Form::Frozen { .. } => None,
+            Form::Master(w) => Ok(w.tensor().cloned()),
+            Form::Rounded { master, .. } => Ok(Some(master.clone())),
+            Form::Frozen(w @ Stored::Blocks(_)) => Ok(Some(w.to_f32(self.compute.device())?)),
+            Form::Frozen(Stored::Tensor(_)) => Ok(None),
         }
     }
 
@@ -90,15 +96,14 @@ impl Weight {
     pub fn forward(&self, x: &Rows, onto: Option<Tensor>) -> Result<Tensor> {
         self.fits(x, self.inputs)?;
         let backend = self.compute.backend();
-        let product = |w: &Tensor, onto| backend.product(x, Factor::Transposed(w), onto);
+        let product = |w: &Stored, onto| backend.product(x, Factor::Transposed(w), onto);
         match &self.form {
-            Form::Master(w) => product(w, onto),
-            Form::Frozen { weight, .. } => product(weight, onto),
+            Form::Master(w) | Form::Frozen(w) => product(w, onto),
             Form::Rounded { master, copy } => {
                 let mut copy = copy.lock().expect("no thread panics while it rounds");
                 let copy = match &mut *copy {
                     Some(copy) => copy,
-                    none => none.insert(backend.rounded(master)?),
+                    none => none.insert(backend.rounded(master)?.into()),
                 };
                 product(copy, onto)
             }
@@ -109,16 +114,10 @@ impl Weight {
     pub fn backward(&self, dy: &Rows, onto: Option<Tensor>) -> Result<Tensor> {
         self.fits(dy, self.outputs)?;
         let backend = self.compute.backend();
-        let product = |w: &Tensor, onto| backend.product(dy, Factor::Transposed(w), onto);
         match &self.form {
-            Form::Master(w) => backend.product(dy, Factor::AsItIs(w), onto),
-            Form::Rounded { master, .. } => product(&backend.rounded_transposed(master)?, onto),
-            Form::Frozen { weight, transposed } => {
-                if let Some(t) = transposed.get() {
-                    return product(t, onto);
-                }
-                let t = weight.t()?.contiguous()?;
-                product(transposed.get_or_init(|| t), onto)
+            Form::Master(w) | Form::Frozen(w) => backend.product(dy, Factor::AsItIs(w), onto),
+            Form::Rounded { master, .. } => {
+                backend.product(dy, Factor::Transposed(&backend.rounded_transposed(master)?.into()), onto)
             }
         }
     }
@@ -128,7 +127,7 @@ impl Weight {
     pub fn gradient(&self, dy: &Tensor, x: &Tensor, onto: Option<Tensor>) -> Result<Tensor> {
         match &self.form {
             Form::Master(_) | Form::Rounded { .. } => self.changed(),
-            Form::Frozen { .. } => bail!("linear: a frozen weight has no gradient"),
+            Form::Frozen(_) => bail!("linear: a frozen weight has no gradient"),
         }
         let (m, n, k) = (dy.dim(0)?, self.outputs, self.inputs);
         if dy.dims() != [m, n] || x.dims() != [m, k] {

@@ -55,7 +55,7 @@ pub fn generations(dir: &RoundLayout, config: &RunConfig, beside: &[RunConfig]) 
 
 /// What the starting model and its arithmetic depend on.
 fn start(config: &RunConfig) -> Value {
-    json!([config.model, config.seed, config.device, config.bf16, config.threads, config.train.lora])
+    json!([config.model, config.seed, config.device, config.bf16, config.threads, config.train.lora, config.quantize])
 }
 
 /// How a response is sampled, however many a prompt has: a sample does not depend on others of its prompt.

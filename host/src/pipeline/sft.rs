@@ -1,11 +1,11 @@
 //! `ldalign sft`: supervised fine-tuning on the chosen responses by the same engine, at once or in the rounds of a run.
 
-use super::{beside, device, evaluate};
+use super::{beside, device, evaluate, load};
 use crate::{
     Result,
     config::{EvalConfig, RunConfig},
     data::{Budget, Dataset, tokens::TokenStore},
-    model::{self, Policy},
+    model::{self, Kept},
     rundir::{Layout, Manifest, RoundLayout, RunDir, Stage},
     train::{self, SftData},
 };
@@ -48,7 +48,12 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
     )?;
     budget.report().check()?;
     let rows = TokenStore::open(&path, 2)?;
-    let mut policy = Policy::load_as(&config.model, &device(&config.device)?, config.precision())?;
+    let mut policy = load(
+        config,
+        &config.model,
+        &device(&config.device)?,
+        config.train.lora.as_ref().map_or(Kept::Trained, |_| Kept::Frozen),
+    )?;
     if let Some(lora) = &config.train.lora {
         policy.add_lora(lora, config.seed)?;
         if let Some(adapter) = adapter {
@@ -95,7 +100,7 @@ fn measure(dir: &RunDir, config: &RunConfig, beside: &[RunConfig], model: &Path,
     if dir.is_evaluated(round)? || (round == 0 && beside::evaluation(dir, config, beside)?) {
         return Ok(());
     }
-    let policy = Policy::load_as(model, &device(&config.device)?, config.precision())?;
+    let policy = load(config, model, &device(&config.device)?, Kept::Frozen)?;
     let codec = model::codec(model)?;
     let name = format!("eval after SFT round {round}");
     let (figures, outcomes) = evaluate(&policy, &codec, eval, &config.generate, config.seed, &name)?;

@@ -7,7 +7,7 @@ use crate::{
     config::RunConfig,
     files,
     latents::{self, Encoding, Latents, Part, PolicyServices, SharedPolicy},
-    model::Policy,
+    model::Kept,
     pipeline,
     plugin::{Plugin, PluginRecord},
     rundir::{Record, hash_path},
@@ -59,9 +59,12 @@ impl<'a> Encodings<'a> {
         let RunConfig { device, bf16, seed, .. } = config;
         let ldalign = env!("CARGO_PKG_VERSION");
         let samples_sha256 = samples.sha256();
-        let sources = json!({
+        let mut sources = json!({
             "ldalign": ldalign, "model": model, "samples": samples_sha256, "device": device, "bf16": bf16, "seed": seed,
         });
+        if let Some(quantize) = config.quantize {
+            sources["quantize"] = json!(quantize);
+        }
         Self { config, codec, samples, output, sources, policy: None }
     }
 
@@ -96,7 +99,7 @@ impl<'a> Encodings<'a> {
             Some(policy) => policy.clone(),
             None => {
                 let device = pipeline::device(&self.config.device)?;
-                let policy = Policy::load_as(&self.config.model, &device, self.config.precision())?;
+                let policy = pipeline::load(&self.config, &self.config.model, &device, Kept::Trained)?;
                 self.policy.insert(Arc::new(RwLock::new(policy))).clone()
             }
         };

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 
 fn measured(questions: &Path, chat: bool, out: &Path) -> Result<Figures> {
     let model = root().join("examples/clean-golden/model");
-    let subject = Subject { model: &model, device: "cpu", precision: Precision::F32 };
+    let subject = Subject { model: &model, device: "cpu", precision: Precision::F32, quantize: None };
     measure(&subject, &Questions::read(questions)?, chat, out)
 }
 

@@ -27,7 +27,7 @@ fn questions(dir: &Path) -> Questions {
 
 fn answered(dir: &Path, out: &Path, seed: u64, max_new_tokens: usize) -> Result<String> {
     let model = model();
-    let subject = Subject { model: &model, device: "cpu", precision: Precision::F32 };
+    let subject = Subject { model: &model, device: "cpu", precision: Precision::F32, quantize: None };
     let sampling = GenerateConfig { max_new_tokens, ..GenerateConfig::default() };
     let path = answer(&subject, &questions(dir), &sampling, seed, "tiny", out)?;
     assert_eq!(path, out.join("model_answer/tiny.jsonl"));

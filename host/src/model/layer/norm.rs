@@ -24,7 +24,7 @@ impl Norm {
 
     /// What numbers are multiplied with.
     fn factors(&self) -> Result<Tensor> {
-        let weight = &self.weight.tensor;
+        let weight = self.weight.tensor();
         Ok(if self.offset == 0.0 { weight.clone() } else { (weight + self.offset)? })
     }
 

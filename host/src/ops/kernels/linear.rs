@@ -2,11 +2,13 @@
 
 use super::{
     buffer::{filled, with},
-    product::{self, Panels, Weights},
+    product::{self, Numbers, Panels, Weights},
 };
-use crate::ops::backend::{Factor, Precision, Rows};
+use crate::ops::{
+    backend::{Factor, Precision, Rows},
+    stored::Stored,
+};
 use candle_core::{CpuStorage, Device, Result, Storage, Tensor, bail};
-use half::bf16;
 
 /// Packs contiguous rows [n, features].
 pub fn rows(x: &Tensor, precision: Precision) -> Result<Rows> {
@@ -18,14 +20,10 @@ pub fn rows(x: &Tensor, precision: Precision) -> Result<Rows> {
 pub fn product(x: &Rows, w: Factor, onto: Option<Tensor>) -> Result<Tensor> {
     let (panels, (rows, _)) = (x.packed::<Panels>()?, x.sizes());
     let (Factor::Transposed(w) | Factor::AsItIs(w), transposed) = (w, matches!(w, Factor::Transposed(_)));
-    let n = w.dim(if transposed { 0 } else { 1 })?;
-    with_numbers(w, |w| {
-        let w = match (w, transposed) {
-            (Numbers::F32(w), true) => Weights::F32(w),
-            (Numbers::F32(w), false) => Weights::F32Transposed(w),
-            (Numbers::Bf16(w), true) => Weights::Bf16(w),
-            (Numbers::Bf16(_), false) => bail!("linear: there is no product with a matrix of bf16 as it is"),
-        };
+    let (height, width) = w.dims2()?;
+    let n = if transposed { height } else { width };
+    with_numbers(w, |numbers| {
+        let w = if transposed { Weights::Rows(numbers) } else { Weights::Columns(numbers) };
         filled((rows, n), &Device::Cpu, onto, |out, add| panels.times(w, n, out, add))
     })
 }
@@ -49,18 +47,17 @@ pub fn rounded_transposed(w: &Tensor) -> Result<Tensor> {
     with([w], |[v]| Tensor::from_vec(product::to_bf16_transposed(v, rows, cols), (cols, rows), w.device()))
 }
 
-enum Numbers<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-}
-
-/// Calls `f` with the numbers of a contiguous CPU tensor.
-fn with_numbers<R>(w: &Tensor, f: impl FnOnce(Numbers) -> Result<R>) -> Result<R> {
-    let (storage, layout) = w.storage_and_layout();
+/// Calls `f` with the numbers of blocks or of a contiguous CPU tensor.
+fn with_numbers<R>(w: &Stored, f: impl FnOnce(Numbers) -> Result<R>) -> Result<R> {
+    let t = match w {
+        Stored::Blocks(blocks) => return f(Numbers::Blocks(blocks)),
+        Stored::Tensor(t) => t,
+    };
+    let (storage, layout) = t.storage_and_layout();
     let range = layout.contiguous_offsets();
     match (&*storage, range) {
         (Storage::Cpu(CpuStorage::F32(v)), Some((a, b))) => f(Numbers::F32(&v[a..b])),
         (Storage::Cpu(CpuStorage::BF16(v)), Some((a, b))) => f(Numbers::Bf16(&v[a..b])),
-        _ => bail!("linear: a weight is {:?} {layout:?}; expected contiguous f32 or bf16 on the CPU", w.dtype()),
+        _ => bail!("linear: a weight is {:?} {layout:?}; expected contiguous f32 or bf16 on the CPU", t.dtype()),
     }
 }

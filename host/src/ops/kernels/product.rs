@@ -4,7 +4,8 @@
 //! rows are read where they are, one word at a time, and broadcast to the vector. For activations times weights the
 //! lanes are tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for
 //! very few tokens the parts change places and weights are transposed in passing. For gradients of weights the lanes
-//! are inputs. Where the processor multiplies no pairs of bf16, they are widened: a block of rows once for all panels.
+//! are inputs. Where the processor multiplies no pairs of bf16, they are widened, and matrices in blocks are unpacked: a
+//! block of rows once for all panels.
 //!
 //! **Every result is the same to the bit whatever else is computed with it**: it is one chain of fused products in the
 //! order of the summation index (of up to 1024 words; longer sums add up equal chains), and depends neither on the
@@ -15,12 +16,14 @@
 //! | `vector` | the instruction sets, and the formats of words |
 //! | `registers` | a load in part, a transpose |
 //! | `tile` | the innermost loops |
+//! | `lines` | rows of weights, widened or unpacked in passing |
 //! | `pack` | operands in panels |
 //! | `multiply` | blocks of the cache, and threads |
 //! | `few_rows` | the same for very few tokens |
 //! | `narrow` | rounding to bf16 |
 
 mod few_rows;
+mod lines;
 mod multiply;
 mod narrow;
 pub mod pack;
@@ -32,6 +35,8 @@ use super::{buffer::Shared, simd::Level};
 use crate::ops::backend::Precision;
 use few_rows::FewRows;
 use half::bf16;
+use lines::Lines;
+pub use lines::Numbers;
 use multiply::{Operand, multiply};
 pub use narrow::{to_bf16, to_bf16_transposed};
 use pack::{Lanes, Matrix, Packed};
@@ -43,11 +48,9 @@ use vector::Shape;
 #[derive(Clone, Copy)]
 pub enum Weights<'a> {
     /// Row-major [n, k].
-    F32(&'a [f32]),
+    Rows(Numbers<'a>),
     /// Row-major [k, n]: the product with its transpose.
-    F32Transposed(&'a [f32]),
-    /// Row-major [n, k].
-    Bf16(&'a [bf16]),
+    Columns(Numbers<'a>),
 }
 
 /// Rows [m, k] packed for products with weights.
@@ -83,8 +86,7 @@ impl Panels {
         Self { k, m, form }
     }
 
-    /// The precision it was packed for.
-    pub fn precision(&self) -> Precision {
+    fn precision(&self) -> Precision {
         match &self.form {
             Form::Packed(packed) => packed.precision,
             Form::Rows(_, precision, _) => *precision,
@@ -98,18 +100,14 @@ impl Panels {
         }
     }
 
-    /// `out` [m, n] = x wᵀ, or `out += x wᵀ`.
+    /// `out` [m, n] = x wᵀ, or `out += x wᵀ`. Weights are rounded to the precision packed for.
     ///
     /// # Panics
-    /// If the weights are not of the precision packed for, or a length does not fit.
+    /// If a length does not fit.
     pub fn times(&self, w: Weights<'_>, n: usize, out: &mut [f32], add: bool) {
-        let k = self.k;
-        let (len, of) = match w {
-            Weights::F32(w) | Weights::F32Transposed(w) => (w.len(), Precision::F32),
-            Weights::Bf16(w) => (w.len(), Precision::Bf16),
-        };
-        assert_eq!(of, self.precision(), "panels are multiplied with weights of the precision they were packed for");
-        assert_eq!(len, n * k, "weights are [n, k]");
+        let (k, precision, level) = (self.k, self.precision(), self.level());
+        let (Weights::Rows(numbers) | Weights::Columns(numbers)) = w;
+        assert_eq!(numbers.len(), n * k, "weights are [n, k]");
         assert_eq!(out.len(), self.m * n, "the result is [m, n]");
         if out.is_empty() {
             return;
@@ -119,17 +117,19 @@ impl Panels {
                 out.fill(0.0)
             };
         }
-        let shape = Shape::of(self.level());
-        let steps = shape.words(k, self.precision());
+        let shape = Shape::of(level);
+        let steps = shape.words(k, precision);
         let padded;
-        let b = match w {
-            Weights::F32(w) => Operand::Words(bytemuck::cast_slice(w)),
-            Weights::F32Transposed(w) => Operand::Columns(w, k),
-            Weights::Bf16(w) if shape.widens() => Operand::Narrow(w),
-            Weights::Bf16(w) => {
+        let b = match (w, precision) {
+            (Weights::Columns(numbers), _) => Operand::Columns(Lines { numbers, width: n, level }, k),
+            (Weights::Rows(Numbers::F32(w)), Precision::F32) => Operand::Words(bytemuck::cast_slice(w)),
+            (Weights::Rows(Numbers::Bf16(w)), Precision::F32) => Operand::Narrow(w),
+            (Weights::Rows(Numbers::Bf16(w)), _) if shape.widens() => Operand::Narrow(w),
+            (Weights::Rows(Numbers::Bf16(w)), _) => {
                 padded = whole_words(w, k, steps);
                 Operand::Words(bytemuck::cast_slice(&padded))
             }
+            (Weights::Rows(numbers), _) => Operand::Lines(Lines { numbers, width: k, level }),
         };
         let to = Shared::new(out);
         let out = |lanes_are_rows| Output { to, width: n, lanes_are_rows };
@@ -188,6 +188,7 @@ fn weight_gradient_at(
     }
     let x = Packed::new(level, precision, Matrix { numbers: x, rows: m, cols: k }, Lanes::Columns);
     let out = Output { to: Shared::new(out), width: k, lanes_are_rows: false };
+    let dy = Lines { numbers: Numbers::F32(dy), width: n, level };
     multiply(&x, Operand::Columns(dy, m), n, out, add);
 }
 

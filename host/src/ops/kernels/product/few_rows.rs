@@ -4,7 +4,7 @@ use super::{
     super::simd::Level,
     Precision,
     multiply::{Operand, SERIAL, chain},
-    pack::{Aligned, columns_panel, narrow_rows_panel, rows_panel},
+    pack::{Aligned, narrow_rows_panel, rows_panel},
     tile::{Output, Place, Rows, Sums, block},
     vector::{F32, Format, Job, MAX_LANES, MAX_WIDTH, Vectors},
 };
@@ -13,6 +13,8 @@ use std::ops::Range;
 
 /// Words of weights packed at a time, for the first-level cache.
 const STRIP: usize = 128;
+/// Numbers from one row of a strip that is unpacked to the next: two for each word, and no power of two.
+const UNPACKED: usize = 2 * STRIP + 16;
 
 /// Products of a few rows of words `x` [m, steps] with weights that are packed in passing: bound by reading these.
 #[derive(Clone, Copy)]
@@ -28,8 +30,9 @@ impl FewRows<'_> {
         let m = self.x.len() / self.steps;
         let threads = rayon::current_num_threads();
         let serial = m * n * self.steps <= SERIAL / 4;
+        let room = if matches!(b, Operand::Lines(_)) { STRIP + UNPACKED } else { STRIP };
         // SAFETY: packing writes what the tiles read.
-        let scratch = || unsafe { Aligned::uninit(MAX_WIDTH * MAX_LANES * STRIP) };
+        let scratch = || unsafe { Aligned::uninit(MAX_WIDTH * MAX_LANES * room) };
         let work = |scratch: &mut Aligned, start: usize, end: usize| {
             self.level.run(Strips { of: self, m, b, n, columns: start..end, out, add, scratch: scratch.get_mut() });
         };
@@ -76,8 +79,9 @@ impl Strips<'_> {
     unsafe fn go<S: Vectors, F: Format<S>>(self) {
         let FewRows { x, steps, .. } = self.of;
         let mut sums = Sums::new();
-        let panel = self.scratch.as_mut_ptr();
         assert!(self.m * steps == x.len() && self.m <= S::LANES && self.scratch.len() >= S::WIDTH * S::LANES * STRIP);
+        let (panel, unpacked) = self.scratch.split_at_mut(S::WIDTH * S::LANES * STRIP);
+        let panel = panel.as_mut_ptr();
         for column in self.columns.clone().step_by(S::WIDTH * S::LANES) {
             let lanes = (S::WIDTH * S::LANES).min(self.columns.end - column);
             let vectors = lanes.div_ceil(S::LANES);
@@ -99,13 +103,21 @@ impl Strips<'_> {
                                 let from = numbers.as_ptr().add(column * steps + strip);
                                 narrow_rows_panel::<S>(from, steps, lanes, length, panel, lanes * steps);
                             }
-                            Operand::Columns(numbers, height) => {
-                                assert!(numbers.len() == height * self.n);
+                            Operand::Lines(lines) => {
+                                assert!(lines.numbers.len() == self.n * lines.width);
+                                let first = strip * F::DEPTH;
+                                let count = (length * F::DEPTH).min(lines.width - first);
+                                for (lane, to) in unpacked.chunks_exact_mut(UNPACKED).take(lanes).enumerate() {
+                                    lines.copy::<S>(column + lane, first, &mut to[..count]);
+                                }
+                                rows_panel::<S, F>(unpacked.as_ptr(), UNPACKED, lanes, count, panel, 0);
+                            }
+                            Operand::Columns(lines, height) => {
+                                assert!(lines.numbers.len() == height * self.n);
                                 let first = strip * F::DEPTH;
                                 let height = (length * F::DEPTH).min(height - first);
-                                let from = numbers.as_ptr().add(first * self.n + column);
-                                let step = vectors * S::LANES;
-                                columns_panel::<S, F>(from, self.n, lanes, height, panel, step, |v| v * S::LANES);
+                                let (from, step) = ((first, column), vectors * S::LANES);
+                                lines.columns_panel::<S, F>(from, lanes, height, panel, step, |v| v * S::LANES);
                             }
                         }
                         let rows = Rows { start: x.as_ptr().add(strip), stride: steps, step: 1, ahead: None };

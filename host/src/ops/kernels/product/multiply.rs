@@ -2,7 +2,8 @@
 
 use super::{
     Precision,
-    pack::{Aligned, Packed, columns_panel},
+    lines::{Lines, widen},
+    pack::{Aligned, Packed},
     tile::{Ahead, Output, Place, Rows, Sums, block},
     vector::{F32, Format, Job, Vectors},
 };
@@ -34,8 +35,10 @@ pub enum Operand<'a> {
     Words(&'a [u8]),
     /// [n, steps], to be widened to words in passing.
     Narrow(&'a [bf16]),
+    /// Numbers [n, steps * depth], to be made words in passing.
+    Lines(Lines<'a>),
     /// Numbers [steps * depth, n], to be packed in passing; with their number of rows.
-    Columns(&'a [f32], usize),
+    Columns(Lines<'a>, usize),
 }
 
 /// Products of `n` rows of `b` with all lanes of packed panels.
@@ -66,7 +69,7 @@ pub fn multiply(a: &Packed, b: Operand, n: usize, out: Output, add: bool) {
     };
     let room = match b {
         Operand::Words(_) => 0,
-        Operand::Narrow(_) => unit * padded(length),
+        Operand::Narrow(_) | Operand::Lines(_) => unit * padded(length),
         Operand::Columns(..) => units.div_ceil(parts) * unit * length,
     };
     // SAFETY: packing writes what the tiles read.
@@ -154,18 +157,40 @@ impl Blocks<'_> {
                         }
                     }
                 }
-                Operand::Columns(numbers, height) => {
+                Operand::Lines(lines) => {
+                    let (stride, count) = (padded(length), (length * F::DEPTH).min(lines.width - start * F::DEPTH));
+                    assert!(lines.numbers.len() == self.n * lines.width && self.scratch.len() >= S::BLOCK * stride);
+                    let words = self.scratch.as_ptr().cast_mut();
+                    for first in self.rows.clone().step_by(S::BLOCK) {
+                        let rows = first..self.rows.end.min(first + S::BLOCK);
+                        // SAFETY: as above.
+                        unsafe {
+                            for row in rows.clone() {
+                                let to = words.add((row - first) * stride);
+                                lines.words::<S, F>(row, start * F::DEPTH, count, to);
+                            }
+                            let at = |row| words.add((row - first) * stride);
+                            self.panels::<S, F>(start, length, rows, |row| Rows {
+                                start: at(row),
+                                stride,
+                                step: 1,
+                                ahead: None,
+                            });
+                        }
+                    }
+                }
+                Operand::Columns(lines, height) => {
                     let room = self.rows.len().next_multiple_of(S::BLOCK) * length;
-                    assert!(numbers.len() == height * self.n && self.scratch.len() >= room);
+                    assert!(lines.numbers.len() == height * self.n && self.scratch.len() >= room);
                     let top = start * F::DEPTH;
                     let height = (length * F::DEPTH).min(height - top);
                     let packed = self.scratch.as_ptr().cast_mut();
                     // SAFETY: the columns and rows lie inside the matrix, the result inside the scratch memory.
                     unsafe {
-                        let from = numbers.as_ptr().add(top * self.n + first);
                         let of_block = S::BLOCK / S::LANES;
                         let place = |v| v / of_block * S::BLOCK * length + v % of_block * S::LANES;
-                        columns_panel::<S, F>(from, self.n, self.rows.len(), height, packed, S::BLOCK, place);
+                        let (from, lanes) = ((top, first), self.rows.len());
+                        lines.columns_panel::<S, F>(from, lanes, height, packed, S::BLOCK, place);
                         self.panels::<S, F>(start, length, self.rows.clone(), |row| Rows {
                             start: packed.add((row - first) * length),
                             stride: 1,
@@ -213,22 +238,4 @@ impl Blocks<'_> {
 /// cache.
 fn padded(length: usize) -> usize {
     length.next_multiple_of(16) + 16
-}
-
-/// Widens bf16 to f32.
-///
-/// # Safety
-/// As for [`Vectors`]; `from` is readable for `length` numbers, `to` writable for [`padded`] ones.
-#[inline(always)]
-unsafe fn widen<S: Vectors>(from: *const bf16, length: usize, to: *mut f32) {
-    let whole = length - length % S::LANES;
-    // SAFETY: the caller's promise.
-    unsafe {
-        for i in (0..whole).step_by(S::LANES) {
-            S::store(to.add(i), S::load_bf16(from.add(i).cast()));
-        }
-        for i in whole..length {
-            *to.add(i) = from.add(i).read().to_f32();
-        }
-    }
 }

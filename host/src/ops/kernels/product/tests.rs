@@ -5,7 +5,10 @@ use super::{
     narrow::{to_bf16_at, to_bf16_transposed_at},
     *,
 };
-use crate::ops::kernels::simd::Level;
+use crate::ops::{
+    blocks::{BlockKind, Blocks},
+    kernels::simd::Level,
+};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -90,8 +93,8 @@ fn check_products([m, n, k]: [usize; 3], precision: Precision, add: bool) {
     // The sum of a gradient goes over the rows: those are the columns here.
     let (x_t, w_t) = (transposed(&x, m, k), transposed(&w, n, k));
     let forms = match precision {
-        Precision::F32 => vec![Weights::F32(&w), Weights::F32Transposed(&w_t)],
-        Precision::Bf16 => vec![Weights::Bf16(&narrow)],
+        Precision::F32 => vec![Weights::Rows(Numbers::F32(&w)), Weights::Columns(Numbers::F32(&w_t))],
+        Precision::Bf16 => vec![Weights::Rows(Numbers::Bf16(&narrow))],
     };
     for level in Level::available() {
         let what = format!("{level:?} {precision:?} {m}x{n}x{k} add {add}");
@@ -116,8 +119,8 @@ fn rows_have_the_same_bits_in_any_batch_and_on_any_threads() {
             let (x, w) = (numbers(4, rows * k), numbers(5, n * k));
             let (narrow, w_t) = (to_bf16(&w), transposed(&w, n, k));
             let forms = match precision {
-                Precision::F32 => vec![Weights::F32(&w), Weights::F32Transposed(&w_t)],
-                Precision::Bf16 => vec![Weights::Bf16(&narrow)],
+                Precision::F32 => vec![Weights::Rows(Numbers::F32(&w)), Weights::Columns(Numbers::F32(&w_t))],
+                Precision::Bf16 => vec![Weights::Rows(Numbers::Bf16(&narrow))],
             };
             for form in forms {
                 let times = |x: &[f32]| {
@@ -159,10 +162,10 @@ fn a_column_of_the_result_does_not_depend_on_the_others() {
     let (x, w) = (numbers(8, m * k), numbers(9, n * k));
     let panels = Panels::new(&x, k, Precision::F32);
     let mut all = vec![0.0; m * n];
-    panels.times(Weights::F32(&w), n, &mut all, false);
+    panels.times(Weights::Rows(Numbers::F32(&w)), n, &mut all, false);
     for (column, w) in w.chunks(k).enumerate() {
         let mut one = vec![0.0; m];
-        panels.times(Weights::F32(w), 1, &mut one, false);
+        panels.times(Weights::Rows(Numbers::F32(w)), 1, &mut one, false);
         assert!(one.iter().enumerate().all(|(r, x)| x.to_bits() == all[r * n + column].to_bits()), "column {column}");
     }
 }
@@ -189,7 +192,7 @@ fn narrowing_rounds_to_nearest_even() {
 #[test]
 fn empty_products_are_zero() {
     let mut out = [];
-    Panels::new(&[], 3, Precision::F32).times(Weights::F32(&[0.0; 6]), 2, &mut out, false);
+    Panels::new(&[], 3, Precision::F32).times(Weights::Rows(Numbers::F32(&[0.0; 6])), 2, &mut out, false);
     let mut out = [1.0; 4];
     weight_gradient(&[], &[], 0, 2, 2, Precision::F32, &mut out, true);
     assert_eq!(out, [1.0; 4]);
@@ -197,8 +200,66 @@ fn empty_products_are_zero() {
     assert_eq!(out, [0.0; 4]);
 }
 
+/// A matrix [rows, columns] of a kind, of bytes that mean finite numbers.
+fn blocks(kind: BlockKind, rows: usize, columns: usize) -> Blocks {
+    if kind == BlockKind::Nf4 {
+        return Blocks::nf4(rows, columns, &numbers(5, rows * columns)).unwrap();
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(6);
+    let mut bytes = vec![0; kind.bytes(rows * columns)];
+    random.fill_bytes(&mut bytes);
+    // Bytes of which numbers of 16 bits are made stay below the exponent of infinity.
+    bytes.iter_mut().for_each(|byte| *byte &= 0xbb);
+    Blocks::new(kind, rows, columns, bytes).unwrap()
+}
+
+/// The rule: a product with blocks is the product with their numbers in f32, or with those rounded to bf16.
 #[test]
-#[should_panic(expected = "precision they were packed for")]
-fn weights_of_another_precision_are_refused() {
-    Panels::new(&[1.0; 4], 2, Precision::Bf16).times(Weights::F32(&[0.0; 4]), 2, &mut [0.0; 4], false);
+fn a_product_with_blocks_equals_that_with_their_numbers_to_the_bit() {
+    // Rows end inside vectors; sums inside strips and chains; NF4's blocks go over row ends.
+    for (kind, rows, columns) in BlockKind::ALL.into_iter().flat_map(|kind| {
+        let width = kind.block().0;
+        let odd = (kind == BlockKind::Nf4).then_some((kind, 35, 77));
+        [Some((kind, 50, width)), Some((kind, 19, 1280)), odd].into_iter().flatten()
+    }) {
+        let blocks = blocks(kind, rows, columns);
+        let wide = blocks.unpack_all();
+        assert!(wide.iter().all(|x| x.is_finite()) && wide.iter().any(|x| *x != wide[0]), "{kind:?}");
+        for m in [1, 3, 8, 9, 70] {
+            equal_products(&format!("{kind:?} {m} [{rows}, {columns}]"), Numbers::Blocks(&blocks), &wide, m, columns);
+        }
+    }
+}
+
+/// bf16 read as it lies, backwards, is what its transpose gave; and it has the products of its numbers in f32.
+#[test]
+fn a_product_with_bf16_equals_that_with_its_numbers_to_the_bit() {
+    for [m, rows, columns] in SHAPES {
+        let narrow = to_bf16(&numbers(7, rows * columns));
+        let wide: Vec<f32> = narrow.iter().map(|x| x.to_f32()).collect();
+        equal_products(&format!("{m} [{rows}, {columns}]"), Numbers::Bf16(&narrow), &wide, m, columns);
+    }
+}
+
+fn equal_products(what: &str, found: Numbers, wide: &[f32], m: usize, columns: usize) {
+    let rows = wide.len() / columns;
+    let (narrow, narrow_transposed) = (to_bf16(wide), to_bf16_transposed(wide, rows, columns));
+    for (level, add) in Level::available().into_iter().zip([false, true].into_iter().cycle()) {
+        let product = |precision, w, k: usize, n: usize| {
+            let mut out = if add { numbers(3, m * n) } else { vec![f32::NAN; m * n] };
+            Panels::at(level, &numbers(4, m * k), k, precision).times(w, n, &mut out, add);
+            out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let equal = |precision, found, expected, k, n| {
+            let same = product(precision, found, k, n) == product(precision, expected, k, n);
+            assert!(same, "{what} {level:?} {precision:?}, {k} to {n}");
+        };
+        let (f32, bf16) = (Precision::F32, Precision::Bf16);
+        equal(f32, Weights::Rows(found), Weights::Rows(Numbers::F32(wide)), columns, rows);
+        equal(bf16, Weights::Rows(found), Weights::Rows(Numbers::Bf16(&narrow)), columns, rows);
+        equal(f32, Weights::Columns(found), Weights::Columns(Numbers::F32(wide)), rows, columns);
+        equal(bf16, Weights::Columns(found), Weights::Rows(Numbers::Bf16(&narrow_transposed)), rows, columns);
+        // f32 is rounded in passing.
+        equal(bf16, Weights::Rows(Numbers::F32(wide)), Weights::Rows(Numbers::Bf16(&narrow)), columns, rows);
+    }
 }
