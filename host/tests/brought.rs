@@ -69,7 +69,7 @@ fn logps(dir: &Path) -> Vec<f32> {
 /// What loading says, which is what is said before a run.
 fn refused(dir: &Path) -> Error {
     let error = Policy::load(dir, &Device::Cpu).err().expect("refused");
-    let before = ModelDir::open(dir).and_then(|source| source.verify(None)).expect_err("refused before");
+    let before = ModelDir::open(dir).and_then(|source| source.verify(None, None)).expect_err("refused before");
     assert_eq!(error.message(), before.message());
     assert!(error.hint_text().is_some(), "{error}");
     error
@@ -94,7 +94,7 @@ fn names_that_wrappers_and_bases_have_are_those_of_the_model() {
         let dir = copies(&["llama"]);
         rename(&dir.path().join("llama/model.safetensors"), name);
         assert_eq!(logps(&dir.path().join("llama")), expected, "{}", name("model.embed_tokens.weight"));
-        ModelDir::open(&dir.path().join("llama")).unwrap().verify(None).unwrap();
+        ModelDir::open(&dir.path().join("llama")).unwrap().verify(None, None).unwrap();
     }
 }
 
@@ -275,14 +275,14 @@ fn an_alpha_that_is_missing_is_that_of_peft() {
 #[test]
 fn an_adapter_on_an_adapter_is_refused_before_a_run() {
     let source = ModelDir::open(&fixture("llama-lora")).unwrap();
-    source.verify(None).unwrap();
-    let error = source.verify(Some(&LoraConfig::default())).unwrap_err();
+    source.verify(None, None).unwrap();
+    let error = source.verify(Some(&LoraConfig::default()), None).unwrap_err();
     let mut policy = Policy::load(&fixture("llama-lora"), &Device::Cpu).unwrap();
     assert_eq!(error.message(), policy.add_lora(&LoraConfig::default(), 1).unwrap_err().message());
     let base = ModelDir::open(&fixture("llama")).unwrap();
     let unknown = LoraConfig { target_modules: vec!["query".into()], ..Default::default() };
-    assert_eq!(base.verify(Some(&unknown)).unwrap_err().message(), "lora: the model has no linear module query");
-    base.verify(Some(&LoraConfig::default())).unwrap();
+    assert_eq!(base.verify(Some(&unknown), None).unwrap_err().message(), "lora: the model has no linear module query");
+    base.verify(Some(&LoraConfig::default()), None).unwrap();
 }
 
 #[test]

@@ -33,7 +33,7 @@ const MODELS: [&str; 17] = [
     "qwen3-moe",
     "qwen3-moe-fused",
 ];
-const ADAPTERS: [(&str, &str); 7] = [
+const ADAPTERS: [(&str, &str); 8] = [
     ("llama-lora", "llama"),
     ("llama-lora-patterns", "llama"),
     ("biases-lora", "biases"),
@@ -41,6 +41,7 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("untied-lora", "llama"),
     ("tied-lora", "llama"),
     ("mica-lora", "llama"),
+    ("nf4-lora", "llama"),
 ];
 
 fn dir(name: &str) -> PathBuf {

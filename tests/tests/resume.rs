@@ -21,21 +21,29 @@ fn lines(path: &Path) -> usize {
 
 #[test]
 fn killed_in_every_stage_ends_in_the_same_bits() {
-    killed_in_every_stage(1, "golden-over-own");
+    killed_in_every_stage(1, "golden-over-own", &[]);
 }
 
 #[test]
 fn killed_with_several_samples_a_prompt_ends_in_the_same_bits() {
     for rule in ["nearest-over-farthest", "medoid-over-outlier"] {
-        killed_in_every_stage(4, rule);
+        killed_in_every_stage(4, rule, &[]);
     }
 }
 
-fn killed_in_every_stage(samples: usize, rule: &str) {
-    let sets = [&*format!("generate.samples={samples}"), &*format!("pairs={rule}")];
+/// QLoRA: adapters on a base in 4 bits.
+#[test]
+fn killed_on_a_base_in_blocks_ends_in_the_same_bits() {
+    let lora = "train.lora={ r: 4, lora_alpha: 8, target_modules: [all-linear] }";
+    killed_in_every_stage(1, "golden-over-own", &["quantize=nf4", lora]);
+}
+
+fn killed_in_every_stage(samples: usize, rule: &str, more: &[&str]) {
+    let (samples_set, rule_set) = (format!("generate.samples={samples}"), format!("pairs={rule}"));
+    let sets = &[&[samples_set.as_str(), rule_set.as_str()], more].concat();
     let whole = tempfile::tempdir().expect("a temporary directory");
     let config = runs::config(whole.path(), RUN);
-    runs::succeed(runs::command("run", &config, &sets));
+    runs::succeed(runs::command("run", &config, sets));
     let expected = runs::bytes(&whole.path().join("run"));
 
     let killed = tempfile::tempdir().expect("a temporary directory");
@@ -56,11 +64,11 @@ fn killed_in_every_stage(samples: usize, rule: &str) {
         ("training in round 2", &|| at("round-2/train/checkpoint-4").exists()),
     ];
     for (name, moment) in moments {
-        let mut child = runs::command("run", &config, &sets).spawn().expect("the binary starts");
+        let mut child = runs::command("run", &config, sets).spawn().expect("the binary starts");
         assert!(runs::kill_when(&mut child, moment), "the run ended before it could be killed while {name}");
         assert!(!at("round-2/done/train.json").exists(), "the run was over when it was killed while {name}");
     }
-    runs::succeed(runs::command("run", &config, &sets));
+    runs::succeed(runs::command("run", &config, sets));
     let got = runs::bytes(&run);
     // These name the output directory.
     let same = |a: &std::collections::BTreeMap<_, _>| {

@@ -2,7 +2,12 @@
 
 use super::print;
 use candle_core::Device;
-use ldalign::{Code, Error, Result, files, model::Policy};
+use ldalign::{
+    Code, Error, Result, files,
+    model::{Kept, ModelDir, Policy},
+    ops::{Compute, Precision},
+    progress,
+};
 use std::path::PathBuf;
 
 /// Arguments of `merge`.
@@ -12,6 +17,10 @@ pub struct Merge {
     adapter: PathBuf,
     /// Directory to write, which must not exist
     output: PathBuf,
+    /// Merges into this model as it is, in place of the base the adapter names; of an adapter that was trained on a base
+    /// in 4 bits, the original: else it is merged into the numbers that the 4 bits mean
+    #[arg(long, value_name = "DIR")]
+    base: Option<PathBuf>,
 }
 
 impl Merge {
@@ -22,11 +31,19 @@ impl Merge {
             let message = format!("{} is there already", out.display());
             return Err(Error::new(Code::MergeOutput, message).hint("name a new directory, or remove this one"));
         }
-        let mut policy = Policy::load(&self.adapter, &Device::Cpu)?;
-        if policy.lora().is_none() {
+        let source = ModelDir::open_on(&self.adapter, self.base.as_deref())?;
+        if !source.is_adapter() {
             let message = format!("{} holds no adapter", self.adapter.display());
             return Err(Error::new(Code::MergeAdapter, message).hint("give the directory with adapter_config.json"));
         }
+        if let Some(quantize) = source.quantize() {
+            progress::say(format_args!(
+                "merging into {} as the adapter was trained on it, made into {quantize:?} and unpacked; --base DIR merges into a model as it is",
+                source.base().display()
+            ));
+        }
+        let compute = Compute::new(&Device::Cpu, Precision::F32);
+        let mut policy = Policy::load_source(&source, &compute, Kept::Frozen)?;
         policy.merge()?;
         files::write_dir(out, |dir| policy.save(dir))?;
         print(&out.display().to_string())

@@ -83,15 +83,22 @@ impl Policy {
     /// # Errors
     /// Those of [`load`](Self::load), and where what is asked for cannot be had.
     pub fn load_kept(dir: &Path, compute: &Compute, kept: Kept) -> Result<Self> {
-        let source = ModelDir::open(dir)?;
+        Self::load_source(&ModelDir::open(dir)?, compute, kept)
+    }
+
+    /// [`load_kept`](Self::load_kept) of a directory that was opened.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_source(source: &ModelDir, compute: &Compute, kept: Kept) -> Result<Self> {
         let kept = match (source.quantize(), kept) {
             (Some(Quantize::Nf4), _) => Kept::Nf4,
             (None, Kept::Trained) if source.is_adapter() => Kept::Frozen,
             (None, kept) => kept,
         };
-        let mut policy = Self::load_base(&source, compute, kept)?;
+        let mut policy = Self::load_base(source, compute, kept)?;
         if source.is_adapter() {
-            policy.load_adapter(dir)?;
+            policy.load_adapter(source.dir())?;
         }
         Ok(policy)
     }

@@ -60,13 +60,23 @@ impl ModelDir {
     /// # Errors
     /// Where there is no such directory, or the adapter's configuration is not computed here.
     pub fn open(dir: &Path) -> Result<Self> {
+        Self::open_on(dir, None)
+    }
+
+    /// [`open`](Self::open), of an adapter on another base than it names, used as it is.
+    pub fn open_on(dir: &Path, base: Option<&Path>) -> Result<Self> {
         if !dir.is_dir() {
             let what = format!("there is no model directory {}", dir.display());
             return Err(Error::new(Code::ModelDirectory, what)
                 .hint("expected a directory with config.json and model.safetensors"));
         }
         let adapter = dir.join(adapter::CONFIG).exists().then(|| Adapter::load(dir)).transpose()?;
-        let base = adapter.as_ref().map_or(Ok(dir.to_owned()), |adapter| adapter.base(dir))?;
+        let given = base.is_some();
+        let base = match (&adapter, base) {
+            (Some(_), Some(base)) => base.to_owned(),
+            (Some(adapter), None) => adapter.base(dir)?,
+            (None, _) => dir.to_owned(),
+        };
         // As a cache leaves them that was cleared: not the same as no file.
         let named = TEXT.iter().chain([&GENERATION]).flat_map(|name| [dir.join(name), base.join(name)]);
         if let Some(path) = named.into_iter().find(|path| path.is_symlink() && !path.exists()) {
@@ -81,7 +91,7 @@ impl ModelDir {
             ));
         }
         let path = dir.join(QUANTIZATION);
-        let quantize = (adapter.is_some() && path.exists()).then(|| -> Result<Quantize> {
+        let quantize = (adapter.is_some() && !given && path.exists()).then(|| -> Result<Quantize> {
             let Quantization { quantize } = serde_json::from_str(&files::read_text(&path)?).map_err(|e| {
                 Error::new(Code::ModelLora, format!("{}: {e}", path.display()))
                     .hint(r#"expected {"quantize": "nf4"}, or no such file where the base is used as it is"#)
@@ -89,6 +99,11 @@ impl ModelDir {
             Ok(quantize)
         });
         Ok(Self { dir: dir.to_owned(), quantize: quantize.transpose()?, base, adapter })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The base's directory.

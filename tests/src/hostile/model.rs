@@ -40,7 +40,7 @@ pub(super) const TEXT: [&str; 5] =
 
 fn verified(dir: &Path, file: &str, bytes: &[u8]) -> bool {
     put(&dir.join(file), bytes);
-    taken(ModelDir::open(dir).and_then(|model| model.verify(None)))
+    taken(ModelDir::open(dir).and_then(|model| model.verify(None, None)))
 }
 
 pub fn safetensors(bytes: &[u8]) -> bool {
