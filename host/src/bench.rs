@@ -18,7 +18,7 @@ mod work;
 
 use crate::{
     Code, Error, Result,
-    config::{LoraConfig, TrainConfig},
+    config::{LoraConfig, Quantize, TrainConfig},
     data::tokens::TokenStore,
     machine::{self, Machine},
     memory,
@@ -41,6 +41,8 @@ pub struct Options {
     pub lora: Option<usize>,
     /// Rounds the operands of products to bf16.
     pub bf16: bool,
+    /// What the matrices of linear modules are made into, under adapters.
+    pub quantize: Option<Quantize>,
     /// Pairs of an optimizer step.
     pub batch: usize,
     /// Tokens of prompt and response together.
@@ -113,6 +115,8 @@ pub struct Report {
     pub threads: usize,
     /// Whether the operands of products were rounded to bf16.
     pub bf16: bool,
+    /// What the matrices of linear modules were made into.
+    pub quantize: Option<Quantize>,
     /// The model.
     pub model: ModelFacts,
     /// The limits.
@@ -194,7 +198,11 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// A policy as training would find it.
     fn policy(&self) -> Result<Policy> {
-        let kept = if self.options.lora.is_some() { Kept::Frozen } else { Kept::Trained };
+        let kept = match (self.options.quantize, self.options.lora) {
+            (Some(Quantize::Nf4), _) => Kept::Nf4,
+            (None, Some(_)) => Kept::Frozen,
+            (None, None) => Kept::Trained,
+        };
         let mut policy = Policy::load_kept(&self.options.model, &Compute::new(&Device::Cpu, self.precision()), kept)?;
         if let Some(lora) = self.lora() {
             policy.add_lora(&lora, SEED)?;
@@ -271,6 +279,7 @@ fn measure(options: &Options) -> Result<Report> {
         machine: Machine::here(),
         threads: rayon::current_num_threads(),
         bf16: options.bf16,
+        quantize: options.quantize,
         model,
         ops: asked(Stage::Ops).then(|| ops::measure(&bench)).transpose()?,
         train: asked(Stage::Train).then(|| train::measure(&bench)).transpose()?,

@@ -155,9 +155,31 @@ impl fmt::Display for Estimate {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{config::LoraConfig, model::Policy};
+    use crate::{
+        config::LoraConfig,
+        model::{Kept, Policy},
+        ops::Compute,
+    };
     use candle_core::Device;
     use std::path::Path;
+
+    #[test]
+    fn frozen_weights_take_what_a_policy_keeps_them_in() {
+        let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
+        for (name, kept, precision) in ["llama", "qwen2", "gemma3", "biases"].into_iter().flat_map(|name| {
+            let kept = [(Kept::Frozen, None), (Kept::Nf4, Some(Quantize::Nf4))];
+            kept.into_iter().flat_map(move |k| [Precision::F32, Precision::Bf16].map(|p| (name, k, p)))
+        }) {
+            let mut policy =
+                Policy::load_kept(&models.join(name), &Compute::new(&Device::Cpu, precision), kept.0).unwrap();
+            let lora = LoraConfig { r: 4, ..Default::default() };
+            policy.add_lora(&lora, 0).unwrap();
+            let model = ModelConfig::of(&models.join(name)).unwrap();
+            let train = TrainConfig { lora: Some(lora), ..Default::default() };
+            let estimate = Estimate::new(&model, 0, precision, kept.1, &train, None, Longest::default()).unwrap();
+            assert_eq!(estimate.weights, policy.weight_bytes() as u64, "{name} {kept:?} {precision:?}");
+        }
+    }
 
     #[test]
     fn parameters_are_those_of_the_model() {

@@ -130,8 +130,10 @@ fn decode(bench: &Bench<'_>, policy: &Policy, prompts: &[&[u32]], steps: usize, 
         policy.decode(&mut cache, &tokens, |_| ())?;
     }
     let seconds = start.elapsed().as_secs_f64() / (steps - 1).max(1) as f64;
-    let bytes = if bench.options.bf16 { 2.0 } else { 4.0 };
-    let weights_gb_per_s = bytes * policy.num_parameters() as f64 / seconds / 1e9;
+    // Of a model that could be trained, products in bf16 read the rounded copies.
+    let copies = bench.options.bf16 && bench.options.lora.is_none();
+    let bytes = if copies { 2 * policy.num_parameters() } else { policy.weight_bytes() };
+    let weights_gb_per_s = bytes as f64 / seconds / 1e9;
     Ok(Decode {
         seconds,
         tokens_per_s: prompts.len() as f64 / seconds,

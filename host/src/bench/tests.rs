@@ -15,6 +15,7 @@ fn options(stages: &[Stage]) -> Options {
         data: None,
         lora: None,
         bf16: false,
+        quantize: None,
         batch: 2,
         max_length: 32,
         steps: 2,

@@ -152,7 +152,7 @@ pub fn estimate(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig) -> 
             (longest.row, longest.responses) = (prompt + responses, responses);
         }
     }
-    Estimate::new(&bench.config, 0, bench.precision(), None, config, None, longest)
+    Estimate::new(&bench.config, 0, bench.precision(), bench.options.quantize, config, None, longest)
 }
 
 fn weights(policy: &Policy) -> Result<String> {

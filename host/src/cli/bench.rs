@@ -4,6 +4,7 @@ use super::{on_pool, print, print_json};
 use ldalign::{
     Result,
     bench::{self, Options, Stage},
+    config::Quantize,
 };
 use std::path::PathBuf;
 
@@ -22,6 +23,9 @@ pub struct Bench {
     /// Rounds the operands of products to bf16
     #[arg(long)]
     bf16: bool,
+    /// Makes the matrices of linear modules into 4 bits, under adapters
+    #[arg(long, value_enum, requires = "lora")]
+    quantize: Option<Quantize>,
     /// Pairs of an optimizer step
     #[arg(long, default_value_t = 4)]
     batch: usize,
@@ -42,8 +46,8 @@ pub struct Bench {
 impl Bench {
     /// Measures and prints.
     pub fn run(self) -> Result<()> {
-        let Self { model, data, lora, bf16, batch, max_length, steps, stages, json } = self;
-        let options = Options { model, data, lora, bf16, batch, max_length, steps, stages };
+        let Self { model, data, lora, bf16, quantize, batch, max_length, steps, stages, json } = self;
+        let options = Options { model, data, lora, bf16, quantize, batch, max_length, steps, stages };
         let report = on_pool(|| bench::run(&options))?;
         if json { print_json(&report) } else { print(&report.to_string()) }
     }

@@ -212,6 +212,8 @@ fn single_faults() {
         (GOOD, &["train.beta=[1"]),
         (GOOD, &["train.beta=.nan"]),
         (GOOD, &["device=cuda:0"]),
+        (GOOD, &["quantize=nf4"]),
+        (GOOD, &["quantize=int8"]),
     ];
     let said: Vec<String> = cases.iter().map(|(yaml, set)| fails(yaml, set)).collect();
     insta::assert_snapshot!(said.join("\n"));

@@ -331,6 +331,10 @@ impl Policy {
     pub fn device(&self) -> &Device {
         self.compute().device()
     }
+    /// Bytes of all parameters as they are kept, without copies that products make of them.
+    pub fn weight_bytes(&self) -> usize {
+        self.tensors.values().map(Stored::size).sum()
+    }
     /// Parameters in all, those of the adapter included.
     pub fn num_parameters(&self) -> usize {
         self.tensors.values().map(Stored::elem_count).sum()
