@@ -143,8 +143,23 @@ impl Blocks {
     ///
     /// # Panics
     /// If they do not lie in the row.
-    #[inline(always)]
     pub fn unpack(&self, row: usize, start: usize, out: &mut [f32]) {
+        self.unpack_by(row, start, out, nf4::look_up);
+    }
+
+    /// [`unpack`](Self::unpack), compiled where it is called, for the instructions there. `look_up` fills its last
+    /// argument with entries of a table by the halves of bytes, the upper half of each first.
+    ///
+    /// # Panics
+    /// As there.
+    #[inline(always)]
+    pub fn unpack_by(
+        &self,
+        row: usize,
+        start: usize,
+        out: &mut [f32],
+        look_up: impl Fn(&[f32; 16], &[u8; PIECE / 2], &mut [f32; PIECE]),
+    ) {
         assert!(row < self.rows && start + out.len() <= self.columns, "a part of a row");
         let (at, bytes) = (row * self.columns + start, &*self.bytes);
         match (self.kind, &self.scales) {
@@ -155,7 +170,7 @@ impl Blocks {
             (BlockKind::Q6_K, _) => pieces(at, out, |i, to| ggml::q6_k(bytes, i, to)),
             (BlockKind::Nf4, scales) => {
                 let scales = scales.as_ref().expect("NF4 is made with its scales");
-                pieces(at, out, |i, to| nf4::unpack(bytes, scales, i, to));
+                pieces(at, out, |i, to| nf4::unpack(bytes, scales, i, to, &look_up));
             }
         }
     }

@@ -20,16 +20,6 @@ static CODES: [f32; 16] = [
     0.079_580_3, 0.160_930_2, 0.246_112_3, 0.337_915_24, 0.440_709_83, 0.562_617, 0.722_956_84, 1.0,
 ];
 
-/// The two codes of each byte: the upper half comes first.
-static PAIRS: [[f32; 2]; 256] = {
-    let (mut pairs, mut byte) = ([[0.0; 2]; 256], 0);
-    while byte < 256 {
-        pairs[byte] = [CODES[byte >> 4], CODES[byte & 15]];
-        byte += 1;
-    }
-    pairs
-};
-
 /// The codes of scales: both signs of means of neighbours among evenly spaced numbers from 0.1 to 1, 2^e + 1 of them,
 /// times 10^(e - 6), for e of 0 to 6; 0 and 1. (`create_dynamic_map` of bitsandbytes, with PyTorch's `linspace`.)
 static SCALE_CODES: LazyLock<[f32; 256]> = LazyLock::new(|| {
@@ -77,16 +67,24 @@ pub fn scale_bytes(numbers: usize) -> usize {
     blocks + size_of::<f32>() * (blocks.div_ceil(SCALES) + 1)
 }
 
+/// Entries of a table by the halves of bytes, the upper half first.
+pub fn look_up(table: &[f32; 16], halves: &[u8; PIECE / 2], out: &mut [f32; PIECE]) {
+    for (to, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
+        *to = [table[usize::from(byte >> 4)], table[usize::from(byte & 15)]];
+    }
+}
+
 #[inline(always)]
-pub fn unpack(bytes: &[u8], scales: &Scales, i: usize, out: &mut [f32; PIECE]) {
+pub fn unpack(
+    bytes: &[u8],
+    scales: &Scales,
+    i: usize,
+    out: &mut [f32; PIECE],
+    look_up: impl Fn(&[f32; 16], &[u8; PIECE / 2], &mut [f32; PIECE]),
+) {
     let scale = scales.get(i * PIECE / BLOCK);
-    let bytes = &bytes[i * PIECE / 2..][..PIECE / 2];
-    for (to, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *to = PAIRS[*byte as usize];
-    }
-    for to in out {
-        *to *= scale;
-    }
+    let halves = bytes[i * PIECE / 2..][..PIECE / 2].try_into().expect("a slice of that length");
+    look_up(&CODES.map(|code| code * scale), halves, out);
 }
 
 /// The largest absolute value, and of each number its code among sorted ones.

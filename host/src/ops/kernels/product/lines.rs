@@ -140,7 +140,12 @@ impl Job for Unpack<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Vectors>(self) {
-        self.blocks.unpack(self.row, self.start, self.out);
+        self.blocks.unpack_by(self.row, self.start, self.out, |table, halves, out| {
+            for (lane, to) in (0..).step_by(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
+                // SAFETY: the caller's promise; lanes below the length of `out`, which is twice that of `halves`.
+                unsafe { S::store(to.as_mut_ptr(), S::look_up(table.as_ptr(), halves.as_ptr().add(lane / 2))) };
+            }
+        });
     }
 }
 

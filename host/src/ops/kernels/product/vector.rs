@@ -45,6 +45,9 @@ pub trait Vectors: Copy {
     unsafe fn load_bf16(p: *const u16) -> Self::V;
     /// The earlier and the later bf16 of each pair.
     unsafe fn halves(pairs: Self::V) -> (Self::V, Self::V);
+    /// Entries of a table of 16 by the halves of bytes, the upper half of each first: as many as there are lanes.
+    /// Reads half as many bytes.
+    unsafe fn look_up(table: *const f32, halves: *const u8) -> Self::V;
     /// a0 b0 a1 b1 ..., first and second half.
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V);
     /// Runs work in a function of its own, where nothing around it takes registers away.
@@ -262,6 +265,14 @@ impl Vectors for Portable {
     unsafe fn halves(pairs: Self::V) -> (Self::V, Self::V) {
         let bits = pairs.map(f32::to_bits);
         (bits.map(|x| f32::from_bits(x << 16)), bits.map(|x| f32::from_bits(x & 0xffff_0000)))
+    }
+    #[inline(always)]
+    unsafe fn look_up(table: *const f32, halves: *const u8) -> Self::V {
+        // SAFETY: the caller's promise; a half of a byte is below 16.
+        unsafe {
+            let [a, b] = halves.cast::<[u8; 2]>().read();
+            [a >> 4, a & 15, b >> 4, b & 15].map(|i| table.add(usize::from(i)).read())
+        }
     }
     #[inline(always)]
     unsafe fn interleave(a: Self::V, b: Self::V) -> (Self::V, Self::V) {

@@ -82,6 +82,13 @@ macro_rules! wide {
             }
         }
         #[inline(always)]
+        unsafe fn look_up(table: *const f32, halves: *const u8) -> __m512 {
+            unsafe {
+                let places = _mm512_cvtepu8_epi32(halves_apart(_mm_loadl_epi64(halves.cast())));
+                _mm512_permutexvar_ps(places, _mm512_loadu_ps(table))
+            }
+        }
+        #[inline(always)]
         unsafe fn round(v: __m512) -> __m512 {
             unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(round512(v))) }
         }
@@ -101,6 +108,16 @@ macro_rules! wide {
             }
         }
     };
+}
+
+/// The halves of bytes in bytes of their own, the upper half of each first.
+#[inline(always)]
+unsafe fn halves_apart(bytes: __m128i) -> __m128i {
+    unsafe {
+        let mask = _mm_set1_epi8(15);
+        let upper = _mm_and_si128(_mm_srli_epi16::<4>(bytes), mask);
+        _mm_unpacklo_epi8(upper, _mm_and_si128(bytes, mask))
+    }
 }
 
 /// Pairs of bf16, the earlier one in the low half.
@@ -170,6 +187,17 @@ impl Vectors for Avx2 {
     common! {
         "avx2,fma", __m256, 8, 2, 6, 24, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps,
         _mm256_fmadd_ps
+    }
+    #[inline(always)]
+    unsafe fn look_up(table: *const f32, halves: *const u8) -> __m256 {
+        unsafe {
+            let bytes = _mm_cvtsi32_si128(halves.cast::<i32>().read_unaligned());
+            let places = _mm256_cvtepu8_epi32(halves_apart(bytes));
+            let [low, high] =
+                [table, table.add(8)].map(|table| _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), places));
+            // The fourth bit of a place as the sign that chooses.
+            _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(places)))
+        }
     }
     #[inline(always)]
     unsafe fn interleave(a: __m256, b: __m256) -> (__m256, __m256) {
