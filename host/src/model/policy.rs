@@ -236,7 +236,7 @@ impl Policy {
             if let Some(quantize) = self.quantize {
                 save_quantization(dir, quantize)?;
             }
-            let mut tensors = self.tensors_of(|name| lora::is_adapter(name))?;
+            let mut tensors = self.tensors_of(lora::is_adapter)?;
             if adapter.ties(&self.model.config)
                 && let Some(table) = tensors.get(&lora::saved_name(EMBEDDING)).cloned()
             {

@@ -103,7 +103,7 @@ impl Blocks {
         if kind == BlockKind::Nf4 {
             bail!("NF4 is made of numbers, not of bytes")
         }
-        if columns % block != 0 {
+        if !columns.is_multiple_of(block) {
             bail!("rows of {columns} numbers are no whole number of {}'s blocks of {block}", kind.name())
         }
         let expected = kind.bytes(rows * columns);

@@ -99,7 +99,7 @@ impl<'a> Encodings<'a> {
             Some(policy) => policy.clone(),
             None => {
                 let device = pipeline::device(&self.config.device)?;
-                let policy = pipeline::load(&self.config, &self.config.model, &device, Kept::Trained)?;
+                let policy = pipeline::load(self.config, &self.config.model, &device, Kept::Trained)?;
                 self.policy.insert(Arc::new(RwLock::new(policy))).clone()
             }
         };
