@@ -144,33 +144,26 @@ impl Blocks {
     /// # Panics
     /// If they do not lie in the row.
     pub fn unpack(&self, row: usize, start: usize, out: &mut [f32]) {
-        self.unpack_by(row, start, out, nf4::look_up);
+        self.unpack_by::<Plain>(row, start, out);
     }
 
-    /// [`unpack`](Self::unpack), compiled where it is called, for the instructions there. `look_up` fills its last
-    /// argument with entries of a table by the halves of bytes, the upper half of each first.
+    /// [`unpack`](Self::unpack), compiled where it is called, for the instructions there.
     ///
     /// # Panics
     /// As there.
     #[inline(always)]
-    pub fn unpack_by(
-        &self,
-        row: usize,
-        start: usize,
-        out: &mut [f32],
-        look_up: impl Fn(&[f32; 16], &[u8; PIECE / 2], &mut [f32; PIECE]),
-    ) {
+    pub fn unpack_by<L: LookUp>(&self, row: usize, start: usize, out: &mut [f32]) {
         assert!(row < self.rows && start + out.len() <= self.columns, "a part of a row");
         let (at, bytes) = (row * self.columns + start, &*self.bytes);
         match (self.kind, &self.scales) {
-            (BlockKind::Q4_0, _) => pieces(at, out, |i, to| ggml::q4_0(bytes, i, to)),
-            (BlockKind::Q8_0, _) => pieces(at, out, |i, to| ggml::q8_0(bytes, i, to)),
-            (BlockKind::Q4_K, _) => pieces(at, out, |i, to| ggml::q4_k(bytes, i, to)),
-            (BlockKind::Q5_K, _) => pieces(at, out, |i, to| ggml::q5_k(bytes, i, to)),
-            (BlockKind::Q6_K, _) => pieces(at, out, |i, to| ggml::q6_k(bytes, i, to)),
+            (BlockKind::Q4_0, _) => unpack::<ggml::Q4_0Pieces>(at, out, bytes),
+            (BlockKind::Q8_0, _) => unpack::<ggml::Q8_0Pieces>(at, out, bytes),
+            (BlockKind::Q4_K, _) => unpack::<ggml::Q4_KPieces>(at, out, bytes),
+            (BlockKind::Q5_K, _) => unpack::<ggml::Q5_KPieces>(at, out, bytes),
+            (BlockKind::Q6_K, _) => unpack::<ggml::Q6_KPieces>(at, out, bytes),
             (BlockKind::Nf4, scales) => {
-                let scales = scales.as_ref().expect("NF4 is made with its scales");
-                pieces(at, out, |i, to| nf4::unpack(bytes, scales, i, to, &look_up));
+                let scales = &**scales.as_ref().expect("NF4 is made with its scales");
+                unpack::<nf4::Nf4Pieces<L>>(at, out, (bytes, scales));
             }
         }
     }
@@ -192,24 +185,49 @@ impl Blocks {
     }
 }
 
-/// Fills `out` with the numbers from `at` on of a sequence of pieces, of which `piece` unpacks the i-th.
+/// How entries of a table are looked up.
+pub trait LookUp {
+    /// Fills `out` by the halves of bytes, the upper half of each first. Must be `#[inline(always)]`.
+    fn look_up(table: &[f32; 16], halves: &[u8; PIECE / 2], out: &mut [f32; PIECE]);
+}
+
+/// One by one.
+struct Plain;
+
+impl LookUp for Plain {
+    #[inline(always)]
+    fn look_up(table: &[f32; 16], halves: &[u8; PIECE / 2], out: &mut [f32; PIECE]) {
+        for (to, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
+            *to = [table[usize::from(byte >> 4)], table[usize::from(byte & 15)]];
+        }
+    }
+}
+
+/// A sequence of pieces. A trait, since a closure would not be compiled for the instructions of its caller.
+trait Pieces {
+    type Data<'a>: Copy;
+    /// Unpacks the i-th. Must be `#[inline(always)]`.
+    fn piece(data: Self::Data<'_>, i: usize, out: &mut [f32; PIECE]);
+}
+
+/// Fills `out` with the numbers from `at` on.
 #[inline(always)]
-fn pieces(at: usize, mut out: &mut [f32], piece: impl Fn(usize, &mut [f32; PIECE])) {
+fn unpack<P: Pieces>(at: usize, mut out: &mut [f32], data: P::Data<'_>) {
     let (mut i, skip) = (at / PIECE, at % PIECE);
     let mut part = [0.0; PIECE];
     if skip > 0 {
         let (head, rest) = out.split_at_mut(out.len().min(PIECE - skip));
-        piece(i, &mut part);
+        P::piece(data, i, &mut part);
         head.copy_from_slice(&part[skip..skip + head.len()]);
         (out, i) = (rest, i + 1);
     }
     let (whole, tail) = out.as_chunks_mut::<PIECE>();
     for to in whole {
-        piece(i, to);
+        P::piece(data, i, to);
         i += 1;
     }
     if !tail.is_empty() {
-        piece(i, &mut part);
+        P::piece(data, i, &mut part);
         tail.copy_from_slice(&part[..tail.len()]);
     }
 }

@@ -1,7 +1,7 @@
 //! The kinds of ggml: a piece of 32 numbers each, of matrices as GGUF files hold them. Layouts as the `gguf` package
 //! (`quants.py`) reads them.
 
-use super::PIECE;
+use super::{PIECE, Pieces};
 use half::f16;
 
 /// Bytes of a block of 32: d, 16 bytes of halves.
@@ -35,7 +35,7 @@ fn half(block: &[u8], at: usize) -> f32 {
 }
 
 #[inline(always)]
-pub fn q4_0(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
+fn q4_0(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
     let (block, _) = block::<Q4_0>(bytes, i, 1);
     let (d, q) = (half(block, 0), part::<16>(block, 2));
     let (low, high) = out.split_at_mut(16);
@@ -46,7 +46,7 @@ pub fn q4_0(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
 }
 
 #[inline(always)]
-pub fn q8_0(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
+fn q8_0(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
     let (block, _) = block::<Q8_0>(bytes, i, 1);
     let (d, q) = (half(block, 0), part::<32>(block, 2));
     for j in 0..PIECE {
@@ -67,7 +67,7 @@ fn scales(block: &[u8], j: usize) -> (f32, f32) {
 }
 
 #[inline(always)]
-pub fn q4_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
+fn q4_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
     let (block, j) = block::<Q4_K>(bytes, i, 8);
     let (q, shift, (scale, offset)) = (part::<32>(block, 16 + j / 2 * 32), j % 2 * 4, scales(block, j));
     for j in 0..PIECE {
@@ -76,7 +76,7 @@ pub fn q4_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
 }
 
 #[inline(always)]
-pub fn q5_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
+fn q5_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
     let (block, j) = block::<Q5_K>(bytes, i, 8);
     let (high, q) = (part::<32>(block, 16), part::<32>(block, 48 + j / 2 * 32));
     let (shift, fifth, (scale, offset)) = (j % 2 * 4, j, scales(block, j));
@@ -86,7 +86,7 @@ pub fn q5_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
 }
 
 #[inline(always)]
-pub fn q6_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
+fn q6_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
     let (block, j) = block::<Q6_K>(bytes, i, 8);
     // Of each half of a block, four pieces share the bytes of upper bits, the first and third those of lower bits.
     let (part_of, quarter) = (j / 4, j % 4);
@@ -102,3 +102,20 @@ pub fn q6_k(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
         }
     }
 }
+
+/// A kind's pieces of the bytes of a matrix.
+macro_rules! pieces {
+    ($($name:ident = $unpack:ident),*) => {$(
+        #[allow(non_camel_case_types, reason = "as files have it")]
+        pub struct $name;
+        impl Pieces for $name {
+            type Data<'a> = &'a [u8];
+            #[inline(always)]
+            fn piece(bytes: &[u8], i: usize, out: &mut [f32; PIECE]) {
+                $unpack(bytes, i, out);
+            }
+        }
+    )*};
+}
+
+pieces! { Q4_0Pieces = q4_0, Q8_0Pieces = q8_0, Q4_KPieces = q4_k, Q5_KPieces = q5_k, Q6_KPieces = q6_k }

@@ -4,9 +4,9 @@
 //! codes times that. The scales in turn, less their mean, are in blocks of 256 with one f32 each, and one of 256 codes
 //! times that. A code is the nearest one, the lower of two as near: bounds lie in the middle of neighbours.
 
-use super::PIECE;
+use super::{LookUp, PIECE, Pieces};
 use rayon::prelude::*;
-use std::sync::LazyLock;
+use std::{marker::PhantomData, sync::LazyLock};
 
 /// Numbers that share a scale.
 pub const BLOCK: usize = 64;
@@ -67,24 +67,21 @@ pub fn scale_bytes(numbers: usize) -> usize {
     blocks + size_of::<f32>() * (blocks.div_ceil(SCALES) + 1)
 }
 
-/// Entries of a table by the halves of bytes, the upper half first.
-pub fn look_up(table: &[f32; 16], halves: &[u8; PIECE / 2], out: &mut [f32; PIECE]) {
-    for (to, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
-        *to = [table[usize::from(byte >> 4)], table[usize::from(byte & 15)]];
-    }
-}
+/// The pieces of a matrix's bytes with its scales.
+pub struct Nf4Pieces<L>(PhantomData<L>);
 
-#[inline(always)]
-pub fn unpack(
-    bytes: &[u8],
-    scales: &Scales,
-    i: usize,
-    out: &mut [f32; PIECE],
-    look_up: impl Fn(&[f32; 16], &[u8; PIECE / 2], &mut [f32; PIECE]),
-) {
-    let scale = scales.get(i * PIECE / BLOCK);
-    let halves = bytes[i * PIECE / 2..][..PIECE / 2].try_into().expect("a slice of that length");
-    look_up(&CODES.map(|code| code * scale), halves, out);
+impl<L: LookUp> Pieces for Nf4Pieces<L> {
+    type Data<'a> = (&'a [u8], &'a Scales);
+    #[inline(always)]
+    fn piece((bytes, scales): (&[u8], &Scales), i: usize, out: &mut [f32; PIECE]) {
+        let scale = scales.get(i * PIECE / BLOCK);
+        let halves = bytes[i * PIECE / 2..][..PIECE / 2].try_into().expect("a slice of that length");
+        let mut table = CODES;
+        for code in &mut table {
+            *code *= scale;
+        }
+        L::look_up(&table, halves, out);
+    }
 }
 
 /// The largest absolute value, and of each number its code among sorted ones.

@@ -6,8 +6,9 @@ use super::{
     registers::part,
     vector::{Format, Job, Vectors},
 };
-use crate::ops::blocks::Blocks;
+use crate::ops::blocks::{Blocks, LookUp};
 use half::bf16;
+use std::marker::PhantomData;
 
 /// Numbers of a row that are widened or unpacked at a time.
 const PART: usize = 256;
@@ -140,12 +141,21 @@ impl Job for Unpack<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Vectors>(self) {
-        self.blocks.unpack_by(self.row, self.start, self.out, |table, halves, out| {
-            for (lane, to) in (0..).step_by(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
-                // SAFETY: the caller's promise; lanes below the length of `out`, which is twice that of `halves`.
-                unsafe { S::store(to.as_mut_ptr(), S::look_up(table.as_ptr(), halves.as_ptr().add(lane / 2))) };
-            }
-        });
+        self.blocks.unpack_by::<By<S>>(self.row, self.start, self.out);
+    }
+}
+
+/// A look-up by the instructions of a level; only [`Unpack`] names it.
+struct By<S>(PhantomData<S>);
+
+impl<S: Vectors> LookUp for By<S> {
+    #[inline(always)]
+    fn look_up(table: &[f32; 16], halves: &[u8; 16], out: &mut [f32; 32]) {
+        for lane in (0..out.len()).step_by(S::LANES) {
+            // SAFETY: `Unpack` runs where the processor has the instructions; `out` has whole vectors, and `halves`
+            // half as many bytes.
+            unsafe { S::store(out.as_mut_ptr().add(lane), S::look_up(table.as_ptr(), halves.as_ptr().add(lane / 2))) };
+        }
     }
 }
 
