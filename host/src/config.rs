@@ -43,8 +43,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
-    /// Directory of the starting model, Hugging Face layout.
-    #[schemars(extend("format" = "directory"))]
+    /// The starting model: a directory as Hugging Face has it, a PEFT adapter's, or a GGUF file.
+    #[schemars(extend("format" = "model"))]
     pub model: PathBuf,
     /// Where the run writes everything.
     #[schemars(extend("format" = "path"))]

@@ -1,16 +1,13 @@
-//! Turns a GGUF file into a Hugging Face model directory: weights de-quantised, tokenizer and chat template unpacked.
+//! Turns a GGUF file into a Hugging Face model directory: weights unpacked, tokenizer and chat template beside them.
 
-mod architecture;
-mod keys;
-mod metadata;
-mod tokenizer;
-mod weights;
-
-use crate::{Code, Error, Result, files};
-use architecture::{Architecture, ROPE_FACTORS};
-use candle_core::quantized::gguf_file::Content;
-use metadata::Metadata;
-use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
+use crate::{
+    Code, Error, Result, files,
+    gguf::Gguf,
+    tensors::{self, Spec},
+};
+use half::bf16;
+use safetensors::Dtype;
+use std::{collections::BTreeMap, path::Path};
 
 /// How the imported weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -45,54 +42,44 @@ pub fn gguf(input: &Path, output_dir: &Path, weight_type: WeightType) -> Result<
         let message = format!("output directory {} is not empty", output_dir.display());
         return Err(Error::new(Code::ImportOutput, message).hint("name a new directory, or remove this one"));
     }
-    let file = files::open(input).map_err(|e| files::io_error(input, "read", e))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
-    let content = Content::read(&mut reader).map_err(|e| {
-        let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
-        Error::new(Code::ImportFormat, format!("{} is not a GGUF file that can be read: {reason}", input.display()))
-            .hint(
-                "supported are GGUF 1 to 3 with tensors of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to Q6_K",
-            )
+    let gguf = Gguf::open(input)?;
+    let (mut config, texts) = (gguf.config(), gguf.texts()?);
+    let dtype = match weight_type {
+        WeightType::F32 => "float32",
+        WeightType::Bf16 => "bfloat16",
+    };
+    config.insert("torch_dtype".into(), dtype.into());
+    files::write_dir(output_dir, |dir| {
+        write_weights(&dir.join("model.safetensors"), &gguf, weight_type)?;
+        files::write_json(&dir.join("config.json"), &config)?;
+        texts.iter().try_for_each(|(name, bytes)| files::write(&dir.join(name), bytes))
     })?;
-    convert(&content, &mut reader, output_dir, weight_type).map_err(|e| match e.hint_text() {
-        Some(_) => e.at(input.display()),
-        None => {
-            e.at(input.display()).hint("the file is damaged or incomplete: copy it again, or convert the model again")
-        }
+    Ok(ImportReport {
+        model_type: config["model_type"].as_str().unwrap_or_default().to_owned(),
+        parameters: gguf.shapes().map(|(_, shape)| shape.iter().product::<usize>()).sum(),
+        kinds: gguf.kinds().clone(),
+        vocab_size: gguf.vocab_size(),
+        chat_template: gguf.has_chat_template(),
     })
 }
 
-fn convert(
-    content: &Content,
-    reader: &mut BufReader<File>,
-    output_dir: &Path,
-    weight_type: WeightType,
-) -> Result<ImportReport> {
-    let metadata = Metadata(&content.metadata);
-    let mut architecture = Architecture::read(metadata, &content.tensor_infos)?;
-    keys::check(&content.metadata)?;
-    if content.tensor_infos.contains_key(ROPE_FACTORS) {
-        architecture.set_rope_factors(&weights::values(content, reader, ROPE_FACTORS)?)?;
-    }
-    let tensors = architecture.tensors(&content.tensor_infos)?;
-    let tokenizer = tokenizer::read(metadata, architecture.vocab_size)?;
-    let mut kinds = BTreeMap::new();
-    for info in content.tensor_infos.values() {
-        *kinds.entry(weights::kind_name(info.ggml_dtype)).or_insert(0) += 1;
-    }
-    files::write_dir(output_dir, |dir| {
-        weights::write(&dir.join("model.safetensors"), content, reader, &tensors, weight_type)?;
-        files::write_json(&dir.join("config.json"), &architecture.config(&tokenizer, weight_type))?;
-        files::write_json(&dir.join("generation_config.json"), &tokenizer.generation_config())?;
-        files::write_json(&dir.join("tokenizer.json"), &tokenizer.json)?;
-        files::write_json(&dir.join("tokenizer_config.json"), &tokenizer.config(architecture.max_positions))
-    })?;
-    Ok(ImportReport {
-        model_type: architecture.model_type.to_owned(),
-        parameters: tensors.iter().map(|t| t.elements()).sum(),
-        kinds,
-        vocab_size: architecture.vocab_size,
-        chat_template: tokenizer.chat_template.is_some(),
+/// Writes all tensors, one in memory at a time.
+fn write_weights(path: &Path, gguf: &Gguf, weight_type: WeightType) -> Result<()> {
+    let dtype = match weight_type {
+        WeightType::F32 => Dtype::F32,
+        WeightType::Bf16 => Dtype::BF16,
+    };
+    let spec = |(name, shape): (&str, &[usize])| Spec { name: name.to_owned(), dtype, shape: shape.to_owned() };
+    let specs: Vec<Spec> = gguf.shapes().map(spec).collect();
+    tensors::write(path, &[tensors::PYTORCH], &specs, |out| {
+        gguf.shapes().try_for_each(|(name, _)| {
+            let values = gguf.values(name)?.expect("a tensor that is listed");
+            let bytes: Vec<u8> = match weight_type {
+                WeightType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                WeightType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+            };
+            Ok(out.bytes(&bytes)?)
+        })
     })
 }
 

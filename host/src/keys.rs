@@ -1,7 +1,7 @@
 //! What is made of the keys in files of other people: each is on a list as used, harmless or taken at some values
 //! alone, and a key on no list is refused by name, since it might change what the model computes.
 //!
-//! The lists stand beside what reads the files ([`model`](crate::model), [`import`](crate::import)); docs/models.md has
+//! The lists stand beside what reads the files ([`model`](crate::model), [`gguf`](crate::gguf)); docs/models.md has
 //! them as tables, which a test compares.
 
 mod rows;

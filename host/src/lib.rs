@@ -120,6 +120,7 @@ pub mod eval;
 pub mod files;
 mod foreign;
 pub mod generate;
+pub mod gguf;
 pub mod hub;
 pub mod import;
 pub mod interrupt;

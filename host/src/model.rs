@@ -1,6 +1,7 @@
 //! Decoder-only transformers: one definition for every family, device, and use.
 
 mod adapter;
+mod base;
 mod cache;
 mod config;
 mod gradients;
@@ -15,13 +16,14 @@ mod source;
 mod transformer;
 mod weights;
 
+pub use base::Kept;
 pub use cache::KvCache;
 pub use config::{FeedForward, LayerConfig, ModelConfig, Module};
 pub use gradients::Gradients;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
 pub use policy::{Policy, Trainable, activation_budget};
-pub use source::{Kept, ModelDir, codec, places};
+pub use source::{ModelDir, codec, places};
 
 #[cfg(test)]
 mod tests;

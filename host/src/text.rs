@@ -6,11 +6,13 @@ mod guarded;
 mod jinja;
 mod message;
 mod oniguruma;
+mod source;
 mod special;
 mod template;
 
 pub use codec::{EncodedTurn, TextCodec, TextStream};
 pub use message::{Message, Prompt};
+pub use source::TextFiles;
 
 #[cfg(test)]
 mod tests;

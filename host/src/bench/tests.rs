@@ -135,7 +135,7 @@ fn what_cannot_be_measured_is_refused() {
     assert_eq!(message(|o| o.lora = Some(0)), "lora is 0; expected a rank of 1 or more");
     assert_eq!(message(|o| o.stages.clear()), "no stage to measure");
     assert_eq!(message(|o| o.max_length = 500), "max_length is 500; the model takes 2 to 128 tokens");
-    assert_eq!(message(|o| o.model = "nowhere".into()), "there is no model directory nowhere");
+    assert_eq!(message(|o| o.model = "nowhere".into()), "there is no model nowhere");
     let error = "tain".parse::<Stage>().unwrap_err();
     assert_eq!(
         error.to_string(),

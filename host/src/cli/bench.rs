@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Arguments of `bench`.
 #[derive(clap::Args)]
 pub struct Bench {
-    /// Model directory, Hugging Face layout
+    /// Model directory, or GGUF file
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Preference pairs to train on: rows of prompt, chosen, rejected; made-up tokens otherwise

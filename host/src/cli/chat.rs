@@ -23,7 +23,7 @@ use std::{
 /// Arguments of `chat`.
 #[derive(clap::Args)]
 pub struct Chat {
-    /// Model or adapter directory
+    /// Model or adapter directory, or GGUF file
     model: PathBuf,
     /// System message
     #[arg(long)]

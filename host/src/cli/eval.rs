@@ -27,7 +27,7 @@ pub struct Eval {
     /// cpu or cuda:N, whatever the config says
     #[arg(long)]
     device: Option<String>,
-    /// Model or adapter directory to measure, in place of the config's model
+    /// Model or adapter directory, or GGUF file, to measure, in place of the config's model
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Prints JSON, of held-out rows with sample responses

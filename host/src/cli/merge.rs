@@ -36,11 +36,14 @@ impl Merge {
             let message = format!("{} holds no adapter", self.adapter.display());
             return Err(Error::new(Code::MergeAdapter, message).hint("give the directory with adapter_config.json"));
         }
-        if let Some(quantize) = source.quantize() {
-            progress::say(format_args!(
-                "merging into {} as the adapter was trained on it, made into {quantize:?} and unpacked; --base DIR merges into a model as it is",
-                source.base().display()
-            ));
+        let place = source.base().display();
+        match source.quantize() {
+            Some(quantize) => progress::say(format_args!(
+                "merging into {place} as the adapter was trained on it, made into {quantize:?} and unpacked; --base DIR \
+                 merges into a model as it is"
+            )),
+            None if source.is_gguf() => progress::say(format_args!("merging into the numbers of {place}, unpacked to f32")),
+            None => {}
         }
         let compute = Compute::new(&Device::Cpu, Precision::F32);
         let mut policy = Policy::load_source(&source, &compute, Kept::Frozen)?;

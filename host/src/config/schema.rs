@@ -2,8 +2,8 @@
 //!
 //! The schema is derived from the config structs (a plugin brings its own), so what a file may say is written down
 //! once. The subset: `$ref`, `anyOf`, `oneOf` of constants and others, `const`, `type`, bounds, `properties`,
-//! `required`, `additionalProperties`, `items`, `minItems`, and the formats `path`, `file` and `directory`, which also
-//! make a path absolute.
+//! `required`, `additionalProperties`, `items`, `minItems`, and the formats `path`, `file`, `directory` and `model`,
+//! which also make a path absolute.
 
 mod bounds;
 
@@ -210,6 +210,8 @@ impl<'a> Walker<'a> {
         let (there, kind) = match format {
             "directory" => (path.is_dir(), "directory"),
             "file" => (path.is_file(), "file"),
+            // A directory, or a file such as GGUF's.
+            "model" => (path.is_dir() || path.is_file(), "model"),
             "path" => (true, "path"),
             _ => return Some(text.to_owned()),
         };
@@ -217,9 +219,7 @@ impl<'a> Walker<'a> {
             return path.to_str().map(str::to_owned);
         }
         let at = path.display();
-        let (message, hint) = if text.ends_with(".gguf") && path.is_file() {
-            ("expected a model directory, found a GGUF file".into(), "convert it first: ldalign import FILE.gguf DIR")
-        } else if path.exists() {
+        let (message, hint) = if path.exists() {
             (format!("{at} is not a {kind}"), "give the path of the thing itself")
         } else {
             (format!("no such {kind}: {at}"), "relative paths start at the directory of the config file")
@@ -249,7 +249,7 @@ impl<'a> Walker<'a> {
             ("object", _) => "a map".into(),
             ("array", _) => "a list".into(),
             ("boolean", _) => "true or false".into(),
-            ("string", Some(format @ ("file" | "directory"))) => format!("a {format}"),
+            ("string", Some(format @ ("file" | "directory" | "model"))) => format!("a {format}"),
             ("string", Some("path")) => "a path".into(),
             ("string", _) => "a string".into(),
             ("integer", _) => format!("a whole number{}", bounds(schema)),

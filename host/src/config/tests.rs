@@ -48,6 +48,8 @@ fn defaults_paths_and_short_forms() {
     let c = load(&dir, &format!("{GOOD}distance: cosine\nencoder: {{plugin: ./libx.so, options: {{a: 1}}}}\n"), &[])
         .unwrap();
     assert_eq!(c.model, dir.path().join("model"));
+    let file = load(&dir, GOOD, &["model=model.gguf"]).unwrap();
+    assert_eq!(file.model, dir.path().join("model.gguf"));
     assert_eq!(c.output_dir, dir.path().join("out"));
     assert_eq!(c.distance, PluginChoice::bundled("cosine"));
     assert_eq!(c.encoder.plugin, dir.path().join("libx.so").to_str().unwrap());
@@ -193,8 +195,7 @@ device: gpu
 fn single_faults() {
     let cases: &[(&str, &[&str])] = &[
         ("rounds: 2\n", &[]),
-        ("model: model.gguf\noutput_dir: out\ndata: {path: data.jsonl}\n", &[]),
-        ("model: data.jsonl\noutput_dir: out\ndata: {path: data.jsonl}\n", &[]),
+        ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\nplugin_path: [data.jsonl]\n", &[]),
         ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\ntrain:\n", &[]),
         ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\nencoder: {options: {a: 1}}\n", &[]),
         ("model: model\noutput_dir: out\ndata: {path: data.jsonl}\nencoder: {plugin: x, option: {a: 1}}\n", &[]),

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod model;
 mod tokenizer;
 
 use super::*;
@@ -13,7 +14,11 @@ use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
-use std::{collections::HashMap, fs, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::PathBuf,
+};
 
 /// Sizes of the tiny models: columns must be a multiple of 256 for the k-quants.
 const HIDDEN: usize = 256;
@@ -298,5 +303,5 @@ fn llama_3_rope_scaling_is_recognised_by_its_factors() {
     assert_eq!(import(&factors).unwrap()["rope_scaling"], expected);
     let mut other = factors.clone();
     other[20] *= 1.1;
-    assert_eq!(import(&other).unwrap_err().code(), Code::ImportTensor);
+    assert_eq!(import(&other).unwrap_err().code(), Code::GgufTensor);
 }

@@ -26,7 +26,7 @@ pub(super) fn values(content: &Content, reader: &mut BufReader<File>, name: &str
     let mut read = || content.tensor(reader, name, &Device::Cpu)?.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1();
     let fail = |e: candle_core::Error| {
         let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
-        Error::new(Code::ImportTensor, format!("tensor `{name}` cannot be read: {reason}"))
+        Error::new(Code::GgufTensor, format!("tensor `{name}` cannot be read: {reason}"))
             .hint("the file may have been cut short: compare its size or hash with the source")
     };
     read().map_err(fail)
@@ -60,7 +60,7 @@ fn tensor_bytes(
     let mut values = values(content, reader, &plan.from)?;
     if let Some(at) = values.iter().position(|v| !v.is_finite()) {
         let message = format!("tensor `{}` holds {} at element {at}", plan.from, values[at]);
-        return Err(Error::new(Code::ImportTensor, message));
+        return Err(Error::new(Code::GgufTensor, message));
     }
     if let Some(heads) = plan.interleaved_heads {
         values = halves(&values, heads, plan.shape.get(1).copied().unwrap_or(1));

@@ -120,18 +120,18 @@ impl Adapter {
         alpha / if self.rslora { r.sqrt() } else { r }
     }
 
-    /// Directory of the base model of the adapter in `dir`: as named, or relative to it.
+    /// Directory or GGUF file of the base model of the adapter in `dir`: as named, or relative to it.
     pub fn base(&self, dir: &Path) -> Result<PathBuf> {
         let file = dir.join(CONFIG);
         let fail = |what: &str, hint: &str| {
             Error::new(Code::ModelAdapterBase, format!("{}: base_model_name_or_path is {what}", file.display()))
                 .hint(hint)
         };
-        const HINT: &str = "set base_model_name_or_path to the directory of the model the adapter was trained on";
+        const HINT: &str = "set base_model_name_or_path to the model that the adapter was trained on";
         let base = self.map.get("base_model_name_or_path").and_then(Value::as_str);
         let base = base.ok_or_else(|| fail("missing", HINT))?;
         let mut places = [dir.join(base), PathBuf::from(base)].into_iter();
-        if let Some(found) = places.clone().find(|dir| dir.join("config.json").is_file()) {
+        if let Some(found) = places.clone().find(|base| base.is_file() || base.join("config.json").is_file()) {
             return Ok(found);
         }
         Err(match places.any(|dir| dir.join(CONFIG).is_file()) {
@@ -139,7 +139,7 @@ impl Adapter {
                 &format!("{base:?}, which is an adapter itself"),
                 "merge that one into its base first (`ldalign merge`), and name the merged directory",
             ),
-            false => fail(&format!("{base:?}, which is not a model directory"), HINT),
+            false => fail(&format!("{base:?}, which is neither a model directory nor a GGUF file"), HINT),
         })
     }
 

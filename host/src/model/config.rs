@@ -19,6 +19,8 @@ use fields::Fields;
 use serde_json::{Map, Value};
 use std::path::Path;
 
+/// The file of a directory that says which transformer it is.
+pub const CONFIG: &str = "config.json";
 /// The table of embeddings, [vocabulary, hidden].
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The head, likewise, where it is not the embedding.
@@ -228,7 +230,8 @@ impl ModelConfig {
         Self::read(&file, raw)
     }
 
-    fn read(file: &str, raw: Map<String, Value>) -> Result<Self> {
+    /// Checks what a config.json says, or a `file` of another format by the same keys.
+    pub fn read(file: &str, raw: Map<String, Value>) -> Result<Self> {
         let f = Fields { file, map: &raw };
         let family = Family::of(&f)?;
         if let Some(v) = f.get("quantization_config") {

@@ -4,10 +4,11 @@
 
 use super::{
     adapter::{self, Adapter},
+    base::{Kept, quantizable},
     config::{EMBEDDING, HEAD, ModelConfig, Module},
     lora,
     parameter::Parameter,
-    source::{Base, Kept, ModelDir, has_adapter, quantizable, save_quantization},
+    source::{ModelDir, has_adapter, save_quantization},
     transformer::Transformer,
     weights,
 };
@@ -41,11 +42,11 @@ pub fn activation_budget(held: usize) -> usize {
 
 /// A decoder-only transformer with its weights, and an adapter if it has one.
 pub struct Policy {
-    /// Directory of the (base) model.
+    /// Where it was loaded from: tokenizer and template go with the weights wherever they are saved.
     source: PathBuf,
-    /// Tokenizer, template and what else is saved with the weights.
-    companions: Vec<PathBuf>,
-    /// Whether the weights are no longer those of `source`.
+    /// The (base) model.
+    base: PathBuf,
+    /// Whether the weights are no longer those of `base`.
     merged: bool,
     /// What the base's matrices were made into.
     quantize: Option<Quantize>,
@@ -104,7 +105,7 @@ impl Policy {
     }
 
     fn load_base(source: &ModelDir, compute: &Compute, kept: Kept) -> Result<Self> {
-        let mut base = Base::open(source.base())?;
+        let mut base = source.weights()?;
         let quantize = (kept == Kept::Nf4).then_some(Quantize::Nf4);
         if quantize.is_some() {
             quantizable(&base.config, compute.device())?;
@@ -118,8 +119,8 @@ impl Policy {
         })?;
         base.finish()?;
         Ok(Self {
-            source: source.base().to_owned(),
-            companions: source.companions(),
+            source: source.dir().to_owned(),
+            base: source.base().to_owned(),
             merged: false,
             quantize,
             tensors,
@@ -231,7 +232,7 @@ impl Policy {
                 .hint("save the merged model and load it before adding an adapter"));
             }
             // An absolute path, so that PEFT finds the base from any working directory.
-            let base = self.source.canonicalize().map_err(|e| files::io_error(&self.source, "find", e))?;
+            let base = self.base.canonicalize().map_err(|e| files::io_error(&self.base, "find", e))?;
             adapter.save(dir, &base)?;
             if let Some(quantize) = self.quantize {
                 save_quantization(dir, quantize)?;
@@ -251,11 +252,8 @@ impl Policy {
             files::write_json(&dir.join("config.json"), &config)?;
             weights::save(&dir.join("model.safetensors"), &self.tensors_of(|_| true)?)?;
         }
-        for from in &self.companions {
-            let name = from.file_name().expect("the path of a file");
-            files::write(&dir.join(name), &files::read(from)?)?;
-        }
-        Ok(())
+        let companions = ModelDir::open_on(&self.source, Some(&self.base))?.companions()?;
+        companions.iter().try_for_each(|(name, bytes)| files::write(&dir.join(name), bytes))
     }
 
     /// Tensors to be saved. Fails where they are no longer f32.

@@ -1,26 +1,26 @@
-//! A model directory as it lies on disk: which files of it are read, and whether they fit each other.
+//! A model as it lies on disk, a directory or a GGUF file: which files of it are read, and whether they fit each other.
 
 use super::{
     adapter::{self, Adapter},
-    config::{EMBEDDING, FeedForward, HEAD, ModelConfig},
+    base::{Base, quantizable},
+    config::{CONFIG, ModelConfig},
     lora,
-    weights::{Weights, differ},
+    weights::Weights,
 };
 use crate::{
     Code, Error, Result,
     config::{LoraConfig, Quantize},
     files,
-    ops::{Blocks, Compute, Precision, Stored, Weight},
-    text::TextCodec,
+    gguf::Gguf,
+    text::{TextCodec, TextFiles},
 };
-use candle_core::{Device, Tensor, Var};
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 
-const CONFIG: &str = "config.json";
+/// The name by which a run knows a GGUF file.
+const GGUF: &str = "model.gguf";
 
 /// Files of a model directory that say how text becomes tokens.
 const TEXT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", TEMPLATE, "special_tokens_map.json"];
@@ -43,14 +43,15 @@ pub fn save_quantization(dir: &Path, quantize: Quantize) -> Result<()> {
     files::write_json(&dir.join(QUANTIZATION), &Quantization { quantize })
 }
 
-/// A directory with a model, or with an adapter that names one.
-#[derive(Debug)]
+/// A directory with a model, or with an adapter that names one, or a GGUF file, which is a model in one file.
 pub struct ModelDir {
     dir: PathBuf,
     /// What an adapter's base is made into.
     quantize: Option<Quantize>,
     /// Of the model, the same where there is no adapter.
     base: PathBuf,
+    /// The base where it is such a file.
+    gguf: Option<Gguf>,
     adapter: Option<Adapter>,
 }
 
@@ -58,17 +59,18 @@ impl ModelDir {
     /// Finds the base of an adapter.
     ///
     /// # Errors
-    /// Where there is no such directory, or the adapter's configuration is not computed here.
+    /// Where there is no such directory or file, or the adapter's configuration is not computed here; those of
+    /// [`Gguf::open`].
     pub fn open(dir: &Path) -> Result<Self> {
         Self::open_on(dir, None)
     }
 
     /// [`open`](Self::open), of an adapter on another base than it names, used as it is.
     pub fn open_on(dir: &Path, base: Option<&Path>) -> Result<Self> {
-        if !dir.is_dir() {
-            let what = format!("there is no model directory {}", dir.display());
+        if !dir.exists() {
+            let what = format!("there is no model {}", dir.display());
             return Err(Error::new(Code::ModelDirectory, what)
-                .hint("expected a directory with config.json and model.safetensors"));
+                .hint("expected a directory with config.json and model.safetensors, or a GGUF file"));
         }
         let adapter = dir.join(adapter::CONFIG).exists().then(|| Adapter::load(dir)).transpose()?;
         let given = base.is_some();
@@ -77,6 +79,11 @@ impl ModelDir {
             (Some(adapter), None) => adapter.base(dir)?,
             (None, _) => dir.to_owned(),
         };
+        if let Some(file) = lone_gguf(&base) {
+            let what = format!("{} has no {CONFIG}, but {}", base.display(), file.display());
+            return Err(Error::new(Code::ModelDirectory, what).hint("give the path of that file as the model"));
+        }
+        let gguf = (!base.is_dir()).then(|| Gguf::open(&base)).transpose()?;
         // As a cache leaves them that was cleared: not the same as no file.
         let named = TEXT.iter().chain([&GENERATION]).flat_map(|name| [dir.join(name), base.join(name)]);
         if let Some(path) = named.into_iter().find(|path| path.is_symlink() && !path.exists()) {
@@ -98,7 +105,7 @@ impl ModelDir {
             })?;
             Ok(quantize)
         });
-        Ok(Self { dir: dir.to_owned(), quantize: quantize.transpose()?, base, adapter })
+        Ok(Self { dir: dir.to_owned(), quantize: quantize.transpose()?, base, gguf, adapter })
     }
 
     /// Where it is.
@@ -106,7 +113,7 @@ impl ModelDir {
         &self.dir
     }
 
-    /// The base's directory.
+    /// The base's directory, or file.
     pub fn base(&self) -> &Path {
         &self.base
     }
@@ -116,6 +123,11 @@ impl ModelDir {
         self.quantize
     }
 
+    /// Whether the base's weights lie in a GGUF file.
+    pub fn is_gguf(&self) -> bool {
+        self.gguf.is_some()
+    }
+
     /// Whether it is an adapter.
     pub fn is_adapter(&self) -> bool {
         self.adapter.is_some()
@@ -123,26 +135,60 @@ impl ModelDir {
 
     /// The model's shape.
     pub fn config(&self) -> Result<ModelConfig> {
-        ModelConfig::load(&self.base.join(CONFIG))
+        match &self.gguf {
+            Some(gguf) => ModelConfig::read(&self.base.display().to_string(), gguf.config()),
+            None => ModelConfig::load(&self.base.join(CONFIG)),
+        }
     }
 
-    /// Where the tokenizer is: with the adapter, or where that has none with its base.
+    /// Opens the base's configuration and weights.
+    ///
+    /// # Errors
+    /// Where one is missing or damaged.
+    pub fn weights(&self) -> Result<Base<'_>> {
+        let config = self.config()?;
+        match &self.gguf {
+            Some(gguf) => Ok(Base::of_gguf(config, gguf)),
+            None => Base::of_directory(config, &self.base),
+        }
+    }
+
+    /// Where the tokenizer is: with the adapter, or where that has none with its base, or in it.
     pub fn text_dir(&self) -> &Path {
         if self.dir.join(TEXT[0]).exists() { &self.dir } else { &self.base }
     }
 
-    /// Files that go with the weights wherever these are saved.
-    pub fn companions(&self) -> Vec<PathBuf> {
-        let text = TEXT.map(|name| self.text_dir().join(name));
-        text.into_iter()
-            .filter(|path| path.is_file())
-            .chain(
-                [self.text_dir(), &self.base].map(|dir| dir.join(GENERATION)).into_iter().find(|path| path.is_file()),
-            )
-            .collect()
+    /// The files that say how text becomes tokens, and those of the base.
+    fn texts(&self) -> Result<[TextFiles; 2]> {
+        let base = match &self.gguf {
+            None => TextFiles::Directory(self.base.clone()),
+            Some(gguf) => {
+                let mut all = gguf.texts()?;
+                all.push((CONFIG, Value::Object(gguf.config()).to_string().into_bytes()));
+                TextFiles::Within(self.base.clone(), all)
+            }
+        };
+        let own = if self.text_dir() == self.base { base.clone() } else { TextFiles::Directory(self.dir.clone()) };
+        Ok([own, base])
     }
 
-    /// Every file that is read, by its name; those of an adapter's base as `base/NAME`.
+    /// Files that go with the weights wherever these are saved, by name.
+    ///
+    /// # Errors
+    /// Where one cannot be read.
+    pub fn companions(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let [own, base] = self.texts()?;
+        let mut all = vec![];
+        for name in TEXT {
+            all.extend(own.find(name)?.map(|bytes| (name, bytes)));
+        }
+        let generation = own.find(GENERATION)?.map_or_else(|| base.find(GENERATION), |bytes| Ok(Some(bytes)))?;
+        all.extend(generation.map(|bytes| (GENERATION, bytes)));
+        Ok(all)
+    }
+
+    /// Every file that is read, by its name; those of an adapter's base as `base/NAME`. A GGUF file is `model.gguf`,
+    /// whatever it is called.
     ///
     /// # Errors
     /// Where the weights' index cannot be read.
@@ -156,9 +202,13 @@ impl ModelDir {
             false => vec![],
         };
         let prefix = if self.is_adapter() { "base/" } else { "" };
-        all.extend(of(&self.base, prefix, &[CONFIG]));
-        let weights = Weights::files(&self.base)?;
-        all.extend(of(&self.base, prefix, &weights.iter().map(String::as_str).collect::<Vec<_>>()));
+        if self.is_gguf() {
+            all.push((format!("{prefix}{GGUF}"), self.base.clone()));
+        } else {
+            all.extend(of(&self.base, prefix, &[CONFIG]));
+            let weights = Weights::files(&self.base)?;
+            all.extend(of(&self.base, prefix, &weights.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
         let text_prefix = if self.text_dir() == self.dir { "" } else { prefix };
         all.extend(of(self.text_dir(), text_prefix, &TEXT));
         let own = self.text_dir().join(GENERATION).is_file();
@@ -188,7 +238,7 @@ impl ModelDir {
         if self.is_adapter() && lora.is_some() {
             return Err(has_adapter());
         }
-        let mut base = Base::open(&self.base)?;
+        let mut base = self.weights()?;
         for (name, shape) in base.config.tensors() {
             base.take(&name, &shape, false, &Device::Cpu)?;
         }
@@ -200,6 +250,15 @@ impl ModelDir {
         }
         lora.map_or(Ok(()), |lora| lora::targets(lora, &config.modules()).map(drop))
     }
+}
+
+/// A GGUF file in a directory that is no model otherwise.
+fn lone_gguf(dir: &Path) -> Option<PathBuf> {
+    if !dir.is_dir() || [CONFIG, adapter::CONFIG].iter().any(|name| dir.join(name).exists()) {
+        return None;
+    }
+    let files = dir.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    files.filter(|path| path.extension().is_some_and(|end| end == "gguf")).min()
 }
 
 /// Directories that are read where the model in `dir` is: its own, and an adapter's base where that can be found.
@@ -214,13 +273,13 @@ pub fn has_adapter() -> Error {
         .hint("leave train.lora out to train that one, or merge it first (`ldalign merge`)")
 }
 
-/// The tokenizer and template of a model directory; an adapter's own, or where it has none its base's.
+/// The tokenizer and template of a model; an adapter's own, or where it has none its base's.
 ///
 /// # Errors
 /// Those of [`ModelDir::open`] and [`TextCodec::load`].
 pub fn codec(dir: &Path) -> Result<TextCodec> {
-    let dir = ModelDir::open(dir)?;
-    TextCodec::load_with(dir.text_dir(), &dir.base)
+    let [own, base] = ModelDir::open(dir)?.texts()?;
+    TextCodec::load_from(&own, &base)
 }
 
 impl ModelConfig {
@@ -230,112 +289,5 @@ impl ModelConfig {
     /// Those of [`ModelDir::open`] and [`load`](Self::load).
     pub fn of(dir: &Path) -> Result<Self> {
         ModelDir::open(dir)?.config()
-    }
-}
-
-/// Fails where the matrices of a model cannot be kept in blocks.
-pub fn quantizable(config: &ModelConfig, device: &Device) -> Result<()> {
-    let refused =
-        |what: &str, hint: &str| Err(Error::new(Code::ModelUnsupported, format!("quantize: {what}")).hint(hint));
-    if config.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))) {
-        return refused(
-            "a model with experts is not made into 4 bits",
-            "remove quantize; bf16: true halves its memory",
-        );
-    }
-    match device.is_cpu() {
-        true => Ok(()),
-        false => refused("products with blocks are computed on the CPU alone", "use device: cpu, or remove quantize"),
-    }
-}
-
-/// A model's weights, with the configuration that they must fit.
-pub struct Base {
-    /// What config.json says.
-    pub config: ModelConfig,
-    weights: Weights,
-    /// The matrices of linear modules, the head's not among them.
-    linears: BTreeSet<String>,
-}
-
-/// What becomes of a base's numbers when they are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    /// They can be trained: f32.
-    Trained,
-    /// They are read alone: matrices in bf16 where products are.
-    Frozen,
-    /// Likewise, and the matrices of linear modules become NF4 with double quantisation; embedding, head and vectors
-    /// stay, as PEFT and bitsandbytes have it.
-    Nf4,
-}
-
-impl Base {
-    /// Opens config.json and the weights of a directory.
-    pub fn open(dir: &Path) -> Result<Self> {
-        let config = ModelConfig::load(&dir.join(CONFIG))?;
-        let mut weights = Weights::open(dir)?;
-        // One table under either name.
-        if config.tied && !weights.has(EMBEDDING) {
-            weights.rename(HEAD, EMBEDDING);
-        }
-        for ((name, shape), parts) in config.fused() {
-            weights.split(&name, &shape, parts)?;
-        }
-        let linears = config.modules().into_iter().map(|module| format!("{}.weight", module.name)).collect();
-        Ok(Self { config, weights, linears })
-    }
-
-    /// Reads a tensor straight into what it stays: f32 where it is trained, and where it is frozen what
-    /// [`Weight::frozen`] makes of it, or blocks of NF4.
-    pub fn keep(&mut self, name: &str, shape: &[usize], compute: &Compute, kept: Kept) -> Result<Stored> {
-        let device = compute.device();
-        if let (Kept::Nf4, [rows, columns], true) = (kept, shape, self.linears.contains(name)) {
-            let numbers = self.take(name, shape, false, device)?;
-            let blocks = compute.read(&numbers, |numbers| Blocks::nf4(*rows, *columns, numbers))?;
-            return Ok(Stored::Blocks(blocks?));
-        }
-        let frozen = kept != Kept::Trained;
-        let narrow = frozen && shape.len() == 2 && compute.precision() == Precision::Bf16;
-        let tensor = self.take(name, shape, narrow, device)?;
-        match frozen {
-            true => Ok(Weight::frozen(&tensor.into(), compute)?),
-            false => Ok(Var::from_tensor(&tensor)?.into_inner().into()),
-        }
-    }
-
-    /// Reads a tensor as f32, or where `narrow` says so as bf16 if it is that in the file.
-    fn take(&mut self, name: &str, shape: &[usize], narrow: bool, device: &Device) -> Result<Tensor> {
-        if name == HEAD && !self.weights.has(HEAD) {
-            let what = format!(
-                "{}: {HEAD} is missing, and config.json does not say that it is the embedding",
-                self.weights.place()
-            );
-            return Err(Error::new(Code::ModelTensor, what)
-                .hint("set tie_word_embeddings to true in config.json if it is; otherwise copy the weights again"));
-        }
-        self.weights.take_as(name, shape, CONFIG, device, narrow)
-    }
-
-    /// Fails if a tensor has no place in the model.
-    pub fn finish(mut self) -> Result<()> {
-        if self.config.tied && self.weights.has(HEAD) {
-            let shape = [self.config.vocab_size, self.config.hidden_size];
-            let [a, b] = [EMBEDDING, HEAD].map(|name| self.weights.take(name, &shape, CONFIG, &Device::Cpu));
-            if differ(&a?, &b?)? {
-                let what = format!(
-                    "{}: {HEAD} is not {EMBEDDING}, but config.json says so (tie_word_embeddings)",
-                    self.weights.place()
-                );
-                return Err(Error::new(Code::ModelTensor, what).hint(
-                    "set tie_word_embeddings to false to use the file's head, or remove that to use the embedding",
-                ));
-            }
-        }
-        // Old checkpoints hold buffers that follow from the configuration.
-        match self.weights.left().find(|name| !name.ends_with("rotary_emb.inv_freq")) {
-            Some(name) => Err(self.weights.no_place(name)),
-            None => Ok(()),
-        }
     }
 }

@@ -45,7 +45,7 @@ fn read_index(dir: &Path) -> Result<BTreeMap<String, String>> {
                 "load it with transformers' from_pretrained and save it by save_pretrained, which writes safetensors",
             ),
             None => Error::new(Code::ModelWeights, what)
-                .hint("expected a Hugging Face model directory; turn a GGUF file into one by `ldalign import`"),
+                .hint("expected a Hugging Face model directory, or the path of a GGUF file"),
         });
     }
     let value: Value = serde_json::from_str(&files::read_text(index)?).map_err(|e| bad(index, e))?;

@@ -1,6 +1,8 @@
 //! The codec: prompts and turns to token ids and back.
 
-use super::{Message, Prompt, faithful, guarded::guarded, oniguruma, special::SpecialTokens, template::ChatTemplate};
+use super::{
+    Message, Prompt, TextFiles, faithful, guarded::guarded, oniguruma, special::SpecialTokens, template::ChatTemplate,
+};
 use crate::{Code, Error, Result, files};
 use serde_json::Value;
 use std::path::Path;
@@ -35,14 +37,15 @@ pub struct TextCodec {
 impl TextCodec {
     /// Reads tokenizer.json, tokenizer_config.json, chat_template.jinja, generation_config.json of a model directory.
     pub fn load(model_dir: &Path) -> Result<Self> {
-        Self::load_with(model_dir, model_dir)
+        let files = TextFiles::Directory(model_dir.to_owned());
+        Self::load_from(&files, &files)
     }
 
-    /// The same for an adapter's directory, whose base has what the adapter has not: config.json, and
+    /// The same from wherever these files lie; of an adapter, whose base has what the adapter has not: config.json, and
     /// generation_config.json where there is none beside the tokenizer.
-    pub fn load_with(model_dir: &Path, base: &Path) -> Result<Self> {
-        let path = model_dir.join("tokenizer.json");
-        let bytes = files::read(&path)?;
+    pub fn load_from(model: &TextFiles, base: &TextFiles) -> Result<Self> {
+        let path = model.path("tokenizer.json");
+        let bytes = model.read("tokenizer.json")?;
         let unreadable = |e: tokenizers::Error| {
             Error::new(Code::TextTokenizer, format!("{} is not a tokenizer that can be read", path.display()))
                 .hint(
@@ -54,8 +57,8 @@ impl TextCodec {
         read_patterns(&mut tokenizer, &bytes).map_err(|e| e.at(path.display()))?;
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
-        let special = SpecialTokens::read(model_dir, base, &tokenizer)?;
-        let template = ChatTemplate::load(model_dir, &special)?;
+        let special = SpecialTokens::read(model, base, &tokenizer)?;
+        let template = ChatTemplate::load(model, &special)?;
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];
         let mut codec = Self {

@@ -1,12 +1,12 @@
 //! Chat templates: which text is the model's, and what it sees, as `transformers` has it.
 
 use super::{
-    Message, Prompt,
+    Message, Prompt, TextFiles,
     jinja::{Fault, Reads, Template},
     message::REASONING,
-    special::{SpecialTokens, read_object},
+    special::SpecialTokens,
 };
-use crate::{Code, Error, Result, files};
+use crate::{Code, Error, Result};
 use serde_json::{Map, Value as Json};
 use std::path::Path;
 
@@ -26,13 +26,14 @@ pub(super) struct ChatTemplate {
 impl ChatTemplate {
     /// Reads chat_template.jinja, else `chat_template` of tokenizer_config.json: a string, or a list of named ones of
     /// which `default` is taken.
-    pub fn load(model_dir: &Path, special: &SpecialTokens) -> Result<Option<Self>> {
-        let file = model_dir.join("chat_template.jinja");
-        if file.exists() {
-            return Self::of(&files::read_text(&file)?, special, &file).map(Some);
+    pub fn load(model: &TextFiles, special: &SpecialTokens) -> Result<Option<Self>> {
+        if let Some(bytes) = model.find("chat_template.jinja")? {
+            let file = model.path("chat_template.jinja");
+            let fail = |e| Error::new(Code::TextTemplate, format!("{} is not UTF-8", file.display())).caused_by(e);
+            return Self::of(&String::from_utf8(bytes).map_err(fail)?, special, &file).map(Some);
         }
-        let file = model_dir.join("tokenizer_config.json");
-        let config = read_object(&file)?.unwrap_or_default();
+        let file = model.path("tokenizer_config.json");
+        let config = model.object("tokenizer_config.json")?.unwrap_or_default();
         let source = match config.get("chat_template") {
             None | Some(serde_json::Value::Null) => return Ok(None),
             Some(serde_json::Value::String(source)) => Some(source.as_str()),

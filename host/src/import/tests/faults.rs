@@ -21,7 +21,7 @@ fn faults_name_the_key_or_tensor() {
         ),
         (
             good().set("llama.expert_count", integer(8)),
-            "key `llama.expert_count`: mixtures of experts are not supported",
+            "metadata: llama.expert_count is 8; supported is 0",
         ),
         (good().set("llama.rope.scaling.type", text("longrope")), "key `llama.rope.scaling.type` is `longrope`"),
         (
@@ -37,7 +37,13 @@ fn faults_name_the_key_or_tensor() {
             good().set("llama.new_way", Value::Bool(true)),
             "metadata: the key llama.new_way is not known, and might change what is computed; it is true",
         ),
-        (good().set("split.count", Value::U16(2)), "metadata: split.count is 2; supported is 0 or 1"),
+        (good().set("split.count", Value::U16(2)), "it is one of 2 parts of a model (split.count)"),
+        (good().set("general.type", text("adapter")), "it is an adapter, no model"),
+        (good().set("adapter.type", text("lora")), "it is an adapter, no model"),
+        (good().set("general.type", text("mmproj")), "it is what sees images or hears for a model, no model"),
+        (good().set("general.architecture", text("clip")), "it is what sees images or hears for a model, no model"),
+        (good().set("general.type", text("imatrix")), "metadata: general.type is \"imatrix\"; supported is \"model\""),
+        (Gguf { tensors: vec![], ..good() }, "it holds a vocabulary alone, no tensors"),
         (good().without("token_embd.weight"), "tensor `token_embd.weight` is missing"),
         (good().without("blk.0.ffn_up.weight"), "tensor `blk.0.ffn_up.weight` is missing"),
         (
@@ -99,11 +105,11 @@ fn damaged_files_leave_nothing_behind() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{error}");
         error
     };
-    assert_eq!(import(b"# Model card").code(), Code::ImportFormat);
-    assert_eq!(import(&bytes[..1000]).code(), Code::ImportFormat);
+    assert_eq!(import(b"# Model card").code(), Code::GgufFormat);
+    assert_eq!(import(&bytes[..1000]).code(), Code::GgufFormat);
     let cut = import(&bytes[..bytes.len() - 100]);
-    assert_eq!(cut.code(), Code::ImportTensor);
-    assert!(cut.message().contains("tensor `blk.0.ffn_down.weight` cannot be read"), "{cut}");
+    assert_eq!(cut.code(), Code::GgufTensor);
+    assert!(cut.message().contains("tensor `blk.0.ffn_down.weight` cannot be read: it ends behind"), "{cut}");
     // The last tensor's first value.
     let mut nan = bytes.clone();
     let at = bytes.len() - 4 * HIDDEN * HIDDEN;

@@ -4,7 +4,7 @@ use crate::keys::{Keys, Use};
 
 /// Keys of adapter_config.json, those of PEFT's LoraConfig.
 pub const KEYS: &Keys = &[
-    (Use::Used, &["base_model_name_or_path"], "the base: a directory, also one beside the adapter's"),
+    (Use::Used, &["base_model_name_or_path"], "the base: a directory or GGUF file, also one beside the adapter's"),
     (
         Use::Used,
         &["r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern"],

@@ -1,13 +1,14 @@
 //! The keys of a GGUF file, by what is made of them. `*` stands for any text: the architecture's name, a number.
 
+use super::metadata::Metadata;
 use crate::{
-    Result,
+    Code, Error, Result,
     keys::{self, Keys, Use},
 };
 use candle_core::quantized::gguf_file::Value;
 use std::collections::HashMap;
 
-/// Of llama, qwen2, qwen3 and smollm3.
+/// Of llama, qwen2, qwen3, qwen3moe, smollm3 and gemma3.
 pub const KEYS: &Keys = &[
     (Use::Used, &["general.architecture", "general.alignment"], "the family; where tensors lie"),
     (Use::Only(&["\"model\""]), &["general.type"], "a file of another kind, such as an adapter"),
@@ -40,6 +41,19 @@ pub const KEYS: &Keys = &[
         ],
         "the rotary embedding: none, linear (which a factor without a type means, as in llama.cpp) or yarn",
     ),
+    (
+        Use::Used,
+        &["gemma3.rope.freq_base_swa", "gemma3.attention.sliding_window_pattern"],
+        "layers with windows, and their rotary embedding",
+    ),
+    (
+        Use::Used,
+        &["qwen3moe.expert_count", "qwen3moe.expert_used_count", "qwen3moe.expert_feed_forward_length"],
+        "experts, and how many a token goes through",
+    ),
+    (Use::Only(&["1"]), &["qwen3moe.expert_gating_func"], "other weights of experts than a softmax's"),
+    (Use::Only(&["true"]), &["qwen3moe.expert_weights_norm"], "weights of experts that do not add up to 1"),
+    (Use::Only(&["0", "1"]), &["qwen3moe.expert_weights_scale"], "weights of experts that do not add up to 1"),
     (
         Use::Only(&["1"]),
         &["*.rope.scaling.attn_factor", "*.rope.scaling.yarn_attn_factor"],
@@ -139,6 +153,35 @@ pub const KEYS: &Keys = &[
         "parts of other architectures",
     ),
 ];
+
+/// Fails by name where a file is no model, or not the whole of one.
+pub fn check_kind(metadata: Metadata<'_>, without_tensors: bool) -> Result<()> {
+    let text = |key| metadata.get::<&str>(key).ok().flatten();
+    let kind = match (text("general.type"), text("general.architecture")) {
+        (None, _) if metadata.0.contains_key("adapter.type") => Some("adapter"),
+        (None, Some("clip")) => Some("mmproj"),
+        (kind, _) => kind,
+    };
+    let parts = metadata.get::<usize>("split.count")?.unwrap_or(1);
+    let (what, hint) = match kind {
+        Some("adapter") => (
+            "it is an adapter, no model".into(),
+            "give an adapter as PEFT writes it, a directory whose adapter_config.json names its base",
+        ),
+        Some("mmproj") => {
+            ("it is what sees images or hears for a model, no model".into(), "give the file of the language model")
+        }
+        _ if parts > 1 => (
+            format!("it is one of {parts} parts of a model (split.count)"),
+            "join them first: llama-gguf-split --merge FIRST-PART WHOLE.gguf",
+        ),
+        _ if without_tensors => {
+            ("it holds a vocabulary alone, no tensors".into(), "give the file with the weights of the model")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(Code::GgufArchitecture, what).hint(hint))
+}
 
 /// Fails by name where a key is on no list, or has a value that is not taken.
 pub fn check(metadata: &HashMap<String, Value>) -> Result<()> {

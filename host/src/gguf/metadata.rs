@@ -21,7 +21,7 @@ impl<'a> Metadata<'a> {
         let Some(value) = self.0.get(key) else { return Ok(None) };
         T::from_value(value).map(Some).ok_or_else(|| {
             let message = format!("key `{key}` is {:?}, expected {}", value.value_type(), T::EXPECTED);
-            Error::new(Code::ImportKey, message).hint("the file is not as llama.cpp writes it: convert the model again")
+            Error::new(Code::GgufKey, message).hint("the file is not as llama.cpp writes it: convert the model again")
         })
     }
     /// The number under `key`; also of a list with the same number for every layer.
@@ -30,14 +30,14 @@ impl<'a> Metadata<'a> {
         let list: Vec<usize> = self.get(key)?.unwrap_or_default();
         match list.split_first() {
             Some((first, others)) if others.iter().all(|other| other == first) => Ok(Some(*first)),
-            _ => Err(Error::new(Code::ImportArchitecture, format!("key `{key}` is {list:?}; its numbers differ"))
+            _ => Err(Error::new(Code::GgufArchitecture, format!("key `{key}` is {list:?}; its numbers differ"))
                 .hint("supported are models whose layers have the same sizes")),
         }
     }
     /// The value under `key`, which must be there.
     pub fn need<T: FromValue<'a>>(self, key: &str) -> Result<T> {
         self.get(key)?.ok_or_else(|| {
-            Error::new(Code::ImportKey, format!("key `{key}` is missing"))
+            Error::new(Code::GgufKey, format!("key `{key}` is missing"))
                 .hint("the file is incomplete or was written by a very old converter: convert the model again")
         })
     }

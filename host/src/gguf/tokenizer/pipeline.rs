@@ -25,7 +25,7 @@ impl Pipeline {
         match metadata.need("tokenizer.ggml.model")? {
             "gpt2" => Self::byte_level(metadata),
             "llama" => Self::sentence_piece(metadata, tokens),
-            other => Err(Error::new(Code::ImportTokenizer, format!("key `tokenizer.ggml.model` is `{other}`"))
+            other => Err(Error::new(Code::GgufTokenizer, format!("key `tokenizer.ggml.model` is `{other}`"))
                 .hint("supported are gpt2 (byte-level BPE) and llama (SentencePiece BPE)")),
         }
     }
@@ -56,7 +56,7 @@ impl Pipeline {
                 byte_level(false),
             ]),
             other => {
-                return Err(Error::new(Code::ImportTokenizer, format!("key `tokenizer.ggml.pre` is `{other}`")).hint(
+                return Err(Error::new(Code::GgufTokenizer, format!("key `tokenizer.ggml.pre` is `{other}`")).hint(
                     "supported are gpt-2, smollm, llama-bpe (llama3, llama-v3), qwen2, deepseek-r1-qwen and default",
                 ));
             }
