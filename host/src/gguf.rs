@@ -20,7 +20,7 @@ use rope::ROPE_FACTORS;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
-    io::BufReader,
+    io::{BufReader, ErrorKind},
     path::{Path, PathBuf},
 };
 use tensors::Tensors;
@@ -45,7 +45,10 @@ impl Gguf {
         let file = files::open(path).map_err(|e| files::io_error(path, "read", e))?;
         let mut reader = BufReader::with_capacity(1 << 20, &file);
         let content = candle_core::quantized::gguf_file::Content::read(&mut reader).map_err(|e| {
-            let reason = e.to_string().lines().next().unwrap_or_default().to_owned();
+            let reason = match e {
+                candle_core::Error::Io(e) if e.kind() == ErrorKind::UnexpectedEof => "it ends too early".into(),
+                e => e.to_string().lines().next().unwrap_or_default().to_owned(),
+            };
             Error::new(Code::GgufFormat, format!("{} is not a GGUF file that can be read: {reason}", path.display()))
                 .hint(
                     "supported are GGUF 1 to 3 with tensors of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K to \

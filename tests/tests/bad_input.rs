@@ -166,7 +166,7 @@ fn config() {
         ("wrong name", |d| more_config(d, "train: {loss_type: sigmod}"), &[]),
         ("model missing", |d| fs::remove_dir_all(d.join("model")).unwrap(), &[]),
         (
-            "GGUF as model",
+            "empty GGUF file as model",
             |d| {
                 write(d, "m.gguf", "");
                 more_config(d, "")

@@ -11,9 +11,13 @@ use std::{
 const TWO_ROUNDS: &str = "
 rounds: 2
 generate: { samples: 2, max_new_tokens: 8 }
-pairs: golden-over-own
+pairs: all
 train: { learning_rate: 1.0e-2, per_device_train_batch_size: 2, gradient_accumulation_steps: 1 }
 ";
+
+fn with_lora() -> String {
+    TWO_ROUNDS.replace("train: { ", "train: { lora: { r: 2 }, ")
+}
 
 /// A file that the gguf package has made; its tokenizer knows the letters.
 fn file(arch: &str) -> PathBuf {
@@ -32,7 +36,7 @@ fn stdout(dir: &Path, args: &[&str]) -> String {
 
 fn config(dir: &Path, model: &Path, more: &str) -> PathBuf {
     let rows = ["say abc", "say hello", "turn abc", "turn me", "say so", "go on"];
-    let rows = rows.iter().map(|prompt| format!("{{\"prompt\": \"{prompt}\", \"response\": \" so it is\"}}\n"));
+    let rows = rows.iter().map(|prompt| format!("{{\"prompt\": \"{prompt}\", \"completion\": \" so it is\"}}\n"));
     fs::write(dir.join("rows.jsonl"), rows.collect::<String>()).unwrap();
     let path = dir.join("config.yaml");
     let model = model.display();
@@ -50,20 +54,18 @@ fn made(model: &Path, more: &str) -> std::collections::BTreeMap<PathBuf, String>
     for name in ["manifest.json", "config.yaml", "report.html"] {
         bytes.remove(Path::new(name)).unwrap();
     }
-    bytes.retain(|name, _| !name.ends_with("adapter_config.json") && !name.starts_with("done"));
+    // An adapter names its base, and records of finished work have its hash.
+    bytes.retain(|name, _| !name.ends_with("adapter_config.json") && !name.iter().any(|part| part == "done"));
     bytes
 }
 
 #[test]
 fn two_rounds_on_a_file_are_those_on_its_import_to_the_bit() {
-    for (arch, lora) in [("gemma3", ""), ("gemma3", "  lora: { r: 2 }\n"), ("qwen3moe", ""), ("qwen3moe", "  lora: { r: 2 }\n")] {
+    for (arch, lora) in [("gemma3", false), ("gemma3", true), ("qwen3moe", false), ("qwen3moe", true)] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("out");
         stdout(dir.path(), &["import", file(arch).to_str().unwrap(), out.to_str().unwrap()]);
-        let more = match lora {
-            "" => TWO_ROUNDS.to_owned(),
-            _ => TWO_ROUNDS.replace("train: { ", "train: { lora: { r: 2 }, "),
-        };
+        let more = if lora { with_lora() } else { TWO_ROUNDS.to_owned() };
         let (of_file, of_import) = (made(&file(arch), &more), made(&out, &more));
         assert!(of_file.keys().any(|name| name.ends_with("round-2/model/tokenizer.json")), "{of_file:?}");
         let differ: Vec<_> = of_file.iter().filter(|(name, hash)| of_import.get(*name) != Some(hash)).collect();
@@ -77,13 +79,13 @@ fn every_command_takes_a_file() {
     let model = dir.path().join("q.gguf");
     fs::copy(file("qwen3moe"), &model).unwrap();
     let d = dir.path();
-    config(d, Path::new("q.gguf"), &TWO_ROUNDS.replace("train: { ", "train: { lora: { r: 2 }, "));
+    config(d, Path::new("q.gguf"), &with_lora());
     assert!(stdout(d, &["check", "config.yaml"]).contains("q.gguf, 0.0 M parameters"));
     let trained = stdout(d, &["sft", "config.yaml", "--set", "output_dir=sft"]);
     let adapter = trained.trim().lines().last().unwrap();
     stdout(d, &["merge", adapter, "merged"]);
     assert!(d.join("merged/model.safetensors").is_file() && d.join("merged/tokenizer.json").is_file());
-    stdout(d, &["bench", "q.gguf", "--stages", "train", "--steps", "1", "--max-length", "16", "--batch", "1"]);
+    stdout(d, &["bench", "--model", "q.gguf", "--stages", "reference", "--max-length", "16", "--batch", "1"]);
     stdout(d, &["run", "config.yaml"]);
     // The file is part of what the run is made of, whatever it is called.
     let moved = d.join("moved.gguf");

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub struct Bench {
     /// Model directory, or GGUF file
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "PATH")]
     model: PathBuf,
     /// Preference pairs to train on: rows of prompt, chosen, rejected; made-up tokens otherwise
     #[arg(long, value_name = "FILE")]
