@@ -12,7 +12,7 @@ mod rope;
 mod tensors;
 mod tokenizer;
 
-use crate::{Code, Error, Result, files};
+use crate::{Code, Error, Result, files, ops::Blocks};
 use architecture::Architecture;
 use candle_core::quantized::gguf_file::Value as GgufValue;
 use metadata::Metadata;
@@ -130,6 +130,15 @@ impl Gguf {
     /// Where the file cannot be read, or holds a number that is not finite.
     pub fn values(&self, name: &str) -> Result<Option<Vec<f32>>> {
         self.tensors.values(name).map_err(|e| within(&self.path, e))
+    }
+
+    /// A matrix in blocks as they lie in the file, which stand for its [values](Self::values) to the bit; None where
+    /// the model has none of this name, or the file has it otherwise.
+    ///
+    /// # Errors
+    /// Those of [`values`](Self::values).
+    pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        self.tensors.blocks(name).map_err(|e| within(&self.path, e))
     }
 }
 

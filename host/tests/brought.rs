@@ -84,9 +84,11 @@ fn message(error: &Error, dir: &Path) -> String {
 fn names_that_wrappers_and_bases_have_are_those_of_the_model() {
     let expected = logps(&fixture("llama"));
     type Name = fn(&str) -> String;
-    let names: [Name; 4] = [
+    let names: [Name; 6] = [
         |name| format!("_orig_mod.{name}"),
         |name| format!("module.{name}"),
+        |name| format!("module._orig_mod.{name}"),
+        |name| format!("_orig_mod.module.{name}"),
         |name| name.strip_prefix("model.").unwrap().to_owned(),
         |name| if name.ends_with("embed_tokens.weight") { "lm_head.weight".into() } else { name.to_owned() },
     ];
@@ -247,7 +249,7 @@ fn adapters_that_are_not_computed_say_what_they_are() {
     );
     assert_eq!(
         key("base_model_name_or_path", json!("meta-llama/Llama-3.2-1B")),
-        "adapter_config.json: base_model_name_or_path is \"meta-llama/Llama-3.2-1B\", which is not a model directory"
+        "adapter_config.json: base_model_name_or_path is \"meta-llama/Llama-3.2-1B\", which is neither a model directory nor a GGUF file"
     );
     assert_eq!(
         key("base_model_name_or_path", json!("../llama-lora")),

@@ -1,7 +1,10 @@
 //! The tensors of a file: read one at a time, in their blocks or as f32.
 
 use super::plan::TensorPlan;
-use crate::{Code, Error, Result};
+use crate::{
+    Code, Error, Result,
+    ops::{BlockKind, Blocks},
+};
 use candle_core::{
     Device,
     quantized::{
@@ -87,11 +90,22 @@ impl Tensors {
         if plan.offset != 0.0 {
             values.iter_mut().for_each(|v| *v -= plan.offset);
         }
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            let message = format!("tensor `{}` holds {} at element {at}", plan.from, values[at]);
-            return Err(Error::new(Code::GgufTensor, message));
-        }
+        finite(plan, 0, &values)?;
         Ok(Some(values))
+    }
+
+    /// A matrix of the model in its blocks; None where it is kept otherwise in the file.
+    pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
+        let Some(plan) = self.plans.get(name) else { return Ok(None) };
+        let &[rows, columns] = &plan.shape[..] else { return Ok(None) };
+        let Some(kind) = block_kind(self.places[&plan.from].kind) else { return Ok(None) };
+        let blocks = Blocks::new(kind, rows, columns, self.rows(plan)?.1)?;
+        let mut row = vec![0.0; columns];
+        for i in 0..rows {
+            blocks.unpack_row(i, &mut row);
+            finite(plan, i * columns, &row)?;
+        }
+        Ok(Some(blocks))
     }
 
     /// The bytes of a tensor of the model: an expert's part, rows in the model's order, which leaves blocks whole.
@@ -129,6 +143,25 @@ impl Place {
             Some((start, end)) if end <= size => Ok(Self { kind: info.ggml_dtype, bytes: start..end }),
             _ => Err(format!("it ends behind the file, which has {size} bytes")),
         }
+    }
+}
+
+/// Fails where one of the numbers of a tensor from `start` on is not finite.
+fn finite(plan: &TensorPlan, start: usize, values: &[f32]) -> Result<()> {
+    let Some(at) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let message = format!("tensor `{}` holds {} at element {}", plan.from, values[at], start + at);
+    Err(Error::new(Code::GgufTensor, message))
+}
+
+/// The kinds that products take in blocks.
+fn block_kind(kind: GgmlDType) -> Option<BlockKind> {
+    match kind {
+        GgmlDType::Q4_0 => Some(BlockKind::Q4_0),
+        GgmlDType::Q8_0 => Some(BlockKind::Q8_0),
+        GgmlDType::Q4K => Some(BlockKind::Q4_K),
+        GgmlDType::Q5K => Some(BlockKind::Q5_K),
+        GgmlDType::Q6K => Some(BlockKind::Q6_K),
+        _ => None,
     }
 }
 

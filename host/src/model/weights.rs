@@ -86,7 +86,7 @@ impl Weights {
     /// Names as a causal language model has them: without what wrappers put before all of them (torch.compile,
     /// DistributedDataParallel), and with `model.`, which is not there where the model without a head was saved.
     fn named_plainly(mut self) -> Self {
-        for wrapper in ["_orig_mod.", "module."] {
+        for wrapper in ["_orig_mod.", "module.", "_orig_mod."] {
             if self.entries.keys().all(|name| name.starts_with(wrapper)) {
                 self.entries = self.entries.into_iter().map(|(k, v)| (k[wrapper.len()..].to_owned(), v)).collect();
             }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use tokenizers::Tokenizer;
 
+const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// The tokens that begin and end texts.
@@ -42,9 +43,19 @@ impl SpecialTokens {
         };
         let (bos, eos) = (id("bos_token")?, id("eos_token")?);
         let mut end_ids = Vec::from_iter(eos);
+        let config = base.object(CONFIG)?.unwrap_or_default();
+        let model_vocab = config.get("vocab_size").and_then(Value::as_u64).map(|size| size as usize);
         let own = model.find(GENERATION)?.is_some();
-        for (files, name) in [(if own { model } else { base }, GENERATION), (base, "config.json")] {
-            end_ids.extend(read_end_ids(files, name)?);
+        for (files, name) in [(if own { model } else { base }, GENERATION), (base, CONFIG)] {
+            let ids = read_end_ids(files, name)?;
+            if let Some((id, size)) = model_vocab.and_then(|size| Some((ids.iter().find(|id| **id as usize >= size)?, size)))
+            {
+                let message =
+                    format!("{}: eos_token_id is {id}, but the model has {size} tokens", files.path(name).display());
+                return Err(Error::new(Code::TextEnd, message)
+                    .hint("no response would end with it: name an end token that the model has"));
+            }
+            end_ids.extend(ids);
         }
         end_ids.sort_unstable();
         end_ids.dedup();
@@ -53,8 +64,6 @@ impl SpecialTokens {
             return Err(Error::new(Code::TextEnd, message)
                 .hint("set eos_token_id in generation_config.json or eos_token in tokenizer_config.json"));
         }
-        let config = base.object("config.json")?.unwrap_or_default();
-        let model_vocab = config.get("vocab_size").and_then(Value::as_u64).map(|size| size as usize);
         Ok(Self { named, bos, eos, end_ids, model_vocab })
     }
 

@@ -247,6 +247,11 @@ fn faulty_model_files_are_named() {
     case("tokenizer.json", "{", "FILE is not a tokenizer that can be read: ");
     case("tokenizer_config.json", "[]", "FILE is not a JSON object: ");
     case("generation_config.json", r#"{"eos_token_id": "x"}"#, "FILE: eos_token_id is \"x\", expected a token id or");
+    fs::write(dir.path().join("config.json"), r#"{"vocab_size": 259}"#).unwrap();
+    let beyond = r#"{"eos_token_id": [1, 259]}"#;
+    case("generation_config.json", beyond, "FILE: eos_token_id is 259, but the model has 259 tokens");
+    let beyond = r#"{"vocab_size": 259, "eos_token_id": 300}"#;
+    case("config.json", beyond, "FILE: eos_token_id is 300, but the model has 259 tokens");
     case("tokenizer_config.json", r#"{"bos_token": "<x>"}"#, "DIR: bos_token is `<x>`, which tokenizer.json does not");
     case("chat_template.jinja", "a\n{% if %}", "FILE: the chat template cannot be read (line 2): ");
     case(

@@ -2,7 +2,7 @@
 //! taken, and what is not done here. A key that might change a latent is used or refused by name.
 
 use ldalign_sdk::Error;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::{fs, path::Path};
 
 /// How hidden states become one vector.
@@ -21,11 +21,8 @@ pub enum Pooling {
 pub fn read(dir: &Path) -> Result<Pooling, Error> {
     let modules = modules(dir)?;
     let pooling = modules.as_deref().unwrap_or("1_Pooling");
-    if let Some(settings) = object(dir, "sentence_bert_config.json")?
-        && settings.get("do_lower_case").is_some_and(|v| *v != Value::Bool(false) && !v.is_null())
-    {
-        return Err(refused("sentence_bert_config.json", "do_lower_case", &settings["do_lower_case"], "false"));
-    }
+    transformer(dir)?;
+    prompts(dir)?;
     let file = format!("{pooling}/config.json");
     match object(dir, &file)? {
         Some(config) => mode(&file, &config),
@@ -36,10 +33,50 @@ pub fn read(dir: &Path) -> Result<Pooling, Error> {
     }
 }
 
+/// What is done to texts before the network: nothing. sentence-transformers reads the first of these files.
+fn transformer(dir: &Path) -> Result<(), Error> {
+    const KINDS: [&str; 7] = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"];
+    let names = KINDS.map(|kind| format!("sentence_{kind}_config.json"));
+    let Some(file) = names.iter().find(|name| dir.join(name).exists()) else { return Ok(()) };
+    let states = json!({ "text": { "method": "forward", "method_output_name": "last_hidden_state" } });
+    for (key, value) in object(dir, file)?.unwrap_or_default() {
+        let supported = match key.as_str() {
+            // The option max_tokens says it.
+            "max_seq_length" => continue,
+            "do_lower_case" => json!(false),
+            "transformer_task" => json!("feature-extraction"),
+            "module_output_name" => json!("token_embeddings"),
+            "modality_config" => states.clone(),
+            _ => json!({}),
+        };
+        if !value.is_null() && value != supported {
+            return Err(refused(file, &key, &value, &supported.to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// A text that goes before every other, which none does here.
+fn prompts(dir: &Path) -> Result<(), Error> {
+    const FILE: &str = "config_sentence_transformers.json";
+    for (key, value) in object(dir, FILE)?.unwrap_or_default() {
+        match key.as_str() {
+            // Prompts are put before a text where one is named; a similarity is the distance's.
+            "__version__" | "prompts" | "similarity_fn_name" => {}
+            "model_type" if value == "SentenceTransformer" => {}
+            _ if value.is_null() => {}
+            "default_prompt_name" => return Err(refused(FILE, &key, &value, "null: no text goes before another")),
+            "model_type" => return Err(refused(FILE, &key, &value, "SentenceTransformer")),
+            _ => return Err(refused(FILE, &key, &value, "none")),
+        }
+    }
+    Ok(())
+}
+
 /// Where modules.json says the pooling lies, if there is such a file.
 fn modules(dir: &Path) -> Result<Option<String>, Error> {
     const FILE: &str = "modules.json";
-    let Some(list) = json(dir, FILE)? else { return Ok(None) };
+    let Some(list) = parse(dir, FILE)? else { return Ok(None) };
     let mut pooling = None;
     for module in list.as_array().ok_or_else(|| Error::options(format!("{FILE} is not a list of modules")))? {
         let kind = module["type"].as_str().unwrap_or_default();
@@ -91,14 +128,14 @@ pub fn refused(file: &str, key: &str, value: &Value, supported: &str) -> Error {
 }
 
 fn object(dir: &Path, file: &str) -> Result<Option<Map<String, Value>>, Error> {
-    match json(dir, file)? {
+    match parse(dir, file)? {
         None => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
         Some(_) => Err(Error::options(format!("{file} is not a JSON object"))),
     }
 }
 
-fn json(dir: &Path, file: &str) -> Result<Option<Value>, Error> {
+fn parse(dir: &Path, file: &str) -> Result<Option<Value>, Error> {
     let path = dir.join(file);
     if !path.exists() {
         return Ok(None);

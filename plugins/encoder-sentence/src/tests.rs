@@ -100,7 +100,20 @@ fn pooling_and_positions_are_those_of_the_model() {
         ),
         ("model", "response", "response", &[("1_Pooling/config.json", mean)]),
         ("model", "response", "response", &[("1_Pooling/config.json", r#"{"pooling_mode_max_tokens": false}"#)]),
-        ("roberta", "pair", "roberta", &[]),
+        (
+            "roberta",
+            "pair",
+            "roberta",
+            &[
+                ("sentence_bert_config.json", r#"{"max_seq_length": 12, "do_lower_case": false, "model_args": {}}"#),
+                // The first of the two is read.
+                ("sentence_roberta_config.json", r#"{"do_lower_case": true}"#),
+                (
+                    "config_sentence_transformers.json",
+                    r#"{"__version__": {}, "prompts": {"query": "query: "}, "default_prompt_name": null}"#,
+                ),
+            ],
+        ),
     ] {
         let dir = Copy::of(model, files);
         let found = encode(&dir.encoder(input).unwrap(), &texts);
@@ -150,6 +163,26 @@ fn what_is_not_computed_is_refused_by_name() {
         (
             refused("sentence_bert_config.json", r#"{"max_seq_length": 12, "do_lower_case": true}"#),
             "sentence_bert_config.json: do_lower_case is true; supported is false",
+        ),
+        (
+            refused("sentence_roberta_config.json", r#"{"do_lower_case": true}"#),
+            "sentence_roberta_config.json: do_lower_case is true; supported is false",
+        ),
+        (
+            refused("sentence_bert_config.json", r#"{"tokenizer_args": {"strip_accents": true}}"#),
+            "sentence_bert_config.json: tokenizer_args is {\"strip_accents\":true}; supported is {}",
+        ),
+        (
+            refused("config_sentence_transformers.json", r#"{"prompts": {"q": "query: "}, "default_prompt_name": "q"}"#),
+            "config_sentence_transformers.json: default_prompt_name is \"q\"; supported is null",
+        ),
+        (
+            refused("config_sentence_transformers.json", r#"{"model_type": "SparseEncoder"}"#),
+            "config_sentence_transformers.json: model_type is \"SparseEncoder\"; supported is SentenceTransformer",
+        ),
+        (
+            refused("config_sentence_transformers.json", r#"{"truncate_dim": 4}"#),
+            "config_sentence_transformers.json: truncate_dim is 4; supported is none",
         ),
         (with("model_type", "mpnet".into()), "config.json is not usable: unknown variant `mpnet`"),
         (

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     config::LoraConfig,
+    gguf::Gguf as GgufFile,
     model::{self, ModelDir, Pack, Policy},
     rundir::HashedModel,
 };
@@ -59,6 +60,15 @@ fn a_file_is_the_model_that_its_import_is() {
         assert_eq!(weights(&a), weights(&b), "{arch} {kind:?}");
         assert_eq!(logps(&a), logps(&b), "{arch} {kind:?}");
         assert!(logps(&a).iter().all(|p| *p < 0.0));
+        let opened = GgufFile::open(&file).unwrap();
+        for (name, bits) in weights(&a) {
+            let blocks = opened.blocks(&name).unwrap();
+            let kept = matches!(kind, Q4_0 | Q8_0 | Q4K | Q5K | Q6K) && !name.ends_with("norm.weight");
+            assert_eq!(blocks.is_some(), kept && !name.ends_with("bias"), "{kind:?} {name}");
+            if let Some(blocks) = blocks {
+                assert!(blocks.unpack_all().into_iter().map(f32::to_bits).eq(bits), "{kind:?} {name}");
+            }
+        }
         let [own, imported] = [&file, &out].map(|path| model::codec(path).unwrap());
         assert_eq!(own.hash(), imported.hash());
         assert_eq!(own.end_ids(), imported.end_ids());

@@ -37,8 +37,8 @@ pub struct Experts {
     pub normalised: bool,
 }
 
-/// Experts that are believed: each takes memory before its weights are looked for.
-const MOST_EXPERTS: usize = 10_000;
+/// Experts of all layers that are believed: each takes memory before its weights are looked for.
+const MOST_EXPERTS: usize = 100_000;
 
 /// Layers with these windows, all else alike.
 fn with_windows(f: &Fields, windows: Vec<Option<usize>>) -> Result<Vec<LayerConfig>> {
@@ -103,6 +103,9 @@ pub fn gemma3(f: &Fields, layers: usize) -> Result<Vec<LayerConfig>> {
     let patterned = || (1..=layers).map(|layer| layer % pattern != 0).collect();
     let slides: Vec<bool> = layer_types(f, layers)?.unwrap_or_else(patterned);
     let window = window(f, 4096)?;
+    if window.is_none() && slides.contains(&true) {
+        return Err(f.bad("sliding_window", &Value::Null, "a number of tokens, since layers have sliding_attention"));
+    }
     let mut all = with_windows(f, slides.iter().map(|slides| window.filter(|_| *slides)).collect())?;
     for (layer, slides) in all.iter_mut().zip(slides) {
         layer.rope = Some(usize::from(slides));
@@ -131,8 +134,9 @@ pub fn qwen3_moe(f: &Fields, layers: usize) -> Result<Vec<LayerConfig>> {
         return Err(f.bad("num_local_experts", &new.into(), &format!("num_experts, {old}")));
     }
     let count = new.or(old).unwrap_or(128);
-    if count > MOST_EXPERTS {
-        return Err(f.bad("num_experts", &count.into(), &format!("at most {MOST_EXPERTS}")));
+    if count > MOST_EXPERTS / layers {
+        let most = format!("at most {} in each of {layers} layers", MOST_EXPERTS / layers);
+        return Err(f.bad("num_experts", &count.into(), &most));
     }
     let used = f.size("num_experts_per_tok")?.unwrap_or(8);
     if count > 0 && used > count {

@@ -184,9 +184,17 @@ pub fn gemma3(f: &Fields, dim: usize, positions: usize, theta: f64) -> Result<Ve
             [new.object(TYPES[0])?, new.object(TYPES[1])?]
         }
     };
-    let of = |(p, theta): (&mut Option<Fields>, f64)| match p.take() {
-        None => Ok(RopeConfig { theta, scaling: Scaling::None }),
-        Some(p) => RopeConfig::of(f, &p, dim, positions, theta),
+    let of = |(p, theta): (&mut Option<Fields>, f64)| {
+        let Some(p) = p.take() else { return Ok(RopeConfig { theta, scaling: Scaling::None }) };
+        if let (Some(v), None) = (p.get("type"), p.get("rope_type")) {
+            // transformers takes rope_type alone here, which stands for no scaling where it is missing.
+            return Err(p.unsupported("type", v, "rope_type").hint("rename it to rope_type if it is to apply"));
+        }
+        let rope = RopeConfig::of(f, &p, dim, positions, theta)?;
+        match rope.scaling {
+            Scaling::None | Scaling::Linear(_) => Ok(rope),
+            _ => Err(p.unsupported("rope_type", p.get("rope_type").unwrap_or(&Value::Null), "default or linear")),
+        }
     };
     said.iter_mut().zip(bases).map(of).collect()
 }

@@ -81,6 +81,19 @@ fn layers_of_gemma3_are_those_of_transformers() {
     assert_eq!(read(json!({"rope_theta": "GONE", "rope_parameters": new})).ropes, old.ropes);
 }
 
+/// The root of the width is rounded as a weight is, as in transformers: by 1152, Gemma 3's smallest, it is 34.
+#[test]
+fn gemma3_multiplies_embeddings_by_the_root_of_their_width() {
+    let scale = |width: u64, precision| {
+        let all = json!({"model_type": "gemma3_text", "hidden_size": width, "sliding_window": 9});
+        read(all).unwrap().embedding_scale(precision)
+    };
+    assert_eq!(scale(1152, Precision::F32), Some(33.941_125));
+    assert_eq!(scale(1152, Precision::Bf16), Some(34.0));
+    assert_eq!(scale(1024, Precision::Bf16), Some(32.0));
+    assert_eq!(read(json!({})).unwrap().embedding_scale(Precision::Bf16), None);
+}
+
 #[test]
 fn layers_of_smollm3_without_positions_are_those_of_transformers() {
     let read = |changes: Value| {
@@ -177,6 +190,23 @@ fn what_is_not_computed_is_refused_by_key_and_value() {
         (
             json!({"model_type": "gemma3_text", "rope_parameters": {"rope_theta": 5.0}}),
             "rope_parameters.rope_theta is 5.0; supported is full_attention and sliding_attention",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "rope_scaling": {"type": "linear", "factor": 8.0}}),
+            "type is \"linear\"; supported is rope_type",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "rope_theta": "GONE", "rope_parameters": {"full_attention":
+                {"rope_type": "yarn", "factor": 8.0}}}),
+            "rope_type is \"yarn\"; supported is default or linear",
+        ),
+        (
+            json!({"model_type": "gemma3_text", "sliding_window": null}),
+            "sliding_window is null, expected a number of tokens, since layers have sliding_attention",
+        ),
+        (
+            json!({"model_type": "qwen3_moe", "num_experts": 1_000_000}),
+            "num_experts is 1000000, expected at most 25000 in each of 4 layers",
         ),
         (json!({"rms_norm_eps": -1}), "rms_norm_eps is -1, expected a number above 0"),
         (json!({"tie_word_embeddings": 1}), "tie_word_embeddings is 1, expected true or false"),
