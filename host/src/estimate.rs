@@ -5,7 +5,7 @@
 //! vocabulary V, in bytes (where layers differ, that of the largest counts for all):
 //!
 //! - weights: 4 each, adapters too; in bf16 frozen matrices have 2, and trained ones a copy that products read, 2 each;
-//!   frozen matrices of linear modules in NF4 have 0.516;
+//!   frozen matrices in blocks have the blocks' bytes, such as 0.516 each in NF4;
 //! - gradients: 4 A; AdamW's two moments: 8 A;
 //! - a pass has N tokens, S of them in responses: as many of a step's as fit the activations' budget, and a whole row
 //!   at least. Of every layer it keeps what the backward pass reads or, where that does not fit, the layer's input
@@ -20,10 +20,10 @@
 
 use crate::{
     Result,
-    config::{GenerateConfig, Quantize, TrainConfig},
+    config::{GenerateConfig, TrainConfig},
     machine::size,
-    model::{ModelConfig, Module, activation_budget, lora_targets},
-    ops::{BlockKind, Precision, Wanted, logit_rows},
+    model::{EMBEDDING, Footprint, HEAD, ModelConfig, Module, activation_budget, lora_targets},
+    ops::{Precision, Wanted, logit_rows},
 };
 use serde::Serialize;
 use std::fmt;
@@ -61,13 +61,12 @@ pub struct Longest {
 }
 
 impl Estimate {
-    /// Estimates a run that trains, and generates if it does that. `adapter` is the number of parameters of an adapter
-    /// that the model brings, 0 without; `quantize` what a frozen base's linear modules are made into. Fails where `train.lora` names modules that the model has not.
+    /// Estimates a run that trains, and generates if it does that. `brought` is what the model has beyond what its
+    /// configuration says. Fails where `train.lora` names modules that the model has not.
     pub fn new(
         model: &ModelConfig,
-        adapter: u64,
+        brought: &Footprint,
         precision: Precision,
-        quantize: Option<Quantize>,
         train: &TrainConfig,
         generate: Option<&GenerateConfig>,
         longest: Longest,
@@ -78,30 +77,33 @@ impl Estimate {
         let products: u64 = modules.iter().map(|m| (m.inputs * m.outputs) as u64).sum();
         let tables = if model.tied { 1 } else { 2 } * vocab * h;
         let parameters: u64 = model.tensors().iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-        let adapters = match &train.lora {
+        // Of the adapter: trained, and not; whether the head is trained.
+        let (adapter, fixed) = match &train.lora {
             Some(lora) => {
                 let sizes: usize = lora_targets(lora, &modules)?.iter().map(|m| m.inputs + m.outputs).sum();
-                (lora.r * sizes) as u64
+                ((lora.r * sizes) as u64, 0)
             }
-            None => adapter,
+            None => (brought.trained, brought.fixed),
         };
-        let trained = if adapters > 0 { adapters } else { parameters };
-        let (full, bf16) = (adapters == 0, precision == Precision::Bf16);
+        let full = adapter + fixed == 0;
+        let [own_embedding, own_head] = brought.tables;
+        let head = full || own_head || own_embedding && brought.tied;
+        let trained = if full { parameters } else { adapter };
+        let bf16 = precision == Precision::Bf16;
         let number = if bf16 { 2 } else { 4 };
-        let blocks = |Quantize::Nf4| {
-            let bytes = |m: &Module| BlockKind::Nf4.bytes(m.inputs * m.outputs) as u64;
-            modules.iter().map(bytes).sum()
-        };
-        let frozen =
-            4 * (parameters - tables - products) + number * tables + quantize.map_or(number * products, blocks);
+        let matrix = |name: &str, numbers: u64| brought.blocks.get(name).copied().unwrap_or(number * numbers);
+        let linear = |m: &Module| matrix(&format!("{}.weight", m.name), (m.inputs * m.outputs) as u64);
+        let frozen = 4 * (parameters - tables - products)
+            + modules.iter().map(linear).sum::<u64>()
+            + [EMBEDDING, HEAD][..if model.tied { 1 } else { 2 }].iter().map(|t| matrix(t, vocab * h)).sum::<u64>();
+        let copies = if bf16 { 2 } else { 0 };
         let weights = match full {
-            true if bf16 => 4 * parameters + 2 * (vocab * h + products),
-            true => 4 * parameters,
-            false => frozen + 4 * adapters,
+            true => 4 * parameters + copies * (vocab * h + products),
+            false => frozen + 4 * (adapter + fixed) + if head { copies * vocab * h } else { 0 },
         };
         let (gradients, optimizer) = (4 * trained, 8 * trained);
 
-        let held = if full { 16 * parameters } else { 16 * adapters + frozen };
+        let held = if full { 16 * parameters } else { 16 * adapter + 4 * fixed + frozen };
         let (budget, kept) = (activation_budget(held as usize) as u64, model.kept_bytes() as u64);
         let row = longest.row as u64;
         let step = ((train.per_device_train_batch_size * train.gradient_accumulation_steps) as u64).saturating_mul(row);
@@ -110,14 +112,14 @@ impl Estimate {
         let whole = (budget / (kept * n.max(1))).min(layers);
         let stored = n * (whole * kept + (layers - whole) * 4 * h);
         // Of a pass before, gradients are left.
-        let early = match (step > n, full) {
+        let early = match (step > n, head) {
             (true, _) => gradients,
             (false, true) => 4 * vocab * h,
             (false, false) => 0,
         };
-        let wanted = if full { Wanted::Both } else { Wanted::Hidden };
+        let wanted = if head { Wanted::Both } else { Wanted::Hidden };
         let logits = s.min(logit_rows(vocab as usize, wanted) as u64) * vocab * if bf16 { 6 } else { 8 };
-        let transposed = if bf16 && full { 2 * vocab * h } else { 0 };
+        let transposed = if bf16 && head { 2 * vocab * h } else { 0 };
         let layer = n * model.working_bytes() as u64;
         let moments = [
             early + stored + 4 * n * h + 20 * s * h + logits + transposed,
@@ -156,8 +158,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::{
-        config::LoraConfig,
-        model::{Kept, Policy},
+        config::{LoraConfig, Quantize},
+        model::{Kept, ModelDir, Policy},
         ops::Compute,
     };
     use candle_core::Device;
@@ -166,17 +168,22 @@ mod tests {
     #[test]
     fn frozen_weights_take_what_a_policy_keeps_them_in() {
         let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
-        for (name, kept, precision) in ["llama", "qwen2", "gemma3", "biases"].into_iter().flat_map(|name| {
-            let kept = [(Kept::Frozen, None), (Kept::Nf4, Some(Quantize::Nf4))];
-            kept.into_iter().flat_map(move |k| [Precision::F32, Precision::Bf16].map(|p| (name, k, p)))
-        }) {
+        let quantised = ["llama", "qwen2", "gemma3", "biases"].map(|name| (name, Kept::Nf4, Some(Quantize::Nf4)));
+        // The first has its matrices in blocks.
+        let frozen = ["../import/llama.gguf", "../import/qwen3moe.gguf", "llama", "qwen2", "gemma3", "biases"];
+        let frozen = frozen.map(|name| (name, Kept::Frozen, None));
+        let all = frozen.into_iter().chain(quantised);
+        for ((name, kept, quantize), precision) in
+            all.flat_map(|case| [Precision::F32, Precision::Bf16].map(|precision| (case, precision)))
+        {
             let mut policy =
-                Policy::load_kept(&models.join(name), &Compute::new(&Device::Cpu, precision), kept.0).unwrap();
+                Policy::load_kept(&models.join(name), &Compute::new(&Device::Cpu, precision), kept).unwrap();
             let lora = LoraConfig { r: 4, ..Default::default() };
             policy.add_lora(&lora, 0).unwrap();
-            let model = ModelConfig::of(&models.join(name)).unwrap();
+            let source = ModelDir::open(&models.join(name)).unwrap();
+            let (model, brought) = (source.config().unwrap(), source.footprint(quantize).unwrap());
             let train = TrainConfig { lora: Some(lora), ..Default::default() };
-            let estimate = Estimate::new(&model, 0, precision, kept.1, &train, None, Longest::default()).unwrap();
+            let estimate = Estimate::new(&model, &brought, precision, &train, None, Longest::default()).unwrap();
             assert_eq!(estimate.weights, policy.weight_bytes() as u64, "{name} {kept:?} {precision:?}");
         }
     }
@@ -191,7 +198,8 @@ mod tests {
             let model = ModelConfig::of(&models.join(name)).unwrap();
             let estimate = |lora: Option<&LoraConfig>| {
                 let train = TrainConfig { lora: lora.cloned(), ..Default::default() };
-                Estimate::new(&model, 0, Precision::F32, None, &train, None, Longest::default()).unwrap()
+                let brought = Footprint::default();
+                Estimate::new(&model, &brought, Precision::F32, &train, None, Longest::default()).unwrap()
             };
             let full = estimate(None);
             assert_eq!(full.parameters, policy.num_parameters() as u64, "{name}");
@@ -203,9 +211,33 @@ mod tests {
             policy.add_lora(&lora, 0).unwrap();
             let adapters: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();
             assert_eq!(estimate(Some(&lora)).trained, adapters as u64, "{name}");
-            let train = TrainConfig::default();
-            let brought = Estimate::new(&model, 8, Precision::F32, None, &train, None, Longest::default()).unwrap();
-            assert_eq!((brought.trained, brought.optimizer), (8, 64));
+        }
+    }
+
+    /// Adapters as people bring them: with tables of their own, tied or not, and with matrices that are not trained.
+    #[test]
+    fn adapters_that_are_brought_count_what_they_train() {
+        let models = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/models"));
+        let longest = Longest { prompt: 8, row: 24, responses: 16 };
+        let train = TrainConfig::default();
+        for name in ["llama-lora", "tables-lora", "untied-lora", "tied-lora", "mica-lora", "gemma3-lora"] {
+            let source = ModelDir::open(&models.join(name)).unwrap();
+            let (model, brought) = (source.config().unwrap(), source.footprint(None).unwrap());
+            let of = |brought: &Footprint, precision| {
+                Estimate::new(&model, brought, precision, &train, None, longest).unwrap()
+            };
+            let (f32, policy) = (of(&brought, Precision::F32), Policy::load(&models.join(name), &Device::Cpu).unwrap());
+            let trained: usize = policy.trainable().iter().map(|t| t.var.elem_count()).sum();
+            assert_eq!(f32.trained, trained as u64, "{name}");
+            assert_eq!(f32.weights, 4 * policy.num_parameters() as u64, "{name}");
+            // A head that is trained has a gradient beside the logits', and in bf16 a copy.
+            let head = matches!(name, "tables-lora" | "tied-lora");
+            let without = Footprint { tables: [false; 2], ..brought.clone() };
+            let more = |precision| {
+                let (with, without) = (of(&brought, precision), of(&without, precision));
+                (with.activations > without.activations, with.weights > without.weights)
+            };
+            assert_eq!((more(Precision::F32), more(Precision::Bf16)), ((head, false), (head, head)), "{name}");
         }
     }
 }

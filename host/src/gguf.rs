@@ -132,6 +132,11 @@ impl Gguf {
         self.tensors.values(name).map_err(|e| within(&self.path, e))
     }
 
+    /// Bytes of a matrix that [`blocks`](Self::blocks) gives.
+    pub fn block_bytes(&self, name: &str) -> Option<u64> {
+        self.tensors.block_bytes(name)
+    }
+
     /// A matrix in blocks as they lie in the file, which stand for its [values](Self::values) to the bit; None where
     /// the model has none of this name, or the file has it otherwise.
     ///

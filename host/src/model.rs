@@ -18,12 +18,12 @@ mod weights;
 
 pub use base::Kept;
 pub use cache::KvCache;
-pub use config::{FeedForward, LayerConfig, ModelConfig, Module};
+pub use config::{EMBEDDING, FeedForward, HEAD, LayerConfig, ModelConfig, Module};
 pub use gradients::Gradients;
 pub use lora::targets as lora_targets;
 pub use pack::{PASS_TOKENS, Pack, Segment, Target, cut};
 pub use policy::{Policy, Trainable, activation_budget};
-pub use source::{ModelDir, codec, places};
+pub use source::{Footprint, ModelDir, codec, places};
 
 #[cfg(test)]
 mod tests;

@@ -123,9 +123,8 @@ impl Run {
             let generate = (!data.has_rejected()).then_some(&config.generate);
             let estimate = Estimate::new(
                 &model,
-                source.adapter_parameters()?,
+                &source.footprint(config.quantize.or(source.quantize()))?,
                 config.precision(),
-                config.quantize.or(source.quantize()),
                 &config.train,
                 generate,
                 longest,

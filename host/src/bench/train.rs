@@ -7,7 +7,7 @@ use crate::{
     data::tokens::TokenStore,
     estimate::{Estimate, Longest},
     files, interrupt,
-    model::{ModelConfig, Pack, Policy},
+    model::{ModelConfig, ModelDir, Pack, Policy},
     rundir::{MetricsLine, StepTimingLine, TrainLayout},
     train::{self, DpoData},
 };
@@ -152,7 +152,8 @@ pub fn estimate(bench: &Bench<'_>, store: &TokenStore, config: &TrainConfig) -> 
             (longest.row, longest.responses) = (prompt + responses, responses);
         }
     }
-    Estimate::new(&bench.config, 0, bench.precision(), bench.options.quantize, config, None, longest)
+    let brought = ModelDir::open(&bench.options.model)?.footprint(bench.options.quantize)?;
+    Estimate::new(&bench.config, &brought, bench.precision(), config, None, longest)
 }
 
 fn weights(policy: &Policy) -> Result<String> {

@@ -69,9 +69,8 @@ impl Check {
         let quantize = config.quantize.or(source.quantize());
         let memory = Estimate::new(
             &model,
-            source.adapter_parameters()?,
+            &source.footprint(quantize)?,
             config.precision(),
-            quantize,
             &config.train,
             generate,
             longest,

@@ -96,9 +96,7 @@ impl Tensors {
 
     /// A matrix of the model in its blocks; None where it is kept otherwise in the file.
     pub fn blocks(&self, name: &str) -> Result<Option<Blocks>> {
-        let Some(plan) = self.plans.get(name) else { return Ok(None) };
-        let &[rows, columns] = &plan.shape[..] else { return Ok(None) };
-        let Some(kind) = block_kind(self.places[&plan.from].kind) else { return Ok(None) };
+        let Some((plan, kind, [rows, columns])) = self.in_blocks(name) else { return Ok(None) };
         let blocks = Blocks::new(kind, rows, columns, self.rows(plan)?.1)?;
         let mut row = vec![0.0; columns];
         for i in 0..rows {
@@ -106,6 +104,18 @@ impl Tensors {
             finite(plan, i * columns, &row)?;
         }
         Ok(Some(blocks))
+    }
+
+    /// Bytes of such a matrix.
+    pub fn block_bytes(&self, name: &str) -> Option<u64> {
+        self.in_blocks(name).map(|(_, kind, [rows, columns])| kind.bytes(rows * columns) as u64)
+    }
+
+    /// A matrix of the model that the file has in blocks which products take: its kind, rows and columns.
+    fn in_blocks(&self, name: &str) -> Option<(&TensorPlan, BlockKind, [usize; 2])> {
+        let plan = self.plans.get(name)?;
+        let kind = block_kind(self.places[&plan.from].kind)?;
+        Some((plan, kind, plan.shape.as_slice().try_into().ok()?))
     }
 
     /// The bytes of a tensor of the model: an expert's part, rows in the model's order, which leaves blocks whole.

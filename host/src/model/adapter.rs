@@ -148,6 +148,11 @@ impl Adapter {
         model.tied && self.map.get("ensure_weight_tying").and_then(Value::as_bool).unwrap_or(false)
     }
 
+    /// Whether it has an embedding and a head of its own.
+    pub fn tables(&self) -> [bool; 2] {
+        [EMBEDDING, HEAD].map(|table| self.saved.contains(table))
+    }
+
     /// Whether a tensor is trained: MiCA (arXiv 2604.01694) trains A alone.
     pub fn trains(&self, name: &str) -> bool {
         let kind = self.map.get("init_lora_weights").and_then(Value::as_str);

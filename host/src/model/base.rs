@@ -12,22 +12,6 @@ use crate::{
 use candle_core::{Device, Tensor, Var};
 use std::{collections::BTreeSet, path::Path};
 
-/// Fails where the matrices of a model cannot be kept in blocks.
-pub fn quantizable(config: &ModelConfig, device: &Device) -> Result<()> {
-    let refused =
-        |what: &str, hint: &str| Err(Error::new(Code::ModelUnsupported, format!("quantize: {what}")).hint(hint));
-    if config.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))) {
-        return refused(
-            "a model with experts is not made into 4 bits",
-            "remove quantize; bf16: true halves its memory",
-        );
-    }
-    match device.is_cpu() {
-        true => Ok(()),
-        false => refused("products with blocks are computed on the CPU alone", "use device: cpu, or remove quantize"),
-    }
-}
-
 /// A model's weights, with the configuration that they must fit.
 pub struct Base<'a> {
     /// What config.json says.
@@ -48,7 +32,7 @@ enum Source<'a> {
 pub enum Kept {
     /// They can be trained: f32.
     Trained,
-    /// They are read alone: matrices in bf16 where products are.
+    /// They are read alone: matrices in blocks as a GGUF file has them, otherwise in bf16 where products are.
     Frozen,
     /// Likewise, and the matrices of linear modules become NF4 with double quantisation; embedding, head and vectors
     /// stay, as PEFT and bitsandbytes have it.
@@ -82,8 +66,35 @@ impl<'a> Base<'a> {
         Self { config, weights, linears }
     }
 
-    /// Reads a tensor straight into what it stays: f32 where it is trained, and where it is frozen what
-    /// [`Weight::frozen`] makes of it, or blocks of NF4.
+    /// Fails where the matrices of linear modules cannot be made into NF4.
+    ///
+    /// # Errors
+    /// With experts, on a GPU, and where they are in blocks already.
+    pub fn quantizable(&self, device: &Device) -> Result<()> {
+        let refused =
+            |what: &str, hint: &str| Err(Error::new(Code::ModelUnsupported, format!("quantize: {what}")).hint(hint));
+        if self.config.layers.iter().any(|layer| matches!(layer.feed_forward, FeedForward::Experts(_))) {
+            return refused(
+                "a model with experts is not made into 4 bits",
+                "remove quantize; bf16: true halves its memory",
+            );
+        }
+        if let Source::Gguf(gguf) = self.weights
+            && let Some(name) = self.linears.iter().find(|name| gguf.block_bytes(name).is_some())
+        {
+            let what = format!("{name} is in blocks already in {}", gguf.path().display());
+            return refused(&what, "remove quantize: they stay in the file's");
+        }
+        match device.is_cpu() {
+            true => Ok(()),
+            false => {
+                refused("products with blocks are computed on the CPU alone", "use device: cpu, or remove quantize")
+            }
+        }
+    }
+
+    /// Reads a tensor straight into what it stays: f32 where it is trained, and where it is frozen the file's blocks,
+    /// what [`Weight::frozen`] makes of it, or blocks of NF4.
     ///
     /// # Errors
     /// Those of [`take`](Self::take).
@@ -95,6 +106,12 @@ impl<'a> Base<'a> {
             return Ok(Stored::Blocks(blocks?));
         }
         let frozen = kept != Kept::Trained;
+        if let (true, true, Source::Gguf(gguf)) = (frozen, device.is_cpu(), &self.weights)
+            && let Some(blocks) = gguf.blocks(name)?
+        {
+            fits(gguf, name, shape)?;
+            return Ok(Stored::Blocks(blocks));
+        }
         let narrow = frozen && shape.len() == 2 && compute.precision() == Precision::Bf16;
         let tensor = self.take(name, shape, narrow, device)?;
         match frozen {
@@ -109,7 +126,11 @@ impl<'a> Base<'a> {
     /// Where it is missing, of another shape, or damaged.
     pub fn take(&mut self, name: &str, shape: &[usize], narrow: bool, device: &Device) -> Result<Tensor> {
         match &mut self.weights {
-            Source::Gguf(gguf) => unpacked(gguf, name, shape, device),
+            Source::Gguf(gguf) => {
+                fits(gguf, name, shape)?;
+                let values = gguf.values(name)?.expect("a tensor that has a shape");
+                Ok(Tensor::from_vec(values, shape, device)?)
+            }
             Source::Directory(weights) if name == HEAD && !weights.has(HEAD) => {
                 let what = format!(
                     "{}: {HEAD} is missing, and config.json does not say that it is the embedding",
@@ -148,16 +169,13 @@ impl<'a> Base<'a> {
     }
 }
 
-/// A tensor of a GGUF file, unpacked.
-fn unpacked(gguf: &Gguf, name: &str, shape: &[usize], device: &Device) -> Result<Tensor> {
-    let wrong = |what: String| {
-        let what = format!("{}: {name} {what}", gguf.path().display());
-        Error::new(Code::ModelTensor, what).hint("keys and tensors of the file must be of the same model")
-    };
+/// Fails unless a tensor of a GGUF file is there, and of this shape.
+fn fits(gguf: &Gguf, name: &str, shape: &[usize]) -> Result<()> {
     match gguf.shape(name) {
-        Some(found) if found == shape => {}
-        found => return Err(wrong(format!("is {found:?}, but the keys ask for {shape:?}"))),
+        Some(found) if found == shape => Ok(()),
+        found => {
+            let what = format!("{}: {name} is {found:?}, but the keys ask for {shape:?}", gguf.path().display());
+            Err(Error::new(Code::ModelTensor, what).hint("keys and tensors of the file must be of the same model"))
+        }
     }
-    let values = gguf.values(name)?.ok_or_else(|| wrong("is missing".into()))?;
-    Ok(Tensor::from_vec(values, shape, device)?)
 }

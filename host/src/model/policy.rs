@@ -4,7 +4,7 @@
 
 use super::{
     adapter::{self, Adapter},
-    base::{Kept, quantizable},
+    base::Kept,
     config::{EMBEDDING, HEAD, ModelConfig, Module},
     lora,
     parameter::Parameter,
@@ -108,7 +108,7 @@ impl Policy {
         let mut base = source.weights()?;
         let quantize = (kept == Kept::Nf4).then_some(Quantize::Nf4);
         if quantize.is_some() {
-            quantizable(&base.config, compute.device())?;
+            base.quantizable(compute.device())?;
         }
         let config = Arc::new(base.config.clone());
         let mut tensors = BTreeMap::new();

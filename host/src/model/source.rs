@@ -2,8 +2,8 @@
 
 use super::{
     adapter::{self, Adapter},
-    base::{Base, quantizable},
-    config::{CONFIG, ModelConfig},
+    base::Base,
+    config::{CONFIG, HEAD, ModelConfig, Module},
     lora,
     weights::Weights,
 };
@@ -12,12 +12,16 @@ use crate::{
     config::{LoraConfig, Quantize},
     files,
     gguf::Gguf,
+    ops::BlockKind,
     text::{TextCodec, TextFiles},
 };
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// The name by which a run knows a GGUF file.
 const GGUF: &str = "model.gguf";
@@ -41,6 +45,21 @@ struct Quantization {
 /// Writes down that the adapter in `dir` was trained on a base that was made into this.
 pub fn save_quantization(dir: &Path, quantize: Quantize) -> Result<()> {
     files::write_json(&dir.join(QUANTIZATION), &Quantization { quantize })
+}
+
+/// What a model takes beyond what its configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Parameters of an adapter that it brings which are trained.
+    pub trained: u64,
+    /// Those which are not (MiCA's B).
+    pub fixed: u64,
+    /// Whether embedding and head are among them.
+    pub tables: [bool; 2],
+    /// Whether they are one table there.
+    pub tied: bool,
+    /// Bytes of the base's matrices that are kept in blocks where they are frozen, by their tensors' names.
+    pub blocks: BTreeMap<String, u64>,
 }
 
 /// A directory with a model, or with an adapter that names one, or a GGUF file, which is a model in one file.
@@ -217,16 +236,33 @@ impl ModelDir {
         Ok(all)
     }
 
-    /// Parameters of the adapter, 0 where there is none.
+    /// What it takes beyond what its configuration says; `quantize` is what the base's matrices are made into.
     ///
     /// # Errors
-    /// Where its tensors cannot be read.
-    pub fn adapter_parameters(&self) -> Result<u64> {
-        if !self.is_adapter() {
-            return Ok(0);
+    /// Where the adapter's tensors, or the configuration, cannot be read.
+    pub fn footprint(&self, quantize: Option<Quantize>) -> Result<Footprint> {
+        let config = self.config()?;
+        let nf4 = |m: &Module| (format!("{}.weight", m.name), BlockKind::Nf4.bytes(m.inputs * m.outputs) as u64);
+        let blocks = match (&self.gguf, quantize) {
+            (_, Some(Quantize::Nf4)) => config.modules().iter().map(nf4).collect(),
+            (Some(gguf), None) => {
+                gguf.shapes().filter_map(|(name, _)| Some((name.to_owned(), gguf.block_bytes(name)?))).collect()
+            }
+            (None, None) => BTreeMap::new(),
+        };
+        let mut footprint = Footprint { blocks, ..Footprint::default() };
+        let Some(adapter) = &self.adapter else { return Ok(footprint) };
+        (footprint.tables, footprint.tied) = (adapter.tables(), adapter.ties(&config));
+        for (name, shape) in adapter::open(&self.dir)?.shapes() {
+            let numbers = shape.iter().product::<usize>() as u64;
+            match adapter.trains(name) {
+                // The same table under another name.
+                true if footprint.tied && name == lora::saved_name(HEAD) => {}
+                true => footprint.trained += numbers,
+                false => footprint.fixed += numbers,
+            }
         }
-        let weights = adapter::open(&self.dir)?;
-        Ok(weights.shapes().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum())
+        Ok(footprint)
     }
 
     /// Reads every tensor as loading it would, and keeps none: what loading would refuse, this refuses. `lora` is the
@@ -243,8 +279,8 @@ impl ModelDir {
             base.take(&name, &shape, false, &Device::Cpu)?;
         }
         let config = base.config.clone();
+        quantize.map_or(Ok(()), |_| base.quantizable(&Device::Cpu))?;
         base.finish()?;
-        quantize.map_or(Ok(()), |_| quantizable(&config, &Device::Cpu))?;
         if let Some(adapter) = &self.adapter {
             adapter.clone().read(&self.dir, &config, &Device::Cpu)?;
         }

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::{
-    config::LoraConfig,
+    config::{LoraConfig, Quantize},
     gguf::Gguf as GgufFile,
-    model::{self, ModelDir, Pack, Policy},
+    model::{self, Gradients, Kept, ModelDir, Pack, Policy},
+    ops::{Compute, Precision},
     rundir::HashedModel,
 };
 
 fn load(path: &Path) -> Policy {
-    ModelDir::open(path).unwrap().verify(None).unwrap();
+    ModelDir::open(path).unwrap().verify(None, None).unwrap();
     Policy::load(path, &Device::Cpu).unwrap()
 }
 
@@ -18,6 +19,21 @@ fn logps(policy: &Policy) -> Vec<f32> {
     let prompt = pack.push_prompt(&[3, 70, 30, 2]);
     let targets = pack.push_completion(prompt, &[9, 99, 210, 36, 4]);
     policy.logps(&pack, &targets).unwrap()
+}
+
+/// Log-probabilities on a frozen base, and gradients of an adapter on it.
+fn frozen(path: &Path, precision: Precision) -> (Vec<f32>, Vec<(String, Vec<f32>)>) {
+    let mut policy = Policy::load_kept(path, &Compute::new(&Device::Cpu, precision), Kept::Frozen).unwrap();
+    assert!(policy.trainable().is_empty());
+    let before = logps(&policy);
+    policy.add_lora(&LoraConfig { r: 2, ..Default::default() }, 5).unwrap();
+    let mut pack = Pack::default();
+    let prompt = pack.push_prompt(&[3, 70, 30, 2]);
+    let targets = pack.push_completion(prompt, &[9, 99, 210, 36, 4]);
+    let mut grads = Gradients::new();
+    policy.backward(&pack, &targets, |l| Ok(vec![1.0; l.len()]), &mut grads).unwrap();
+    assert!(grads.len() == 14 && grads.iter().any(|(_, t)| numbers(t).iter().any(|g| *g != 0.0)));
+    (before, grads.iter().map(|(name, t)| (name.clone(), numbers(t))).collect())
 }
 
 /// All weights, bit for bit.
@@ -60,11 +76,17 @@ fn a_file_is_the_model_that_its_import_is() {
         assert_eq!(weights(&a), weights(&b), "{arch} {kind:?}");
         assert_eq!(logps(&a), logps(&b), "{arch} {kind:?}");
         assert!(logps(&a).iter().all(|p| *p < 0.0));
+        // Frozen, what lies in blocks stays in them: the same bits, forward and backward.
+        for precision in [Precision::F32, Precision::Bf16] {
+            let frozen = |path: &Path| frozen(path, precision);
+            assert_eq!(frozen(&file), frozen(&out), "{arch} {kind:?} {precision:?}");
+        }
         let opened = GgufFile::open(&file).unwrap();
         for (name, bits) in weights(&a) {
             let blocks = opened.blocks(&name).unwrap();
             let kept = matches!(kind, Q4_0 | Q8_0 | Q4K | Q5K | Q6K) && !name.ends_with("norm.weight");
             assert_eq!(blocks.is_some(), kept && !name.ends_with("bias"), "{kind:?} {name}");
+            assert_eq!(blocks.as_ref().map(|blocks| blocks.size() as u64), opened.block_bytes(&name));
             if let Some(blocks) = blocks {
                 assert!(blocks.unpack_all().into_iter().map(f32::to_bits).eq(bits), "{kind:?} {name}");
             }
@@ -141,6 +163,14 @@ fn an_adapter_names_the_file_and_loads_again() {
     again.save(&dir.path().join("merged")).unwrap();
     let near = |(a, b): (f32, f32)| assert!((a - b).abs() < 1e-4, "{a} is not {b}");
     logps(&load(&dir.path().join("merged"))).into_iter().zip(logps(&policy)).for_each(near);
+    // What is in blocks is not made into others.
+    let refused = |quantize| ModelDir::open(&adapter).unwrap().verify(None, quantize);
+    refused(None).unwrap();
+    let error = refused(Some(Quantize::Nf4)).unwrap_err();
+    assert!(error.message().starts_with("quantize: model.layers.0.mlp.down_proj.weight is in blocks already in "));
+    let brought = ModelDir::open(&file).unwrap().footprint(None).unwrap();
+    assert_eq!(brought.blocks.len(), 8);
+    assert_eq!(brought.blocks["model.layers.0.mlp.up_proj.weight"], (HIDDEN * HIDDEN / 32 * 34) as u64);
     // With the base gone, it is named.
     fs::remove_file(&file).unwrap();
     let error = ModelDir::open(&adapter).err().unwrap();
