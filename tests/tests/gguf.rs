@@ -40,8 +40,11 @@ fn config(dir: &Path, model: &Path, more: &str) -> PathBuf {
     fs::write(dir.join("rows.jsonl"), rows.collect::<String>()).unwrap();
     let path = dir.join("config.yaml");
     let model = model.display();
-    fs::write(&path, format!("model: {model}\noutput_dir: run\nthreads: 1\ndata: {{ path: rows.jsonl, max_length: 48 }}\n{more}"))
-        .unwrap();
+    fs::write(
+        &path,
+        format!("model: {model}\noutput_dir: run\nthreads: 1\ndata: {{ path: rows.jsonl, max_length: 48 }}\n{more}"),
+    )
+    .unwrap();
     path
 }
 

@@ -67,14 +67,8 @@ impl Check {
             })?;
         let generate = (!data.has_rejected()).then_some(&config.generate);
         let quantize = config.quantize.or(source.quantize());
-        let memory = Estimate::new(
-            &model,
-            &source.footprint(quantize)?,
-            config.precision(),
-            &config.train,
-            generate,
-            longest,
-        )?;
+        let memory =
+            Estimate::new(&model, &source.footprint(quantize)?, config.precision(), &config.train, generate, longest)?;
         let standing = validate::standing(&config, [&plugins[0], &plugins[1]], data.has_rejected())?;
         if let Some(standing) = standing.as_ref().filter(|standing| !standing.permits()) {
             tracing::warn!("the rule {} chooses by distance. {standing}", config.pairs.rule.name());

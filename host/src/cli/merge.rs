@@ -42,7 +42,9 @@ impl Merge {
                 "merging into {place} as the adapter was trained on it, made into {quantize:?} and unpacked; --base DIR \
                  merges into a model as it is"
             )),
-            None if source.is_gguf() => progress::say(format_args!("merging into the numbers of {place}, unpacked to f32")),
+            None if source.is_gguf() => {
+                progress::say(format_args!("merging into the numbers of {place}, unpacked to f32"))
+            }
             None => {}
         }
         let compute = Compute::new(&Device::Cpu, Precision::F32);

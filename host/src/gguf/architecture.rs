@@ -1,11 +1,6 @@
 //! The model's shape: from GGUF's keys to config.json.
 
-use super::{
-    family::Family,
-    metadata::Metadata,
-    rope::Rope,
-    tokenizer::Ids,
-};
+use super::{family::Family, metadata::Metadata, rope::Rope, tokenizer::Ids};
 use crate::{Code, Error, Result};
 use candle_core::quantized::gguf_file::TensorInfo;
 use serde_json::{Map, Value, json};

@@ -102,9 +102,11 @@ impl Architecture {
         let width = self.experts.as_ref().map_or(self.intermediate, |experts| experts.width);
         let network = [("gate", [width, h]), ("up", [width, h]), ("down", [h, width])];
         match self.experts {
-            None => all.extend(network.map(|(part, shape)| {
-                plan(&format!("ffn_{part}.weight"), &format!("mlp.{part}_proj.weight"), &shape)
-            })),
+            None => {
+                all.extend(network.map(|(part, shape)| {
+                    plan(&format!("ffn_{part}.weight"), &format!("mlp.{part}_proj.weight"), &shape)
+                }))
+            }
             Some(Experts { count, .. }) => {
                 all.push(plan("ffn_gate_inp.weight", "mlp.gate.weight", &[count, h]));
                 let of = |expert| {
@@ -128,9 +130,11 @@ impl Architecture {
         }
         all.extend(attention.then(|| plan("attn_output.bias", "self_attn.o_proj.bias", &[h])));
         if feed_forward {
-            all.extend(network.map(|(part, shape)| {
-                plan(&format!("ffn_{part}.bias"), &format!("mlp.{part}_proj.bias"), &shape[..1])
-            }));
+            all.extend(
+                network.map(|(part, shape)| {
+                    plan(&format!("ffn_{part}.bias"), &format!("mlp.{part}_proj.bias"), &shape[..1])
+                }),
+            );
         }
         all
     }

@@ -136,9 +136,8 @@ impl<'a> Base<'a> {
                     "{}: {HEAD} is missing, and config.json does not say that it is the embedding",
                     weights.place()
                 );
-                Err(Error::new(Code::ModelTensor, what).hint(
-                    "set tie_word_embeddings to true in config.json if it is; otherwise copy the weights again",
-                ))
+                Err(Error::new(Code::ModelTensor, what)
+                    .hint("set tie_word_embeddings to true in config.json if it is; otherwise copy the weights again"))
             }
             Source::Directory(weights) => weights.take_as(name, shape, CONFIG, device, narrow),
         }
@@ -154,8 +153,10 @@ impl<'a> Base<'a> {
             let shape = [self.config.vocab_size, self.config.hidden_size];
             let [a, b] = [EMBEDDING, HEAD].map(|name| weights.take(name, &shape, CONFIG, &Device::Cpu));
             if differ(&a?, &b?)? {
-                let what =
-                    format!("{}: {HEAD} is not {EMBEDDING}, but config.json says so (tie_word_embeddings)", weights.place());
+                let what = format!(
+                    "{}: {HEAD} is not {EMBEDDING}, but config.json says so (tie_word_embeddings)",
+                    weights.place()
+                );
                 return Err(Error::new(Code::ModelTensor, what).hint(
                     "set tie_word_embeddings to false to use the file's head, or remove that to use the embedding",
                 ));

@@ -48,7 +48,8 @@ impl SpecialTokens {
         let own = model.find(GENERATION)?.is_some();
         for (files, name) in [(if own { model } else { base }, GENERATION), (base, CONFIG)] {
             let ids = read_end_ids(files, name)?;
-            if let Some((id, size)) = model_vocab.and_then(|size| Some((ids.iter().find(|id| **id as usize >= size)?, size)))
+            if let Some((id, size)) =
+                model_vocab.and_then(|size| Some((ids.iter().find(|id| **id as usize >= size)?, size)))
             {
                 let message =
                     format!("{}: eos_token_id is {id}, but the model has {size} tokens", files.path(name).display());

@@ -173,7 +173,10 @@ fn what_is_not_computed_is_refused_by_name() {
             "sentence_bert_config.json: tokenizer_args is {\"strip_accents\":true}; supported is {}",
         ),
         (
-            refused("config_sentence_transformers.json", r#"{"prompts": {"q": "query: "}, "default_prompt_name": "q"}"#),
+            refused(
+                "config_sentence_transformers.json",
+                r#"{"prompts": {"q": "query: "}, "default_prompt_name": "q"}"#,
+            ),
             "config_sentence_transformers.json: default_prompt_name is \"q\"; supported is null",
         ),
         (

@@ -19,10 +19,7 @@ fn faults_name_the_key_or_tensor() {
             good().set("llama.rope.dimension_count", integer(32)),
             "key `llama.rope.dimension_count` is 32, expected the even head size 64",
         ),
-        (
-            good().set("llama.expert_count", integer(8)),
-            "metadata: llama.expert_count is 8; supported is 0",
-        ),
+        (good().set("llama.expert_count", integer(8)), "metadata: llama.expert_count is 8; supported is 0"),
         (good().set("llama.rope.scaling.type", text("longrope")), "key `llama.rope.scaling.type` is `longrope`"),
         (
             good().set("llama.attention.head_count_kv", Value::Array(vec![integer(2), integer(1)])),
