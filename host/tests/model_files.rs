@@ -345,5 +345,5 @@ fn damaged_shards_and_directories_are_refused() {
     case(&|d| fs::write(d.join("config.json"), "[1]").unwrap(), "config.json is not a JSON object");
     case(&|d| fs::write(d.join("config.json"), "{,").unwrap(), "config.json is not valid JSON");
     case(&|d| fs::remove_file(d.join("config.json")).unwrap(), "cannot read");
-    assert_eq!(refused(Path::new("/nowhere/at/all")).message(), "there is no model directory /nowhere/at/all");
+    assert_eq!(refused(Path::new("/nowhere/at/all")).message(), "there is no model /nowhere/at/all");
 }

@@ -171,7 +171,8 @@ impl Experts {
         };
         let (count, used) = (size("expert_count")?, size("expert_used_count")?);
         if count * layers > MOST_EXPERTS {
-            let message = format!("key `{arch}.expert_count` is {count} for {layers} layers, expected fewer");
+            let message =
+                format!("key `{arch}.expert_count` is {count}, expected at most {MOST_EXPERTS} in all {layers} layers");
             return Err(Error::new(Code::GgufKey, message));
         }
         if used > count {

@@ -63,7 +63,9 @@ pub fn gguf(bytes: &[u8]) -> bool {
     let (file, out) = (folder.join("model.gguf"), folder.join("out"));
     put(&file, bytes);
     let _ = fs::remove_dir_all(&out);
-    taken(import::gguf(&file, &out, import::WeightType::F32))
+    // As a model, too, whose configuration is checked as a directory's.
+    let model = taken(ModelDir::open(&file).and_then(|model| model.verify(None, None)));
+    taken(import::gguf(&file, &out, import::WeightType::F32)) && model
 }
 
 fn spoken(dir: &Path, file: &str, bytes: &[u8]) -> bool {

@@ -5,6 +5,15 @@ use super::*;
 fn faults_name_the_key_or_tensor() {
     let good = || Gguf::new("llama", GgmlDType::F32);
     let integer = |n: u32| Value::U32(n);
+    let experts = |count, used| {
+        let keys = [("expert_count", count), ("expert_used_count", used), ("expert_feed_forward_length", 256)];
+        let set = |gguf: Gguf, (key, n)| gguf.set(&format!("qwen3moe.{key}"), integer(n));
+        keys.into_iter().fold(Gguf::new("qwen3moe", GgmlDType::F32), set)
+    };
+    let gemma = |pattern| {
+        let gguf = Gguf::new("gemma3", GgmlDType::F32).set("gemma3.attention.sliding_window", integer(4));
+        gguf.set("gemma3.attention.sliding_window_pattern", pattern)
+    };
     let cases = [
         (good().set("general.architecture", text("gemma")), "key `general.architecture` is `gemma`"),
         (good().without("general.architecture"), "key `general.architecture` is missing"),
@@ -41,6 +50,20 @@ fn faults_name_the_key_or_tensor() {
         (good().set("general.architecture", text("clip")), "it is what sees images or hears for a model, no model"),
         (good().set("general.type", text("imatrix")), "metadata: general.type is \"imatrix\"; supported is \"model\""),
         (Gguf { tensors: vec![], ..good() }, "it holds a vocabulary alone, no tensors"),
+        (experts(4, 5), "key `qwen3moe.expert_used_count` is 5, but there are 4 experts"),
+        (experts(4, 2).without("qwen3moe.expert_count"), "key `qwen3moe.expert_count` is missing"),
+        (experts(1 << 20, 2), "key `qwen3moe.expert_count` is 1048576, expected at most 100000 in all 1 layers"),
+        (
+            experts(4, 2).set("qwen3moe.expert_gating_func", integer(2)),
+            "metadata: qwen3moe.expert_gating_func is 2; supported is 1",
+        ),
+        (experts(4, 2), "tensor `blk.0.attn_q_norm.weight` is missing"),
+        (
+            gemma(Value::Array(vec![Value::Bool(true), Value::Bool(false)])),
+            "key `gemma3.attention.sliding_window_pattern` has 2 entries for 1 layers",
+        ),
+        (gemma(integer(0)), "`gemma3.attention.sliding_window_pattern` is 0, expected 1 to 16777215"),
+        (gemma(integer(2)), "tensor `blk.0.post_attention_norm.weight` is missing"),
         (good().without("token_embd.weight"), "tensor `token_embd.weight` is missing"),
         (good().without("blk.0.ffn_up.weight"), "tensor `blk.0.ffn_up.weight` is missing"),
         (
