@@ -1,5 +1,6 @@
 //! Text to tokens and back: the model's tokenizer and chat template, the same for training, generation and reports.
 
+mod classes;
 mod codec;
 mod faithful;
 mod guarded;

@@ -1,7 +1,11 @@
 //! The codec: prompts and turns to token ids and back.
 
 use super::{
-    Message, Prompt, TextFiles, faithful, guarded::guarded, oniguruma, special::SpecialTokens, template::ChatTemplate,
+    Message, Prompt, TextFiles, classes, faithful,
+    guarded::guarded,
+    oniguruma,
+    special::{SpecialTokens, add_tokens},
+    template::ChatTemplate,
 };
 use crate::{Code, Error, Result, files};
 use serde_json::Value;
@@ -45,6 +49,13 @@ impl TextCodec {
     /// generation_config.json where there is none beside the tokenizer.
     pub fn load_from(model: &TextFiles, base: &TextFiles) -> Result<Self> {
         let path = model.path("tokenizer.json");
+        if model.find("tokenizer.json")?.is_none() && model.place().is_dir() {
+            let what = format!("there is no tokenizer.json in {}", model.place().display());
+            return Err(Error::new(Code::TextTokenizer, what).hint(
+                "other files of tokenizers (vocab.json, merges.txt, tokenizer.model, ...) are not read: transformers' \
+                 AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) makes one of them",
+            ));
+        }
         let bytes = model.read("tokenizer.json")?;
         let unreadable = |e: tokenizers::Error| {
             Error::new(Code::TextTokenizer, format!("{} is not a tokenizer that can be read", path.display()))
@@ -54,10 +65,16 @@ impl TextCodec {
                 .caused_by(e.to_string())
         };
         let mut tokenizer = guarded(|| Tokenizer::from_bytes(&bytes)).map_err(unreadable)?;
+        let config = model.object("tokenizer_config.json")?.unwrap_or_default();
+        let model_config = base.object("config.json")?.unwrap_or_default();
+        if let Some(otherwise) = classes::otherwise(&tokenizer, &bytes, [&config, &model_config]) {
+            tracing::warn!("{}: {otherwise}", model.place().display());
+        }
         read_patterns(&mut tokenizer, &bytes).map_err(|e| e.at(path.display()))?;
         // Lengths are the host's business; many files carry the settings of their training.
         tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
         let special = SpecialTokens::read(model, base, &tokenizer)?;
+        add_tokens(&mut tokenizer, &config, &special).map_err(|e| e.at(model.place().display()))?;
         let template = ChatTemplate::load(model, &special)?;
         let source = template.as_ref().map_or("", |t| &t.source);
         let parts = [files::sha256(&bytes), files::sha256(source.as_bytes()), special.fingerprint()];

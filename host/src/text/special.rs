@@ -2,9 +2,9 @@
 
 use super::TextFiles;
 use crate::{Code, Error, Result};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -38,7 +38,10 @@ impl SpecialTokens {
             Some(text) => tokenizer.token_to_id(text).map(Some).ok_or_else(|| {
                 let message =
                     format!("{}: {name} is `{text}`, which tokenizer.json does not know", model.place().display());
-                Error::new(Code::TextTokenizer, message)
+                Error::new(Code::TextTokenizer, message).hint(
+                    "both files are written by transformers' save_pretrained: copy them from the model's source again, \
+                     or name a token that it knows",
+                )
             }),
         };
         let (bos, eos) = (id("bos_token")?, id("eos_token")?);
@@ -72,6 +75,49 @@ impl SpecialTokens {
     pub fn fingerprint(&self) -> String {
         format!("{:?} {:?}", self.named, self.end_ids)
     }
+}
+
+/// Lets the tokenizer treat as one token whatever tokenizer_config.json and special_tokens_map.json name, as transformers
+/// does; what it treats so already stays as it is.
+pub(super) fn add_tokens(
+    tokenizer: &mut Tokenizer,
+    config: &Map<String, Value>,
+    special: &SpecialTokens,
+) -> Result<()> {
+    let unreadable = |what: String| {
+        Error::new(Code::TextTokenizer, format!("tokenizer_config.json: {what}"))
+            .hint("it is written by transformers' save_pretrained; copy it from the model's source again")
+    };
+    let mut tokens = BTreeMap::new();
+    for (id, token) in config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten() {
+        let read = id.parse::<u32>().ok().zip(added_token(token));
+        let (id, token) = read.ok_or_else(|| unreadable(format!("added_tokens_decoder.{id} is no token: {token}")))?;
+        tokens.insert(id, token);
+    }
+    let more =
+        ["extra_special_tokens", "additional_special_tokens"].iter().find_map(|key| config.get(*key)?.as_array());
+    let more = more.into_iter().flatten().filter_map(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+    let named = special.named.values().map(String::as_str).chain(more).map(|text| AddedToken::from(text, true));
+    let known = tokenizer.get_added_vocabulary().get_vocab();
+    let new: Vec<_> = tokens.into_values().chain(named).filter(|token| !known.contains_key(&token.content)).collect();
+    tokenizer.add_tokens(new).map_err(|e| unreadable(e.to_string()))?;
+    if config.get("split_special_tokens") == Some(&Value::Bool(true)) {
+        tokenizer.set_encode_special_tokens(true);
+    }
+    Ok(())
+}
+
+/// A token as `added_tokens_decoder` describes it, with the defaults of transformers.
+fn added_token(described: &Value) -> Option<AddedToken> {
+    let is = |key: &str, default: bool| described.get(key).map_or(Some(default), Value::as_bool);
+    let special = is("special", false)?;
+    Some(
+        AddedToken::from(described.get("content")?.as_str()?, special)
+            .single_word(is("single_word", false)?)
+            .lstrip(is("lstrip", false)?)
+            .rstrip(is("rstrip", false)?)
+            .normalized(is("normalized", !special)?),
+    )
 }
 
 /// `eos_token_id`: a number or a list of numbers.

@@ -35,7 +35,7 @@ impl ChatTemplate {
         let file = model.path("tokenizer_config.json");
         let config = model.object("tokenizer_config.json")?.unwrap_or_default();
         let source = match config.get("chat_template") {
-            None | Some(serde_json::Value::Null) => return Ok(None),
+            None | Some(serde_json::Value::Null) => return Self::refuse_unread(model_dir).map(|()| None),
             Some(serde_json::Value::String(source)) => Some(source.as_str()),
             Some(list) => named(list, "default"),
         };
@@ -44,6 +44,19 @@ impl ChatTemplate {
             Error::new(Code::TextTemplate, message).at(file.display())
         })?;
         Self::of(source, special, &file).map(Some)
+    }
+
+    /// Fails where templates lie about that nothing reads, and no other is there.
+    fn refuse_unread(model_dir: &Path) -> Result<()> {
+        match ["additional_chat_templates", "chat_template.json"].iter().find(|name| model_dir.join(name).exists()) {
+            Some(name) => {
+                let what = format!("{} has {name}, which is not read, and no other chat template", model_dir.display());
+                Err(Error::new(Code::TextTemplate, what).hint(
+                    "copy the template that you mean to chat_template.jinja there, or remove it where the model has none",
+                ))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Parses the template that a file has.

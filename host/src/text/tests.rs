@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path};
 
 mod faithful;
+mod tokenizers;
 
 const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/templates");
 const CHATML: &str = include_str!("../../../tests/fixtures/templates/chatml.jinja");
 
 /// A byte-level BPE of single bytes, with special tokens from id 0, which puts BOS before texts if there is `<s>`.
 fn byte_tokenizer(special: &[&str]) -> Value {
-    let bytes: BTreeSet<char> = tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
+    let bytes: BTreeSet<char> = ::tokenizers::pre_tokenizers::byte_level::ByteLevel::alphabet().into_iter().collect();
     let tokens = special.iter().map(|s| s.to_string()).chain(bytes.iter().map(|c| c.to_string()));
     let vocab: serde_json::Map<String, Value> = tokens.zip(0..).map(|(t, id)| (t, json!(id))).collect();
     let added: Vec<Value> = special

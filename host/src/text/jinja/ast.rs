@@ -50,6 +50,17 @@ pub enum Target {
     Attribute(String, String),
 }
 
+impl Target {
+    /// The names that it gives a value to.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Name(name) => vec![name],
+            Self::Tuple(targets) => targets.iter().flat_map(Self::names).collect(),
+            Self::Attribute(..) => vec![],
+        }
+    }
+}
+
 pub struct Loop {
     pub target: Target,
     pub iter: Expr,

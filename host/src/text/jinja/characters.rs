@@ -6,18 +6,19 @@ pub fn is_space(c: char) -> bool {
 }
 
 /// `str.splitlines`: lines without their ends.
-pub fn lines(text: &str) -> Vec<&str> {
+pub fn lines(text: &str) -> impl Iterator<Item = &str> {
     let is_end =
         |c: char| matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
-    let (mut lines, mut rest) = (vec![], text);
-    while !rest.is_empty() {
-        let end = rest.find(is_end).unwrap_or(rest.len());
-        lines.push(&rest[..end]);
-        let after = &rest[end..];
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (line, after) = rest.split_at(rest.find(is_end).unwrap_or(rest.len()));
         let width = if after.starts_with("\r\n") { 2 } else { after.chars().next().map_or(0, char::len_utf8) };
         rest = &after[width..];
-    }
-    lines
+        Some(line)
+    })
 }
 
 /// `str.capitalize`: the first character in title case, the others in lower case.

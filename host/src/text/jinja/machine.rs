@@ -24,7 +24,7 @@ pub fn run(statements: &[Statement], variables: Map<String, Json>) -> Result<Str
     let world = World { budget: Budget::new(bytes), namespaces: RefCell::default() };
     let globals = variables.iter().map(|(name, value)| Ok((name.as_str(), Value::of(value, &world.budget)?)));
     let scopes = vec![globals.collect::<Result<_, Fault>>()?, vec![]];
-    let mut machine = Machine { world, scopes, calls: vec![], out: String::new() };
+    let mut machine = Machine { world, scopes, calls: vec![], next_call: 0, out: String::new() };
     machine.body(statements)?;
     Ok(machine.out)
 }
@@ -47,17 +47,19 @@ enum Flow {
     Continue,
 }
 
-/// Scopes that are out of sight, and how many are in sight below them.
-struct Hidden<'t> {
+/// A call of a macro under way: the scopes that it does not see, and how many it sees below its own.
+struct MacroCall<'t> {
+    id: usize,
     below: usize,
-    scopes: Vec<Scope<'t>>,
+    hidden: Vec<Scope<'t>>,
 }
 
 struct Machine<'t> {
     world: World<'t>,
     scopes: Vec<Scope<'t>>,
-    /// Of each call of a macro or of a loop under way, the scopes that it does not see.
-    calls: Vec<Hidden<'t>>,
+    calls: Vec<MacroCall<'t>>,
+    /// The id of the next call of a macro.
+    next_call: usize,
     out: String,
 }
 
@@ -120,7 +122,7 @@ impl<'t> Machine<'t> {
             }
             StatementKind::For(of) => {
                 let value = self.value(&of.iter)?;
-                self.for_loop(of, &value, 0)?;
+                return self.for_loop(of, &value, 0);
             }
             StatementKind::Set { target, value } => {
                 let value = self.value(value)?;
@@ -148,7 +150,7 @@ impl<'t> Machine<'t> {
                 let Expr::Call(callee, args) = call else { return Err(Fault::new("`call` takes a call")) };
                 let callee = self.value(callee)?;
                 let mut args = self.args(args)?;
-                let of = MacroRef { of: caller, scopes: self.scopes.len(), caller_of: Some(self.calls.len()) };
+                let of = MacroRef { of: caller, scopes: self.scopes.len(), caller_of: Some(self.next_call) };
                 args.named.push(("caller".into(), Value::Macro(of)));
                 let value = self.call(&callee, args)?;
                 let text = repr::text(&value, &self.world.budget)?;
@@ -219,10 +221,9 @@ impl<'t> Machine<'t> {
     /// Calls a macro, or the body of a `call` block.
     fn macro_call(&mut self, reference: MacroRef<'t>, mut args: Args<'t>) -> Result<Value<'t>, Fault> {
         let Macro { name, parameters, body } = reference.of;
-        let mut scope: Scope = vec![];
-        if let Some(at) = args.named.iter().position(|(name, _)| name == "caller") {
-            scope.push(("caller", args.named.remove(at).1));
-        }
+        let caller = args.named.iter().position(|(name, _)| name == "caller").map(|at| args.named.remove(at).1);
+        // One around it is out of sight.
+        let scope = vec![("caller", caller.unwrap_or_else(|| Value::undefined("No caller defined")))];
         if args.positional.len() > parameters.len() {
             return Err(Fault::new(format!("macro '{name}' takes not more than {} argument(s)", parameters.len())));
         }
@@ -235,8 +236,10 @@ impl<'t> Machine<'t> {
                 Some(value);
         }
         // The macro sees what was around its definition.
-        let scopes = self.scopes.split_off(reference.scopes.min(self.scopes.len()));
-        self.calls.push(Hidden { below: self.scopes.len(), scopes });
+        let below = reference.scopes.min(self.scopes.len());
+        let hidden = self.scopes.split_off(below);
+        self.calls.push(MacroCall { id: self.next_call, below, hidden });
+        self.next_call += 1;
         let done = self.scoped(scope, |machine| {
             for ((name, default), value) in parameters.iter().zip(bound) {
                 let value = match (value, default) {
@@ -248,24 +251,46 @@ impl<'t> Machine<'t> {
             }
             machine.captured(body)
         });
-        let hidden = self.calls.pop().expect("it was pushed above");
-        self.scopes.extend(hidden.scopes);
+        let call = self.calls.pop().expect("it was pushed above");
+        self.scopes.extend(call.hidden);
         done.map(|(text, _)| Value::str(text))
     }
 
-    /// Calls the body of a `call` block, which sees what is around the block: for so long, the scopes of the macro make
-    /// room for those that it does not see.
+    /// Calls the body of a `call` block, which sees what is around the block and nothing of the macro.
     fn caller(&mut self, reference: MacroRef<'t>, call: usize, args: Args<'t>) -> Result<Value<'t>, Fault> {
-        if self.calls.len() != call + 1 {
-            return Err(Fault::new("a caller that is handed on is not supported"));
+        let of = self.under_way(call).ok_or_else(|| Fault::new("a caller whose call has ended is not supported"))?;
+        self.outside(of, reference.scopes, |machine| {
+            machine.macro_call(MacroRef { caller_of: None, ..reference }, args)
+        })
+    }
+
+    /// Which of the calls under way has this id.
+    fn under_way(&self, id: usize) -> Option<usize> {
+        self.calls.binary_search_by_key(&id, |call| call.id).ok()
+    }
+
+    /// Runs as if of the calls under way the first few alone were, with so many scopes in sight.
+    fn outside<T>(
+        &mut self,
+        calls: usize,
+        scopes: usize,
+        run: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        self.world.budget.spend(self.calls.len() - calls)?;
+        let mut left = vec![];
+        while self.calls.len() > calls {
+            let MacroCall { id, below, hidden } = self.calls.pop().expect("there are more than these");
+            left.push((id, below, self.scopes.split_off(below)));
+            self.scopes.extend(hidden);
         }
-        let hidden = std::mem::take(&mut self.calls[call].scopes);
-        let shared = reference.scopes - hidden.len();
-        let own = self.scopes.split_off(shared);
-        self.scopes.extend(hidden);
-        let done = self.macro_call(MacroRef { caller_of: None, ..reference }, args);
-        self.calls[call].scopes = self.scopes.split_off(shared);
-        self.scopes.extend(own);
+        let inner = self.scopes.split_off(scopes.min(self.scopes.len()));
+        let done = run(self);
+        self.scopes.extend(inner);
+        for (id, below, own) in left.into_iter().rev() {
+            let hidden = self.scopes.split_off(below);
+            self.scopes.extend(own);
+            self.calls.push(MacroCall { id, below, hidden });
+        }
         done
     }
 }

@@ -4,7 +4,7 @@ mod compare;
 mod feed;
 mod stream;
 
-pub use feed::{Feed, LoopState};
+pub use feed::{Feed, LoopState, Place};
 pub use stream::{Stream, StreamKind};
 
 use super::{Fault, ast::Macro, budget::Budget, number::Number};
@@ -46,7 +46,7 @@ pub struct MacroRef<'t> {
     pub of: &'t Macro,
     /// How many scopes it sees.
     pub scopes: usize,
-    /// The call, of those that are under way, whose caller this is.
+    /// The id of the call whose caller this is.
     pub caller_of: Option<usize>,
 }
 

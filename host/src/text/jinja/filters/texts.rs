@@ -88,7 +88,8 @@ pub fn apply<'t>(name: &str, value: &Value<'t>, args: &Args<'t>, world: &World<'
                 Some(Value::Str(indent)) => indent.to_string(),
                 width => " ".repeat(count(width.as_ref(), 4, name)?),
             };
-            let mut all = lines(&of);
+            world.budget.spend(2 * lines(&of).count())?;
+            let mut all: Vec<&str> = lines(&of).collect();
             // jinja2 adds a line's end before it parts the lines.
             if of.ends_with('\n') || all.is_empty() {
                 all.push("");

@@ -1,19 +1,21 @@
 //! Runs loops. Each looks at its items one by one, so that what its body does is seen by its condition.
 
-use super::{Flow, Hidden, Machine, Scope};
+use super::{Flow, Machine};
 use crate::text::jinja::{
     Fault,
     ast::Loop,
-    value::{Feed, LoopState, Value},
+    value::{Feed, LoopState, Place, Value},
 };
 use std::{cell::RefCell, rc::Rc};
 
 impl<'t> Machine<'t> {
-    /// Runs a loop, or a call of it, over what a value has.
-    pub fn for_loop(&mut self, of: &'t Loop, value: &Value<'t>, depth: usize) -> Result<(), Fault> {
-        let feed = Rc::new(Feed::of(value, [self.scopes.len(), self.calls.len()], &self.world.budget)?);
+    /// Runs a loop, or a call of it, over what a value has. What is told is how its `else` ended, which belongs to the
+    /// loop around it.
+    pub fn for_loop(&mut self, of: &'t Loop, value: &Value<'t>, depth: usize) -> Result<Flow, Fault> {
+        let place = Place { scopes: self.scopes.len(), call: self.calls.last().map(|call| call.id) };
+        let feed = Rc::new(Feed::of(value, place, &self.world.budget)?);
         let changed = Rc::new(RefCell::new(None));
-        let mut index = 0;
+        let (mut index, mut through) = (0, false);
         while self.advance(&feed, of, index)? {
             self.world.budget.spend(1)?;
             let item = feed.kept.borrow()[index].clone();
@@ -23,18 +25,33 @@ impl<'t> Machine<'t> {
                 machine.inner(&of.body)
             })?;
             index += 1;
+            through |= flow == Flow::Through;
             if flow == Flow::Break {
                 break;
             }
         }
-        if index == 0 {
-            self.scoped(vec![], |machine| machine.inner(&of.otherwise))?;
+        // As jinja2 has it: also where no item's body was gone through to its end.
+        match through {
+            true => Ok(Flow::Through),
+            false => self.scoped(vec![], |machine| machine.inner(&of.otherwise)),
         }
-        Ok(())
     }
 
     /// Goes through a loop's items up to the one of this number that fulfils its condition. Whether there is one.
     fn advance(&mut self, feed: &Feed<'t>, of: &'t Loop, index: usize) -> Result<bool, Fault> {
+        if feed.kept.borrow().len() > index {
+            return Ok(true);
+        }
+        // A condition that asks its own loop what follows.
+        if feed.busy.replace(true) {
+            return Err(Fault::new("generator already executing"));
+        }
+        let found = self.search(feed, of, index);
+        feed.busy.set(false);
+        found
+    }
+
+    fn search(&mut self, feed: &Feed<'t>, of: &'t Loop, index: usize) -> Result<bool, Fault> {
         while feed.kept.borrow().len() <= index {
             let Some(item) = feed.next() else { return Ok(false) };
             self.world.budget.spend(4)?;
@@ -55,31 +72,32 @@ impl<'t> Machine<'t> {
     /// Lets a loop look as far ahead as it must to say this of itself.
     pub fn look_ahead(&mut self, state: &LoopState<'t>, name: &str) -> Result<(), Fault> {
         let (Some(index), true) = (state.looks_at(name), state.of.condition.is_some()) else { return Ok(()) };
-        let hidden = self.around(&state.feed)?;
-        let looked = self.advance(&state.feed, state.of, index);
-        self.scopes.extend(hidden);
-        looked.map(|_| ())
-    }
-
-    /// Leaves the scopes around a loop alone in sight, and returns the others. Fails where they are not in sight.
-    fn around(&mut self, feed: &Feed<'t>) -> Result<Vec<Scope<'t>>, Fault> {
-        let [scopes, calls] = feed.around;
-        let within = self.calls.get(calls..).is_some_and(|calls| calls.iter().all(|hidden| hidden.below >= scopes));
-        match within && scopes <= self.scopes.len() {
-            true => Ok(self.scopes.split_off(scopes)),
-            false => Err(Fault::new("a loop that is handed to a macro or a caller is not supported here")),
-        }
+        self.at_loop(state, |machine| machine.advance(&state.feed, state.of, index).map(drop))
     }
 
     /// What a recursive loop prints of other items. It sees what was around it.
     pub fn recurse(&mut self, state: &LoopState<'t>, value: &Value<'t>) -> Result<Value<'t>, Fault> {
-        let scopes = self.around(&state.feed)?;
-        self.calls.push(Hidden { below: self.scopes.len(), scopes });
-        let out = std::mem::take(&mut self.out);
-        let done = self.for_loop(state.of, value, state.depth + 1);
-        let text = std::mem::replace(&mut self.out, out);
-        let hidden = self.calls.pop().expect("it was pushed above");
-        self.scopes.extend(hidden.scopes);
-        done.map(|()| Value::str(text))
+        self.at_loop(state, |machine| {
+            let out = std::mem::take(&mut machine.out);
+            let done = machine.for_loop(state.of, value, state.depth + 1);
+            let text = std::mem::replace(&mut machine.out, out);
+            done.map(|_| Value::str(text))
+        })
+    }
+
+    /// Runs with what is around a loop in sight.
+    fn at_loop<T>(
+        &mut self,
+        state: &LoopState<'t>,
+        run: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let Place { scopes, call } = state.feed.place;
+        let calls = match call {
+            None => 0,
+            Some(id) => {
+                1 + self.under_way(id).ok_or_else(|| Fault::new("a loop of a macro that has ended is not supported"))?
+            }
+        };
+        self.outside(calls, scopes, run)
     }
 }

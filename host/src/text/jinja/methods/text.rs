@@ -68,11 +68,14 @@ pub fn call<'t>(of: &str, name: &str, args: &Args<'t>, world: &World<'t>) -> Res
         budget.text(text.len())?;
         Ok(Value::str(text))
     };
-    let list = |texts: Vec<&str>| {
+    let list = |texts: &mut dyn Iterator<Item = &str>, from_end: bool| {
         // Each text is a copy with a head of its own.
-        budget.spend(4 * texts.len())?;
-        budget.text(texts.iter().map(|text| text.len()).sum())?;
-        Value::list(texts.into_iter().map(Value::str).collect(), budget)
+        let copy = |text: &str| budget.spend(4).and_then(|()| budget.text(text.len())).map(|()| Value::str(text));
+        let mut copies = texts.map(copy).collect::<Result<Vec<_>, _>>()?;
+        if from_end {
+            copies.reverse();
+        }
+        Value::list(copies, budget)
     };
     let first = |value: Option<Value<'t>>| value.ok_or_else(|| Fault::new(format!("{name} takes an argument")));
     match name {
@@ -95,9 +98,9 @@ pub fn call<'t>(of: &str, name: &str, args: &Args<'t>, world: &World<'t>) -> Res
         "split" | "rsplit" => {
             let [separator, most] = args.bind(name, ["sep", "maxsplit"])?;
             let most = usize::try_from(whole(most.as_ref(), -1, name)?).unwrap_or(usize::MAX);
-            list(match separator {
-                None | Some(Value::None) if name == "split" => words(of, most),
-                None | Some(Value::None) => words_from_end(of, most),
+            match separator {
+                None | Some(Value::None) if name == "split" => list(&mut words(of, most), false),
+                None | Some(Value::None) => list(&mut words_from_end(of, most), true),
                 Some(separator) => {
                     let separator = text(&separator, name)?;
                     if separator.is_empty() {
@@ -105,17 +108,13 @@ pub fn call<'t>(of: &str, name: &str, args: &Args<'t>, world: &World<'t>) -> Res
                     }
                     let pieces = most.saturating_add(1);
                     match name {
-                        "split" => of.splitn(pieces, separator).collect(),
-                        _ => {
-                            let mut parts: Vec<&str> = of.rsplitn(pieces, separator).collect();
-                            parts.reverse();
-                            parts
-                        }
+                        "split" => list(&mut of.splitn(pieces, separator), false),
+                        _ => list(&mut of.rsplitn(pieces, separator), true),
                     }
                 }
-            })
+            }
         }
-        "splitlines" => args.none(name).and_then(|()| list(lines(of))),
+        "splitlines" => args.none(name).and_then(|()| list(&mut lines(of), false)),
         "partition" | "rpartition" => {
             let [separator] = args.bind(name, [""])?;
             let separator = first(separator)?;
@@ -228,33 +227,30 @@ pub fn replace<'t>(of: &str, old: &str, new: &str, most: i128, world: &World<'t>
 }
 
 /// Words between white space, the last one with all that follows where there are `most` before.
-fn words(of: &str, most: usize) -> Vec<&str> {
-    let (mut words, mut rest) = (vec![], of.trim_start_matches(is_space));
-    while !rest.is_empty() {
-        if words.len() == most {
-            words.push(rest);
-            break;
-        }
-        let end = rest.find(is_space).unwrap_or(rest.len());
-        words.push(&rest[..end]);
-        rest = rest[end..].trim_start_matches(is_space);
-    }
-    words
+fn words(of: &str, most: usize) -> impl Iterator<Item = &str> {
+    let (mut rest, mut found) = (of.trim_start_matches(is_space), 0);
+    std::iter::from_fn(move || {
+        let end = if found == most { rest.len() } else { rest.find(is_space).unwrap_or(rest.len()) };
+        let (word, after) = rest.split_at(end);
+        (rest, found) = (after.trim_start_matches(is_space), found + 1);
+        (!word.is_empty()).then_some(word)
+    })
 }
 
-fn words_from_end(of: &str, most: usize) -> Vec<&str> {
-    let (mut words, mut rest) = (vec![], of.trim_end_matches(is_space));
-    while !rest.is_empty() {
-        if words.len() == most {
-            words.push(rest);
-            break;
-        }
-        let start = rest.char_indices().rev().find(|(_, c)| is_space(*c)).map_or(0, |(at, c)| at + c.len_utf8());
-        words.push(&rest[start..]);
-        rest = rest[..start].trim_end_matches(is_space);
-    }
-    words.reverse();
-    words
+/// The same from the end on.
+fn words_from_end(of: &str, most: usize) -> impl Iterator<Item = &str> {
+    let (mut rest, mut found) = (of.trim_end_matches(is_space), 0);
+    std::iter::from_fn(move || {
+        let start = if found == most { 0 } else { rest.rfind(is_space).map_or(0, |at| at + first_len(&rest[at..])) };
+        let (before, word) = rest.split_at(start);
+        (rest, found) = (before.trim_end_matches(is_space), found + 1);
+        (!word.is_empty()).then_some(word)
+    })
+}
+
+/// Bytes of the first character.
+fn first_len(of: &str) -> usize {
+    of.chars().next().map_or(0, char::len_utf8)
 }
 
 /// The part of a text between two characters.

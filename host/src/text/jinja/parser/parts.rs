@@ -37,6 +37,8 @@ impl Parser {
         self.loops -= 1;
         let body = body?;
         let otherwise = match self.name()?.as_str() {
+            // A recursive loop is a function to jinja2.
+            "else" if recursive => self.outside_loops(|parser| parser.block("endfor"))?,
             "else" => self.block("endfor")?,
             _ => {
                 self.block_end()?;

@@ -2,15 +2,28 @@
 
 use super::{Stream, StreamKind, Value};
 use crate::text::jinja::{Fault, ast::Loop, budget::Budget};
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
 
 /// The items of a loop, or of a call of it.
 pub struct Feed<'t> {
     rest: Rest<'t>,
     /// Those that fulfil the loop's condition, as far as it was looked.
     pub kept: RefCell<Vec<Value<'t>>>,
-    /// How many scopes there were around the loop, and how many calls.
-    pub around: [usize; 2],
+    /// Whether an item is being looked for.
+    pub busy: Cell<bool>,
+    pub place: Place,
+}
+
+/// Where a loop stands.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// How many scopes there were around it.
+    pub scopes: usize,
+    /// The call of a macro that it is in.
+    pub call: Option<usize>,
 }
 
 /// Items that nobody has looked at yet.
@@ -22,12 +35,12 @@ enum Rest<'t> {
 
 impl<'t> Feed<'t> {
     /// Of a value. Fails where it cannot be gone through.
-    pub fn of(value: &Value<'t>, around: [usize; 2], budget: &Budget) -> Result<Self, Fault> {
+    pub fn of(value: &Value<'t>, place: Place, budget: &Budget) -> Result<Self, Fault> {
         let rest = match value {
             Value::Stream(stream) if stream.kind == StreamKind::Generator => Rest::Generator(stream.clone()),
             other => Rest::Items(RefCell::new(other.items(budget)?.into_iter())),
         };
-        Ok(Self { rest, kept: RefCell::default(), around })
+        Ok(Self { rest, kept: RefCell::default(), busy: Cell::new(false), place })
     }
 
     /// The next item that nobody has looked at.
