@@ -14,7 +14,7 @@ mod selection;
 mod shape;
 pub mod tokens;
 
-pub use budget::{Budget, BudgetReport, Limits};
+pub use budget::{Budget, BudgetReport, Budgets, Limits};
 pub use selection::Selection;
 
 use crate::{

@@ -7,6 +7,12 @@ use std::{path::PathBuf, str::FromStr};
 
 const PREFIX: &str = "hub:";
 
+/// Whether a text is as the Hub's names are, `owner/name`.
+pub fn is_name(text: &str) -> bool {
+    matches!(text.split('/').collect::<Vec<_>>()[..], [owner, name] if !owner.is_empty() && !name.is_empty())
+        && !text.starts_with(['.', '~'])
+}
+
 /// Whether a path of a config names something on the Hub.
 pub fn is_hub(text: &str) -> bool {
     text.starts_with(PREFIX)

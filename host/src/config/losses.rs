@@ -32,37 +32,6 @@ pub enum LossType {
     Sft,
 }
 
-/// One loss, or several whose weighted sum is trained.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, PartialEq, Eq)]
-#[serde(untagged)]
-pub enum LossTypes {
-    /// One.
-    One(LossType),
-    /// Several, with `loss_weights`.
-    Several(#[schemars(length(min = 1))] Vec<LossType>),
-}
-
-impl From<LossType> for LossTypes {
-    fn from(one: LossType) -> Self {
-        Self::One(one)
-    }
-}
-
-impl LossTypes {
-    /// As a list.
-    pub fn list(&self) -> &[LossType] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Several(several) => several,
-        }
-    }
-
-    /// Whether the pairs themselves train nothing: only what is chosen.
-    pub fn is_sft(&self) -> bool {
-        self.list().iter().all(|loss| *loss == LossType::Sft)
-    }
-}
-
 /// What `train` says of losses: each but `sft` with its weight, and the weight of the SFT term.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Losses {

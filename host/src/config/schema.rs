@@ -7,7 +7,7 @@
 
 mod bounds;
 
-use super::source::join;
+use super::{other_trainers, source::join};
 use crate::hub;
 use bounds::{bounds, in_bounds};
 use serde_json::{Map, Value, json};
@@ -176,6 +176,11 @@ impl<'a> Walker<'a> {
     }
 
     fn unknown(&mut self, path: &str, section: &str, name: &str, known: Option<&'a Map<String, Value>>) -> bool {
+        // Of a run's config, not of a plugin's options.
+        let of_run = self.root["properties"]["train"].is_object();
+        if let Some(called) = other_trainers::called(name).filter(|_| of_run) {
+            return self.fault(path, format!("unknown key; {called}"), None);
+        }
         let keys: Vec<&str> = known.into_iter().flat_map(|k| k.keys().map(String::as_str)).collect();
         if let Some(near) = suggest(name, keys.iter().copied()).map(str::to_owned).or_else(|| self.elsewhere(name)) {
             return self.fault(path, format!("unknown key; did you mean `{near}`?"), None);
@@ -221,6 +226,8 @@ impl<'a> Walker<'a> {
         let at = path.display();
         let (message, hint) = if path.exists() {
             (format!("{at} is not a {kind}"), "give the path of the thing itself")
+        } else if format == "directory" && hub::is_name(text) {
+            (format!("no such {kind}: {at}"), "of a model on the Hub, write hub:owner/name@revision")
         } else {
             (format!("no such {kind}: {at}"), "relative paths start at the directory of the config file")
         };

@@ -1,6 +1,9 @@
 //! How a run trains.
 
-use super::losses::{LossFault, LossType, LossTypes, Losses};
+use super::{
+    OneOrMore,
+    losses::{LossFault, LossType, Losses},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +16,7 @@ pub(super) const MOST: u64 = 1 << 20;
 pub struct TrainConfig {
     /// The loss of the pairs, or a list of losses whose sum is trained, each times its weight in `loss_weights`. A
     /// pair's own weight is on each of them; `sft` in the list has the pairs' chosen responses, whatever their weight.
-    pub loss_type: LossTypes,
+    pub loss_type: OneOrMore<LossType>,
     /// One for each loss of `loss_type`; all 1 where there is none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loss_weights: Vec<f64>,
@@ -139,13 +142,18 @@ pub struct SchedulerKwargs {
 }
 
 impl TrainConfig {
+    /// Whether the pairs themselves train nothing: only what is chosen.
+    pub fn is_sft(&self) -> bool {
+        self.loss_type.iter().all(|loss| *loss == LossType::Sft)
+    }
+
     /// Its losses.
     ///
     /// # Errors
     /// The first key whose value makes no loss.
     pub fn losses(&self) -> Result<Losses, LossFault> {
         let Self { beta, label_smoothing, sft_weight, .. } = *self;
-        Losses::of(self.loss_type.list(), &self.loss_weights, [beta, label_smoothing, sft_weight])
+        Losses::of(&self.loss_type, &self.loss_weights, [beta, label_smoothing, sft_weight])
     }
 
     /// The lowest learning rate as a share of the highest, where the schedule has one.

@@ -1,8 +1,9 @@
 //! Fits token rows into the length limits: prompts keep their end, responses their beginning, and nothing becomes
 //! empty.
 
+use super::{Dataset, Row};
 use crate::{Code, Error, Result, config::DataConfig};
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// Largest share of rows that may be dropped before it is an error: a run must not train on a fraction unnoticed.
 const MAX_DROPPED: f64 = 0.01;
@@ -78,6 +79,44 @@ impl Budget {
     /// What was cut and dropped so far.
     pub fn report(&self) -> &BudgetReport {
         &self.report
+    }
+}
+
+/// Fits the rows of a data set into their limits: each file has a budget of its own, so that no small one among others
+/// is left out unnoticed.
+#[derive(Debug)]
+pub struct Budgets(Vec<(PathBuf, Budget)>);
+
+impl Budgets {
+    /// Of a data set, before its first row.
+    pub fn of(data: &Dataset) -> Self {
+        Self(data.hashes().map(|(path, _)| (path.to_owned(), Budget::default())).collect())
+    }
+
+    /// As [`Budget::fit`], by the limits of the row's file.
+    pub fn fit<R>(&mut self, row: &Row, prompt: Vec<u32>, responses: R) -> Option<(Vec<u32>, R)>
+    where
+        R: AsMut<[Vec<u32>]>,
+    {
+        self.0[row.file].1.fit(row.limits, prompt, responses)
+    }
+
+    /// What was cut and dropped so far, of all files.
+    pub fn report(&self) -> BudgetReport {
+        self.0.iter().fold(BudgetReport::default(), |sum, (_, budget)| BudgetReport {
+            rows: sum.rows + budget.report.rows,
+            cut_prompts: sum.cut_prompts + budget.report.cut_prompts,
+            cut_completions: sum.cut_completions + budget.report.cut_completions,
+            dropped: sum.dropped + budget.report.dropped,
+        })
+    }
+
+    /// Fails if of a file more than 1 % of the rows were dropped, or all.
+    pub fn check(&self) -> Result<()> {
+        self.0.iter().try_for_each(|(path, budget)| {
+            let checked = budget.report.check();
+            if self.0.len() > 1 { checked.map_err(|e| e.at(path.display())) } else { checked }
+        })
     }
 }
 

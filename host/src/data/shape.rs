@@ -103,7 +103,7 @@ impl Format {
     pub fn parse(&self, row: &Json) -> Result<Conversation> {
         let row = &Fields::new(&self.names, row);
         self.same_shape(row)?;
-        let (mut messages, mut earliest, mut rejected) = match self.shape {
+        let (mut messages, earliest, mut rejected) = match self.shape {
             Shape::Messages => match row.text("messages")? {
                 Text::Chat(list) => (list, 0, None),
                 Text::Plain(_) => return Err(row.wrong("messages", "a list of messages")),
@@ -134,13 +134,13 @@ impl Format {
             }
             (system, _) => system.map(|(_, system)| system).or_else(|| self.system.clone()),
         };
-        if let Some(system) = system.filter(|_| own.is_none()) {
-            messages.insert(0, Message::new("system", system));
-            earliest += 1;
-        }
-        let targets = self.targets(&messages, earliest)?;
+        let mut targets = self.targets(&messages, earliest)?;
         check_trained(&mut messages, |i| targets.contains(&i))?;
         check_trained(rejected.as_mut_slice(), |_| true)?;
+        if let Some(system) = system.filter(|_| own.is_none()) {
+            messages.insert(0, Message::new("system", system));
+            targets.iter_mut().for_each(|target| *target += 1);
+        }
         let (variables, weight) = (variables(row)?, weight(row)?);
         row.refuse_others(&messages, rejected.as_ref())?;
         Ok(Conversation { messages, variables, targets, rejected, weight })
@@ -163,7 +163,7 @@ impl Format {
             if messages[i].is_empty() {
                 return Err(error("the golden response is empty").hint("remove the row"));
             }
-            if !messages[..i].iter().any(|m| m.role != "system" && !m.is_empty()) {
+            if !messages[..i].iter().any(|m| !is_system(m) && !m.is_empty()) {
                 return Err(error("there is no prompt before the response")
                     .hint("remove the row, or use data.turns: last if its first message is the assistant's"));
             }

@@ -5,7 +5,7 @@
 use super::Run;
 use crate::{
     Code, Error, Result,
-    data::{Budget, tokens::TokenStore},
+    data::{Budgets, tokens::TokenStore},
     files::{self, Journal},
     generate::StopReason,
     interrupt,
@@ -21,7 +21,7 @@ impl Run {
         // Kept until the stage before was recorded, so that no response is ever sampled twice.
         files::remove_file(&dir.partial_generations())?;
         let (data, codec, samples) = (&self.data, &self.codec, self.samples());
-        let mut budget = Budget::default();
+        let mut budgets = Budgets::of(data);
         let mut generations = match data.has_rejected() {
             true => None,
             false => Some(dir.generations().lines()?),
@@ -48,7 +48,7 @@ impl Run {
                     (None, Some(text)) => responses.push(codec.encode_turn(&row.prompt, text)?.response),
                     (None, None) => return Err(Error::new(Code::DataRow, "has no rejected response")),
                 }
-                let Some((prompt, responses)) = budget.fit(row.limits, chosen.prompt, responses) else {
+                let Some((prompt, responses)) = budgets.fit(&row, chosen.prompt, responses) else {
                     return Ok(vec![]);
                 };
                 let (chosen, others) = responses.split_first().expect("the chosen response is there");
@@ -76,8 +76,8 @@ impl Run {
         let path = dir.candidates();
         TokenStore::write(&path, triples)?;
         journal.sync()?;
-        progress.finish(&budget.report().to_string());
-        budget.report().check()?;
+        progress.finish(&budgets.report().to_string());
+        budgets.check()?;
         Ok(vec![path, lines])
     }
 

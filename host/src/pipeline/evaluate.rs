@@ -6,7 +6,7 @@ use crate::{
     Result,
     checker::Check,
     config::{EvalConfig, GenerateConfig},
-    data::{Budget, Dataset},
+    data::{Budgets, Dataset},
     generate::{Request, generate},
     interrupt,
     model::{PASS_TOKENS, Pack, Policy, Target},
@@ -103,21 +103,21 @@ impl HeldOut<'_> {
     /// The policy's likelihoods of the rows' chosen responses.
     fn likelihoods(&self, progress: &mut Progress) -> Result<Likelihoods> {
         let mut likelihoods = Likelihoods { rows: vec![(0.0, 0); self.data.len()], nll: 0.0 };
-        let mut budget = Budget::default();
+        let mut budgets = Budgets::of(self.data);
         let mut pass = Pass::default();
         for index in 0..self.data.len() {
             interrupt::check()?;
             let row = self.data.row(index)?;
             let turn = self.codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(self.data.place(&row)))?;
             progress.advance(1, "");
-            let Some((prompt, [response])) = budget.fit(row.limits, turn.prompt, [turn.response]) else { continue };
+            let Some((prompt, [response])) = budgets.fit(&row, turn.prompt, [turn.response]) else { continue };
             if pass.pack.len() + prompt.len() + response.len() > PASS_TOKENS {
                 likelihoods.add(self.policy, std::mem::take(&mut pass))?;
             }
             pass.push(index, &prompt, &response);
         }
         likelihoods.add(self.policy, pass)?;
-        budget.report().check().map_err(|e| e.at("eval.data"))?;
+        budgets.check().map_err(|e| e.at("eval.data"))?;
         Ok(likelihoods)
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     Code, Error, Result,
     config::RunConfig,
-    data::{Budget, BudgetReport, Dataset, Row},
+    data::{BudgetReport, Budgets, Dataset, Row},
     estimate::Longest,
     interrupt,
     model::ModelConfig,
@@ -23,18 +23,18 @@ pub fn inspect(
     mut each: impl FnMut(usize, &Row, &[u32], &[Vec<u32>]) -> Result<()>,
 ) -> Result<(BudgetReport, Longest)> {
     check_vocabulary(codec, model)?;
-    if data.has_weights() && config.train.loss_type.is_sft() {
+    if data.has_weights() && config.train.is_sft() {
         let message = "the rows bring weights, and loss_type: sft has no pairs to weigh";
         return Err(Error::new(Code::DataRow, message)
             .hint("`ldalign sft` weighs rows; or leave the weights out: data.ignore_fields: [weight]"));
     }
-    let mut budget = Budget::default();
+    let mut budgets = Budgets::of(data);
     let mut longest = Longest::default();
     let mut progress = Progress::new("rows", 0, data.len() as u64);
     for index in 0..data.len() {
         interrupt::check()?;
         let row = data.row(index)?;
-        let kept = encode(&row, codec, &mut budget).map_err(|e| e.at(data.place(&row)))?;
+        let kept = encode(&row, codec, &mut budgets).map_err(|e| e.at(data.place(&row)))?;
         progress.advance(1, "");
         let Some((prompt, responses)) = kept else { continue };
         // A response that is yet to be generated may be as long as allowed, and is cut to the row's room afterwards.
@@ -60,21 +60,22 @@ pub fn inspect(
         }
         each(index, &row, &prompt, &responses)?;
     }
-    progress.finish(&budget.report().to_string());
-    budget.report().check()?;
-    Ok((*budget.report(), longest))
+    let report = budgets.report();
+    progress.finish(&report.to_string());
+    budgets.check()?;
+    Ok((report, longest))
 }
 
 /// Tokenises held-out rows. Fails where the template or the length limits do not fit them.
 pub fn inspect_held_out(data: &Dataset, codec: &TextCodec) -> Result<()> {
-    let mut budget = Budget::default();
+    let mut budgets = Budgets::of(data);
     for index in 0..data.len() {
         interrupt::check()?;
         let row = data.row(index)?;
         let turn = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
-        budget.fit(row.limits, turn.prompt, [turn.response]);
+        budgets.fit(&row, turn.prompt, [turn.response]);
     }
-    budget.report().check()
+    budgets.check()
 }
 
 /// Fails where the tokenizer has tokens that the model does not know, and would not refuse the texts that have them.
@@ -91,13 +92,13 @@ type Fitted = (Vec<u32>, Vec<Vec<u32>>);
 
 /// Prompt and responses (golden, and the rejected one if the row has it) within the length limits; None where they do
 /// not fit.
-fn encode(row: &Row, codec: &TextCodec, budget: &mut Budget) -> Result<Option<Fitted>> {
+fn encode(row: &Row, codec: &TextCodec, budgets: &mut Budgets) -> Result<Option<Fitted>> {
     let golden = codec.encode_turn(&row.prompt, &row.chosen)?;
     Ok(match &row.rejected {
-        None => budget.fit(row.limits, golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
+        None => budgets.fit(row, golden.prompt, [golden.response]).map(|(p, r)| (p, r.into())),
         Some(text) => {
             let rejected = codec.encode_turn(&row.prompt, text)?.response;
-            budget.fit(row.limits, golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
+            budgets.fit(row, golden.prompt, [golden.response, rejected]).map(|(p, r)| (p, r.into()))
         }
     })
 }

@@ -4,7 +4,7 @@ use super::{beside, device, evaluate, load};
 use crate::{
     Result,
     config::{EvalConfig, RunConfig},
-    data::{Budget, Dataset, tokens::TokenStore},
+    data::{Budgets, Dataset, tokens::TokenStore},
     model::{self, Kept},
     rundir::{Layout, Manifest, RoundLayout, RunDir, Stage},
     train::{self, SftData},
@@ -27,7 +27,7 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
     let codec = model::codec(&config.model)?;
     let lock = RunDir::open(&config.output_dir, &Manifest::new(config, &data, vec![])?)?;
     let dir = RoundLayout::new(lock.path());
-    let mut budget = Budget::default();
+    let mut budgets = Budgets::of(&data);
     let mut weights = data.has_weights().then(Vec::new);
     let path = dir.sft_rows();
     TokenStore::write(
@@ -37,7 +37,7 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
                 crate::interrupt::check()?;
                 let row = data.row(index)?;
                 let turn = codec.encode_turn(&row.prompt, &row.chosen).map_err(|e| e.at(data.place(&row)))?;
-                let fitted = budget.fit(row.limits, turn.prompt, [turn.response]);
+                let fitted = budgets.fit(&row, turn.prompt, [turn.response]);
                 if let (Some(weights), Some(_)) = (&mut weights, &fitted) {
                     weights.push(row.weight.unwrap_or(1.0));
                 }
@@ -46,7 +46,7 @@ fn fine_tune(config: &RunConfig, adapter: Option<&Path>) -> Result<PathBuf> {
             row.transpose()
         }),
     )?;
-    budget.report().check()?;
+    budgets.check()?;
     let rows = TokenStore::open(&path, 2)?;
     let mut policy = load(
         config,

@@ -39,7 +39,7 @@ impl Run {
         let Pairing { rule, min_distance, .. } = self.pairing();
         let chooses = self.samples() > 1 && rule.asks() != Asked::Nothing;
         // Weights that come with the data, and those that nothing is trained by, need no distance.
-        let given = self.data.has_weights() || self.config.train.loss_type.is_sft();
+        let given = self.data.has_weights() || self.config.train.is_sft();
         let weighs = !given && self.schedule.property("uses_distances").unwrap_or(true);
         chooses || min_distance > 0.0 || weighs
     }

@@ -147,7 +147,6 @@ fn softplus(x: f64) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::LossTypes;
 
     fn loss(loss_type: LossType, beta: f64, label_smoothing: f64) -> PairLoss {
         let loss_type = loss_type.into();
@@ -158,7 +157,7 @@ mod tests {
     fn derivatives_are_those_of_the_losses() {
         use LossType::*;
         let several = TrainConfig {
-            loss_type: LossTypes::Several(vec![Sigmoid, Sft, ApoZero]),
+            loss_type: [Sigmoid, Sft, ApoZero].into_iter().collect(),
             loss_weights: vec![0.5, 1.0, 2.0],
             ..Default::default()
         };
