@@ -29,9 +29,9 @@ impl Error {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), hint: None, source: None }
     }
-    /// Adds what the user can do.
+    /// Adds what the user can do; what is very long in it, as a name that somebody wrote may be, is cut.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(terminal::cut(&hint.into(), LONGEST).into_owned());
         self
     }
     /// Adds the underlying cause: the error's source, which `{:#}` prints after the message.
@@ -94,6 +94,9 @@ mod tests {
     #[test]
     fn causes_are_sources_and_printed_once_where_they_are_asked_for() {
         let disk = Error::new(Code::FileIo, "cannot read a.json").caused_by(io::Error::other("the disk is gone"));
+        let long = Error::new(Code::RunDamaged, "m").hint("k".repeat(99_999));
+        let long = long.hint_text().unwrap();
+        assert!(long.len() < LONGEST + 100 && long.contains("... (99999 bytes in all) ..."), "{}", long.len());
         let e = Error::new(Code::RunDamaged, "the run is damaged").caused_by(disk).at("round 2").hint("restore it");
         assert_eq!(e.to_string(), "round 2: the run is damaged");
         assert_eq!(format!("{e:#}"), "round 2: the run is damaged: cannot read a.json: the disk is gone");

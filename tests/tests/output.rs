@@ -199,6 +199,28 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     let row = r#"{"prompt": "p", "golden": "g", "better": "b", "worse": "c", "\u001b[2Jkey": 1}"#;
     fs::write(dir.path().join("annotated.jsonl"), format!("{row}\n")).unwrap();
     shown(&["validate", "good.yaml", "--json"]);
+    // Names of tensors and keys in files of weights.
+    let header = r#"{"model.\u001b[2J\u202ex":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let weights = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    let kept = fs::read(dir.path().join("model/model.safetensors")).unwrap();
+    fs::write(dir.path().join("model/model.safetensors"), weights).unwrap();
+    fs::write(dir.path().join("golden.jsonl"), "{\"prompt\": \"q\", \"completion\": \"a\"}\n").unwrap();
+    shown(&["check", "good.yaml"]);
+    fs::write(dir.path().join("model/model.safetensors"), kept).unwrap();
+    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+    let (string, numbers) = (8u32.to_le_bytes(), [3u32, 0, 0, 2, 0].map(u32::to_le_bytes).concat());
+    let gguf = [
+        b"GGUF",
+        &numbers[..],
+        &text("general.architecture"),
+        &string,
+        &text("llama"),
+        &text("llama.\u{1b}[2J\u{202e}"),
+        &string,
+        &text("x"),
+    ];
+    fs::write(dir.path().join("x.gguf"), gguf.concat()).unwrap();
+    shown(&["import", "x.gguf", "imported"]);
     fs::write(dir.path().join("model/chat_template.jinja"), "{{ raise_exception('\u{1b}[2Jhi') }}").unwrap();
     shown(&["check", "good.yaml"]);
 }

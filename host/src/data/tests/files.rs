@@ -48,6 +48,43 @@ fn files_of_a_list_follow_each_other_each_by_its_own_keys() {
 }
 
 #[test]
+fn a_small_file_of_a_list_is_not_dropped_unnoticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, rows: usize| {
+        let line = json!({"prompt": "q", "completion": "a"});
+        std::fs::write(dir.path().join(name), format!("{line}\n").repeat(rows)).unwrap();
+        config(&dir.path().join(name))
+    };
+    let mut small = file("small.jsonl", 1);
+    small.max_length = 3;
+    let data = Dataset::open(&[file("large.jsonl", 199), small]).unwrap();
+    let mut budgets = Budgets::of(&data);
+    for index in 0..data.len() {
+        let row = data.row(index).unwrap();
+        budgets.fit(&row, vec![1; 4], [vec![2]]);
+    }
+    let report = budgets.report();
+    assert_eq!((report.rows, report.dropped), (200, 1));
+    // Of all rows it would be little enough.
+    assert!(report.check().is_ok());
+    let e = budgets.check().unwrap_err();
+    assert!(e.message().ends_with("small.jsonl: 1 of 1 rows have prompts that leave no room for a response"), "{e}");
+}
+
+#[test]
+fn messages_are_counted_as_the_row_has_them() {
+    let row = json!({"messages": [user("q"), {"role": "assistant", "content": "a", "train": false}]});
+    let e = open(row.to_string().as_bytes(), |c| c.system = Some("s".into())).err().unwrap();
+    assert!(e.message().contains("message 1: `train` of the `assistant` is false"), "{e}");
+    // What the developer says is no prompt, as what the system says is none.
+    for role in ["system", "developer"] {
+        let row = json!({"messages": [{"role": role, "content": "s"}, assistant("a")]});
+        let e = open(row.to_string().as_bytes(), |_| {}).err().unwrap();
+        assert!(e.message().contains("there is no prompt before the response"), "{e}");
+    }
+}
+
+#[test]
 fn marks_blank_lines_and_line_ends_do_not_matter() {
     let text = b"\xef\xbb\xbf{\"prompt\": \"q\", \"completion\": \"a\"}\r\n\r\n   \n{\"prompt\": \"r\", \"completion\": \"\xc3\xa4\"}";
     let data = open(text, |_| {}).unwrap();
@@ -140,4 +177,23 @@ fn parquet_rows_are_those_of_the_file() {
     assert_eq!((data.row(4).unwrap().line, hash(&data)), (5, files::sha256_file(path).unwrap().as_str()));
     let e = open(b"PAR1 and then nothing", |_| {}).err().unwrap();
     assert_eq!(e.message(), "FILE: cannot read the Parquet file");
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn columns_of_json_are_what_they_say() {
+    let path = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/data/tools.parquet"));
+    let open = |ignored: &[&str]| {
+        let ignore_fields = ignored.iter().map(|key| key.to_string()).collect();
+        let fields = [("chat_template_kwargs".to_owned(), "kwargs".to_owned())].into();
+        Dataset::open(&[DataConfig { ignore_fields, fields, ..config(path) }])
+    };
+    let data = open(&["note"]).unwrap();
+    let row = data.row(0).unwrap();
+    assert_eq!(row.chosen.more["tool_calls"], json!([{"f": {"x": 1}}]));
+    let tools = json!([{"name": "f", "parameters": {"x": {"default": null}}}, {"name": "g", "parameters": null}]);
+    assert_eq!(serde_json::Value::Object(row.prompt.variables), json!({"think": false, "tools": tools}));
+    assert_eq!(brief(&data.row(1).unwrap()), "u:q => a");
+    // A text is a text, whatever it looks like.
+    assert!(open(&[]).err().unwrap().message().contains("`note`"));
 }
