@@ -200,9 +200,12 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     fs::write(dir.path().join("annotated.jsonl"), format!("{row}\n")).unwrap();
     shown(&["validate", "good.yaml", "--json"]);
     // Names of tensors and keys in files of weights.
-    let header = r#"{"model.\u001b[2J\u202ex":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
-    let weights = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
     let kept = fs::read(dir.path().join("model/model.safetensors")).unwrap();
+    let (length, rest) = kept.split_first_chunk().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let name = r#"{"model.\u001b[2J\u202ex":{"dtype":"F32","shape":[1],"data_offsets":["#;
+    let header = format!("{name}{},{}]}},", data.len(), data.len() + 4) + std::str::from_utf8(&header[1..]).unwrap();
+    let weights = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data, &[0; 4]].concat();
     fs::write(dir.path().join("model/model.safetensors"), weights).unwrap();
     fs::write(dir.path().join("golden.jsonl"), "{\"prompt\": \"q\", \"completion\": \"a\"}\n").unwrap();
     shown(&["check", "good.yaml"]);
