@@ -210,19 +210,12 @@ fn what_others_wrote_does_not_drive_the_terminal() {
     fs::write(dir.path().join("golden.jsonl"), "{\"prompt\": \"q\", \"completion\": \"a\"}\n").unwrap();
     shown(&["check", "good.yaml"]);
     fs::write(dir.path().join("model/model.safetensors"), kept).unwrap();
-    let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
-    let (string, numbers) = (8u32.to_le_bytes(), [3u32, 0, 0, 2, 0].map(u32::to_le_bytes).concat());
-    let gguf = [
-        b"GGUF",
-        &numbers[..],
-        &text("general.architecture"),
-        &string,
-        &text("llama"),
-        &text("llama.\u{1b}[2J\u{202e}"),
-        &string,
-        &text("x"),
-    ];
-    fs::write(dir.path().join("x.gguf"), gguf.concat()).unwrap();
+    let mut gguf = fs::read(workspace_root().join("tests/fixtures/import/gemma3.gguf")).unwrap();
+    // The value, behind its type and its length.
+    let key = b"general.architecture";
+    let at = gguf.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 12;
+    gguf[at..at + 6].copy_from_slice(b"\x1b[2Jab");
+    fs::write(dir.path().join("x.gguf"), gguf).unwrap();
     shown(&["import", "x.gguf", "imported"]);
     fs::write(dir.path().join("model/chat_template.jinja"), "{{ raise_exception('\u{1b}[2Jhi') }}").unwrap();
     shown(&["check", "good.yaml"]);

@@ -18,7 +18,10 @@ pub fn as_json_lines(path: &Path, _file: File) -> Result<File> {
 #[cfg(feature = "parquet")]
 pub fn as_json_lines(path: &Path, file: File) -> Result<File> {
     use crate::files::io_error;
-    use ::parquet::{errors::ParquetError, file::reader::SerializedFileReader};
+    use ::parquet::{
+        errors::ParquetError,
+        file::reader::{FileReader, SerializedFileReader},
+    };
     use std::io::{self, BufWriter, Seek, Write};
     let damaged = |e: ParquetError| {
         Error::new(Code::DataParquet, format!("{}: cannot read the Parquet file", path.display()))
