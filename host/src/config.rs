@@ -31,6 +31,7 @@ pub use preset::Preset;
 pub use quantize::Quantize;
 pub use reference::markdown;
 pub use sampling::{Bounds, GenerateConfig};
+pub(crate) use schema::at_home;
 pub use schema::{Fault, check, suggest};
 pub(crate) use source::ConfigText;
 pub use train::{LoraConfig, LrSchedulerType, SchedulerKwargs, TrainConfig};
@@ -44,6 +45,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {
+    /// Where its relative paths start, those in options of plugins among them.
+    #[serde(skip)]
+    pub directory: PathBuf,
     /// The starting model: a directory as Hugging Face has it, a PEFT adapter's, or a GGUF file.
     #[schemars(extend("format" = "model"))]
     pub model: PathBuf,

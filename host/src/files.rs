@@ -6,6 +6,7 @@
 
 mod claim;
 mod hash;
+mod hashed;
 mod journal;
 mod lock;
 mod seal;
@@ -13,6 +14,7 @@ mod write;
 
 pub use claim::Claim;
 pub use hash::{Hashing, hex, sha256, sha256_file};
+pub use hashed::{HashedPath, hash_path};
 pub use journal::{Journal, Sealed};
 pub use lock::{hold, hold_directory};
 pub use seal::{seal, unseal};

@@ -12,6 +12,8 @@ mod exit;
 mod find;
 mod instance;
 mod load;
+mod names;
+mod paths;
 mod probe;
 mod question;
 mod services;
@@ -21,25 +23,27 @@ mod why_not;
 
 pub use child::probe_main;
 pub use exit::{exit, expect_exit, guard_exit};
-pub use find::{Finder, name_of};
+pub use find::Finder;
 pub use instance::{Distance, Encoder, Schedule};
 pub use ldalign_sdk::{ModelFacts, OwnedSample, Pooling, Services};
+pub use names::name_of;
 pub use probe::options_schema;
 pub use question::COMMAND as PROBE_COMMAND;
 pub use services::{CorpusSource, NoModel, log};
-pub use watchdog::{Serving, alive};
+pub use watchdog::{Serving, alive, call_limit};
 pub use why_not::why_not;
 
 use crate::{
     Code, Error, Result,
     config::PluginChoice,
+    files::HashedPath,
     library::{self, Kind},
     share::Origin,
 };
 use find::Found;
 use ldalign_abi::{AbiResult, HostBox, PluginModule_Ref, abi_stable::std_types::RStr};
 use serde::{Deserialize, Serialize};
-use std::{fmt, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 use who::{Call, Who};
 
 /// What a run used, for its manifest.
@@ -55,8 +59,11 @@ pub struct PluginRecord {
     pub version: String,
     /// SHA-256 of the library file.
     pub sha256: String,
-    /// The options as given.
+    /// The options as given, their paths made absolute.
     pub options: serde_json::Value,
+    /// Files and directories that options name, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, HashedPath>,
     /// Who vouches for it.
     pub origin: Origin,
 }
@@ -94,18 +101,29 @@ impl Plugin {
             version: inspected.metadata.version.clone(),
             sha256: inspected.sha256.clone(),
             options: choice.options.clone().into(),
+            files: BTreeMap::new(),
             origin: found.origin.clone(),
         };
         probe::probe(finder, path, &record)?;
         exit::watch();
         watchdog::watch(finder.call_limit, finder.memory_limit);
-        Ok(Self { properties: inspected.metadata.properties(kind, &record.id), ..Self::load(path, record)? })
+        let mut plugin = Self::load(path, record, &finder.directory)?;
+        if !choice.options.is_empty() {
+            plugin.record.files = paths::hashed(&plugin.record, &plugin.options_schema()?, finder.locked)?;
+        }
+        plugin.properties = inspected.metadata.properties(kind, &plugin.record.id);
+        Ok(plugin)
     }
-    /// The part that runs plugin code: first in the probe, then here.
-    fn load(path: &Path, record: PluginRecord) -> Result<Self> {
+    /// The part that runs plugin code: first in the probe, then here. Paths in options start at `base`.
+    fn load(path: &Path, record: PluginRecord, base: &Path) -> Result<Self> {
         let who = Who::new(&record);
         let module = load::load(path, &record.sha256, who)?;
-        Ok(Self { record, who, module, properties: Default::default() })
+        let mut plugin = Self { record, who, module, properties: Default::default() };
+        if plugin.record.options.as_object().is_some_and(|options| !options.is_empty()) {
+            let schema = plugin.options_schema()?;
+            paths::settle(&mut plugin.record.options, &schema, base);
+        }
+        Ok(plugin)
     }
     fn validate_options(&self) -> Result<()> {
         let (kind, id, options) = (self.record.kind.name(), &self.record.id, self.record.options.to_string());

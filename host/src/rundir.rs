@@ -49,11 +49,12 @@ mod scores;
 mod stage;
 mod timing;
 
+pub use crate::files::{HashedPath, hash_path};
 pub use choices::{CandidateLine, ChoiceLine, Distances};
 pub use evaluation::{Answer, EvalSample, Evaluation, Outcome};
 pub use file::{Checked, Form, Json, JsonFile, Lines, LinesFile, Plain, RunFile, SealedFile};
 pub use generations::GenerationLine;
-pub use hashed::{HashedModel, HashedPath, hash_path};
+pub use hashed::HashedModel;
 pub use layout::{Layout, Numbered, RoundLayout, TrainLayout};
 pub use lenient::LenientReader;
 pub use manifest::{Manifest, differences};

@@ -3,7 +3,7 @@
 use crate::{Error, Sample, boundary};
 use abi::abi_stable::{sabi_trait::TD_Opaque, std_types::RString};
 use ldalign_abi as abi;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// How important a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,9 @@ pub struct ModelFacts {
 struct Facts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<ModelFacts>,
+    /// Seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    call_limit: Option<u64>,
 }
 
 /// Handle to the host's services; cheap to clone, usable from any thread.
@@ -95,9 +98,16 @@ impl Host {
     }
     /// Facts about the policy model; an error where no model is loaded.
     pub fn model(&self) -> Result<ModelFacts, Error> {
-        let facts: Facts = serde_json::from_str(&self.0.facts_json())
-            .map_err(|e| Error::failed(format!("the host's facts are not understood: {e}")))?;
-        facts.model.ok_or_else(|| Error::unsupported("the host has no model loaded"))
+        self.facts()?.model.ok_or_else(|| Error::unsupported("the host has no model loaded"))
+    }
+    /// How long a call may go on without asking the host for anything, in whole seconds; None without a limit, or where
+    /// the host does not say. For a plugin that asks on behalf of a program of its own: it has to look at the time.
+    pub fn call_limit(&self) -> Option<Duration> {
+        self.facts().ok()?.call_limit.map(Duration::from_secs)
+    }
+    fn facts(&self) -> Result<Facts, Error> {
+        serde_json::from_str(&self.0.facts_json())
+            .map_err(|e| Error::failed(format!("the host's facts are not understood: {e}")))
     }
     /// Hidden states of the policy model after `layer` layers (0: embeddings), pooled to `hidden_size` numbers a
     /// sample, computed by the host on its device.
@@ -188,6 +198,10 @@ pub trait Services: Send + Sync {
     fn model(&self) -> Option<ModelFacts> {
         None
     }
+    /// See [`Host::call_limit`].
+    fn call_limit(&self) -> Option<Duration> {
+        None
+    }
     /// See [`Host::hidden_states`].
     fn hidden_states(
         &self,
@@ -255,7 +269,7 @@ impl abi::HostServices for Served {
         self.or_default(|s| s.threads()) as u64
     }
     fn facts_json(&self) -> RString {
-        let facts = self.or_default(|s| Facts { model: s.model() });
+        let facts = self.or_default(|s| Facts { model: s.model(), call_limit: s.call_limit().map(|t| t.as_secs()) });
         serde_json::to_string(&facts).unwrap_or_default().into()
     }
     fn hidden_states(

@@ -47,6 +47,7 @@ mod layer;
 #[doc(hidden)]
 pub mod metadata;
 mod options;
+mod path;
 mod per_round;
 mod schedule;
 
@@ -59,5 +60,6 @@ pub use latent::{Latent, LatentShape, Latents};
 pub use layer::{Layer, NamedLayer};
 pub use ldalign_abi as abi;
 pub use options::{NoOptions, PluginOptions};
+pub use path::{InputPath, Program};
 pub use per_round::{PerRound, RoundSchedule};
 pub use schedule::{StepContext, WeightSchedule};

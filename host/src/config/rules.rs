@@ -17,6 +17,7 @@ pub fn check(config: &mut RunConfig, base: &Path, faults: &mut Vec<Fault>) {
             faults.push(Fault { key: key.into(), message, hint: hint.map(str::to_owned) });
         }
     };
+    config.directory = base.to_owned();
     if let Err(e) = gpu(&config.device) {
         fault("device", e.message().to_owned(), e.hint_text());
     }

@@ -13,7 +13,10 @@ use crate::{
 };
 use ldalign_sdk::{Error as PluginError, Level, Sample};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::sync::{Arc, Mutex, OnceLock, RwLock, TryLockError};
+use std::{
+    sync::{Arc, Mutex, OnceLock, RwLock, TryLockError},
+    time::Duration,
+};
 
 /// The policy, read by plugins while latents are made, written by training.
 pub type SharedPolicy = Arc<RwLock<Policy>>;
@@ -76,6 +79,10 @@ impl Services for PolicyServices {
             })
         })
         .ok()
+    }
+
+    fn call_limit(&self) -> Option<Duration> {
+        plugin::call_limit()
     }
 
     fn hidden_states(

@@ -14,7 +14,7 @@ pub fn probe_main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(2);
     };
     match question {
-        Question::Try { path, record } => probe::answer(&voice, |say| probe::try_out(&path, record, say)),
+        Question::Try { path, record, base } => probe::answer(&voice, |say| probe::try_out(&path, record, &base, say)),
         Question::Schema { path, sha256, kind, id } => {
             probe::answer(&voice, |say| probe::schema(&path, &sha256, &kind, &id, say))
         }

@@ -1,6 +1,6 @@
 //! From the name in a config to a library file, and who vouches for it.
 
-use super::Plugin;
+use super::{Plugin, names};
 use crate::{
     Code, Error, Result,
     config::{PluginChoice, RunConfig},
@@ -14,7 +14,6 @@ use crate::{
     },
 };
 use std::{
-    collections::BTreeSet,
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -44,6 +43,8 @@ pub struct Finder {
     pub call_limit: Duration,
     /// Bytes that the process may hold while a plugin is called; 0 for no limit.
     pub memory_limit: u64,
+    /// Where relative paths in options start.
+    pub directory: PathBuf,
 }
 
 /// A library file for a choice.
@@ -78,6 +79,7 @@ impl Finder {
             locked: false,
             call_limit: Duration::ZERO,
             memory_limit: 0,
+            directory: PathBuf::new(),
         }
     }
 
@@ -89,6 +91,7 @@ impl Finder {
             locked: config.locked,
             call_limit: Duration::from_secs(config.plugin_timeout),
             memory_limit: config.plugin_memory.saturating_mul(1 << 20),
+            directory: config.directory.clone(),
             ..Self::new(&config.plugin_path)
         }
     }
@@ -102,6 +105,14 @@ impl Finder {
     /// One for each way a plugin can be refused, naming the file and what to do.
     pub fn load(&self, kind: Kind, choice: &PluginChoice) -> Result<Plugin> {
         Plugin::open(self, kind, &self.find(kind, &choice.plugin)?, choice)
+    }
+
+    /// The path of the library for a name or path.
+    ///
+    /// # Errors
+    /// There is none, or none that may be used.
+    pub fn library(&self, kind: Kind, plugin: &str) -> Result<PathBuf> {
+        self.find(kind, plugin).map(|found| found.path)
     }
 
     /// The library file for a name or path.
@@ -129,8 +140,7 @@ impl Finder {
             let found = self.installed(kind, &entry, checked)?;
             return Ok(Found { pinned: true, ..found });
         }
-        let stem = plugin.replace('-', "_");
-        let names = [format!("libldalign_{kind}_{stem}.so"), format!("lib{stem}.so")];
+        let names = names::files(kind, plugin);
         let directories = self.directories();
         for (i, directory) in directories.iter().enumerate() {
             // Whoever sets the variable says what is loaded, as a config does: that is not what came with the program.
@@ -157,7 +167,7 @@ impl Finder {
             return self.installed(kind, entry, checked);
         }
         let searched: Vec<String> = directories.iter().map(|d| d.display().to_string()).collect();
-        let mut known = known(kind, &directories);
+        let mut known = names::known(kind, &directories);
         known.extend(lock.into_iter().flat_map(|lock| lock.plugins.into_keys()));
         known.extend(stored.iter().map(|e| e.id().name.clone()));
         let like = known
@@ -174,9 +184,9 @@ impl Finder {
             false => format!("found there: {}; ", known.into_iter().collect::<Vec<_>>().join(", ")),
         };
         hint += "a path must contain `/`";
-        let (first, second) = (&names[0], &names[1]);
+        let [first, second, third] = &names;
         let message =
-            format!("no {kind} called `{plugin}`: looked for {first} and {second} in {}", searched.join(", "));
+            format!("no {kind} called `{plugin}`: looked for {first}, {second} and {third} in {}", searched.join(", "));
         Err(Error::new(Code::PluginFind, message).hint(hint))
     }
 
@@ -252,31 +262,18 @@ fn locked(lock: &Lock, name: &str) -> Result<Option<(Entry, Checked)>> {
     Ok(Some((entry, checked)))
 }
 
-/// Ids by the file names of libraries of a kind.
-fn known(kind: Kind, directories: &[PathBuf]) -> BTreeSet<String> {
-    let prefix = format!("libldalign_{kind}_");
-    let entries = directories.iter().filter_map(|d| d.read_dir().ok()).flatten().flatten();
-    let of_kind =
-        entries.map(|e| e.path()).filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix)));
-    of_kind.filter_map(|path| name_of(&path)).collect()
-}
-
-/// The name by which a config finds a library file in a directory of plugins; None for a file that it does not find.
-pub fn name_of(library: &Path) -> Option<String> {
-    let stem = library.file_name()?.to_str()?.strip_prefix("lib")?.strip_suffix(".so")?;
-    let id = Kind::ALL.iter().find_map(|kind| stem.strip_prefix(&format!("ldalign_{kind}_")));
-    Some(id.unwrap_or(stem).replace('_', "-"))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::plugin::name_of;
 
     #[test]
     fn names_become_files_and_misses_say_where_and_what_else() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["libldalign_distance_chord_length.so", "libmine.so", "libldalign_schedule_steep.so"] {
+        let names =
+            ["libldalign_distance_chord_length.so", "libmine.so", "libldalign_schedule_steep.so", "libldalign_all.so"];
+        for name in names {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let finder = Finder::new(&[dir.path().to_owned()]);
@@ -284,14 +281,19 @@ mod tests {
         let root = dir.path().canonicalize().unwrap();
         assert_eq!(find("chord-length").unwrap(), root.join("libldalign_distance_chord_length.so"));
         assert_eq!(find("mine").unwrap(), root.join("libmine.so"));
+        assert_eq!(find("all").unwrap(), root.join("libldalign_all.so"));
+        assert_eq!(name_of(&find("all").unwrap()).as_deref(), Some("all"));
         let path = root.join("libmine.so").display().to_string();
         assert_eq!(find(&path).unwrap(), root.join("libmine.so"));
         assert_eq!(name_of(&find("mine").unwrap()).as_deref(), Some("mine"));
         assert_eq!(name_of(&find("chord-length").unwrap()).as_deref(), Some("chord-length"));
         let e = find("chord-lenght").unwrap_err();
-        let start = "no distance called `chord-lenght`: looked for libldalign_distance_chord_lenght.so and libchord_lenght.so in ";
+        let start = "no distance called `chord-lenght`: looked for libldalign_distance_chord_lenght.so, libldalign_chord_lenght.so and libchord_lenght.so in ";
         assert!(e.message().starts_with(&format!("{start}{}, ", dir.path().display())), "{e}");
-        assert!(e.hint_text().unwrap().starts_with("did you mean `chord-length`? found there: "), "{e:?}");
+        // Beside them, what is bundled.
+        let hint = e.hint_text().unwrap();
+        assert!(hint.starts_with("did you mean `chord-length`? found there: all, "), "{e:?}");
+        assert!(hint.contains(", chord-length, ") && !hint.contains("steep"), "{e:?}");
         let e = find("./missing.so").unwrap_err();
         assert_eq!(
             format!("{e:#}"),

@@ -38,7 +38,7 @@ const KEPT: [Code; 7] = [
 
 /// Runs the probe for a plugin; an error says in which step it failed and how.
 pub(super) fn probe(finder: &Finder, path: &Path, record: &PluginRecord) -> Result<()> {
-    let question = Question::Try { path: path.to_owned(), record: record.clone() };
+    let question = Question::Try { path: path.to_owned(), record: record.clone(), base: finder.directory.clone() };
     asked(finder, &question, record).map(drop)
 }
 
@@ -113,9 +113,9 @@ pub(super) fn schema(path: &Path, sha256: &str, kind: &str, id: &str, say: &dyn 
 }
 
 /// The child's side of [`probe`].
-pub(super) fn try_out(path: &Path, record: PluginRecord, say: &dyn Fn(Told)) -> Result<()> {
+pub(super) fn try_out(path: &Path, record: PluginRecord, base: &Path, say: &dyn Fn(Told)) -> Result<()> {
     say(Told::Begins(Call::Loading));
-    let plugin = Plugin::load(path, record)?;
+    let plugin = Plugin::load(path, record, base)?;
     say(Told::Begins(Call::Options));
     plugin.validate_options()?;
     say(Told::Begins(Call::New));

@@ -13,7 +13,7 @@ pub const COMMAND: &str = "__probe";
 #[derive(Serialize, Deserialize)]
 pub(super) enum Question {
     /// Load a plugin and build an instance.
-    Try { path: PathBuf, record: PluginRecord },
+    Try { path: PathBuf, record: PluginRecord, base: PathBuf },
     /// Load a library and ask it for the schema of a plugin's options.
     Schema { path: PathBuf, sha256: String, kind: String, id: String },
     /// Run one check of the conformance suite on a library.

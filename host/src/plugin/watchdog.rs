@@ -76,6 +76,11 @@ impl Drop for Serving {
     }
 }
 
+/// How long a call may show no sign of life; None for no limit.
+pub fn call_limit() -> Option<Duration> {
+    Some(Duration::from_secs(LIMIT.load(Relaxed))).filter(|limit| !limit.is_zero())
+}
+
 /// Watches all calls from here on, with the latest limits of time and bytes; zero for none.
 pub(super) fn watch(limit: Duration, memory: u64) {
     static ONCE: Once = Once::new();

@@ -5,6 +5,7 @@ use crate::{
     Code, Error, Result,
     config::{OneOrMore, RunConfig},
     data::Dataset,
+    library::Kind,
     plugin::PluginRecord,
 };
 use serde::{Deserialize, Serialize};
@@ -47,14 +48,26 @@ pub(super) struct Changes {
 impl Manifest {
     /// Hashes what a config names.
     pub fn new(config: &RunConfig, data: &Dataset, plugins: Vec<PluginRecord>) -> Result<Self> {
+        let mut config = config.clone();
+        for record in &plugins {
+            let choice = match record.kind {
+                Kind::Encoder => &mut config.encoder,
+                Kind::Distance => &mut config.distance,
+                Kind::Schedule => &mut config.schedule,
+            };
+            // With absolute paths, as all of the config.
+            if let Value::Object(options) = &record.options {
+                choice.options = options.clone();
+            }
+        }
         Ok(Self {
             ldalign: env!("CARGO_PKG_VERSION").into(),
-            config: config.clone(),
             model: HashedModel::of(&config.model)?,
             data: data.hashes().map(|(path, hash)| HashedPath { path: path.into(), sha256: hash.into() }).collect(),
             eval: config.eval.as_ref().map(|e| e.data.iter().map(|d| HashedPath::of(&d.path)).collect()).transpose()?,
             plugins,
             history: vec![],
+            config,
         })
     }
 
@@ -65,6 +78,7 @@ impl Manifest {
         // Through text, as the file went: a 32-bit 0.7 has other digits as a 64-bit number.
         let new = serde_json::to_string(self).and_then(|text| serde_json::from_str(&text));
         let new = new.map_err(|e| Error::new(Code::RunManifest, "cannot be written").caused_by(e))?;
+        let [old, new] = [old, new].map(|manifest| self.without_places(manifest));
         let (followed, refused): (Vec<_>, Vec<_>) =
             differences(&old, &new).into_iter().partition(|difference| difference.is_in(&FOLLOWED));
         Ok(Changes {
@@ -73,6 +87,24 @@ impl Manifest {
             followed: followed.iter().map(ToString::to_string).collect(),
             history: old.get("history").and_then(|all| Deserialize::deserialize(all).ok()).unwrap_or_default(),
         })
+    }
+
+    /// A manifest without the places of what options of plugins name: that may lie elsewhere, if it is the same.
+    fn without_places(&self, mut manifest: Value) -> Value {
+        for (i, plugin) in self.plugins.iter().enumerate() {
+            for key in plugin.files.keys() {
+                let option = key.replace('[', "/").replace(']', "");
+                let places = [
+                    format!("/config/{}/options/{option}", plugin.kind),
+                    format!("/plugins/{i}/options/{option}"),
+                    format!("/plugins/{i}/files/{key}/path"),
+                ];
+                for place in places {
+                    manifest.pointer_mut(&place).map(Value::take);
+                }
+            }
+        }
+        manifest
     }
 }
 

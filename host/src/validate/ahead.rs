@@ -29,6 +29,12 @@ pub struct Found {
     pub responses: usize,
     /// Every encoder with every distance, then the baselines.
     pub lines: Vec<Line>,
+    /// The encoders, and what their options named.
+    #[serde(default)]
+    encoders: Vec<PluginRecord>,
+    /// The distances.
+    #[serde(default)]
+    distances: Vec<PluginRecord>,
 }
 
 impl Found {
@@ -105,8 +111,19 @@ pub fn standing(config: &RunConfig, plugins: [&PluginRecord; 2], has_rejected: b
         Made::Damaged(path) => return Ok(Some(Standing::Damaged(path))),
     }
     let Ok(found) = file.read() else { return Ok(Some(Standing::Damaged(file.into_path()))) };
+    // A script, or a model's directory, of which only the name is the same.
+    let is_other = |plugin: &PluginRecord, of: &PluginRecord| {
+        let contents =
+            |record: &PluginRecord| record.files.values().map(|file| file.sha256.clone()).collect::<Vec<_>>();
+        name(plugin) == name(of) && contents(plugin) != contents(of)
+    };
+    let changed = found.encoders.iter().any(|of| is_other(plugins[0], of))
+        || found.distances.iter().any(|of| is_other(plugins[1], of));
     let [encoder, distance] = plugins.map(name);
     let pair = format!("{encoder} with {distance}");
+    if changed {
+        return Ok(Some(Standing::Other(format!("{pair} as they are now"))));
+    }
     let is_it = |line: &Line| line.encoder.as_ref() == Some(&encoder) && line.distance == distance;
     Ok(Some(match found.lines.into_iter().find(is_it) {
         Some(line) if line.measures.accuracy.value.is_none() => Standing::Unjudged(pair),
@@ -121,6 +138,31 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::fs;
+
+    #[test]
+    fn a_validation_of_another_script_of_the_same_name_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = json!({"model": "m", "output_dir": dir.path(), "data": {"path": "d"}, "encoder": "e", "distance": "d",
+            "schedule": "uniform", "pairs": "nearest-over-farthest", "generate": {"samples": 4}});
+        let config: RunConfig = serde_json::from_value(config).unwrap();
+        let of = |sha256: &str| {
+            let mut record = serde_json::to_value(record("d")).unwrap();
+            record["files"] = json!({"script": {"path": "/my.py", "sha256": sha256}});
+            serde_json::from_value::<PluginRecord>(record).unwrap()
+        };
+        let figure = json!({"value": 0.7, "interval": [0.65, 0.75]});
+        let line = json!({"encoder": "e layer=1", "distance": "d layer=1", "accuracy": figure, "auc": figure,
+            "label_correlation": figure, "length_correlation": figure});
+        let found =
+            json!({"prompts": 8, "responses": 16, "lines": [line], "encoders": [record("e")], "distances": [of("1")]});
+        let output = dir.path().join("validate");
+        fs::create_dir_all(&output).unwrap();
+        fs::write(output.join("validate.json"), found.to_string()).unwrap();
+        super::record(&output).write(&[output.join("validate.json")]).unwrap();
+        let standing = |distance: &PluginRecord| standing(&config, [&record("e"), distance], false).unwrap().unwrap();
+        assert!(standing(&of("1")).permits());
+        assert_eq!(standing(&of("2")), Standing::Other("e layer=1 with d layer=1 as they are now".into()));
+    }
 
     fn record(id: &str) -> PluginRecord {
         serde_json::from_value(json!({"kind": "encoder", "id": id, "name": id, "version": "1", "sha256": "00", "origin": {"state": "local"}, "options": {"layer": 1}})).unwrap()

@@ -5,20 +5,18 @@ mod bert;
 mod model;
 mod recipe;
 
-use ldalign_sdk::{Encoder, Error, Host, LatentShape, PluginOptions, Sample};
+use ldalign_sdk::{Encoder, Error, Host, InputPath, LatentShape, PluginOptions, Sample};
 use model::SentenceModel;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// Which model reads what.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
-    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT or RoBERTa model; a relative one is
-    /// looked for where the program was started.
-    pub model_dir: PathBuf,
+    /// Directory with config.json, model.safetensors and tokenizer.json of a BERT or RoBERTa model.
+    pub model_dir: InputPath,
     /// Tokens read of a text, its beginning; the special tokens count.
     #[serde(default = "max_tokens")]
     #[schemars(range(min = 4))]

@@ -3,6 +3,7 @@
 
 use super::*;
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)

@@ -158,6 +158,7 @@ fn services(name: &str) -> PolicyServices {
         version: "1.0.0".into(),
         sha256: String::new(),
         options: Value::Null,
+        files: Default::default(),
         origin: crate::share::State::Bundled.into(),
     };
     PolicyServices::new(Some(Arc::new(RwLock::new(load(name, Precision::F32)))), &[1], 0, &record)
