@@ -1,4 +1,6 @@
-//! `plugin new`: a crate to begin with, from templates that are part of the program.
+//! `plugin new`: a crate or a script to begin with, from templates that are part of the program.
+
+mod python;
 
 use crate::cli::print;
 use ldalign::{Code, Error, Result, files, library::Kind};
@@ -7,11 +9,14 @@ use std::path::{Path, PathBuf};
 /// Arguments of `plugin new`.
 #[derive(clap::Args)]
 pub struct New {
-    /// Name of the crate and id of the plugin: a-z, 0-9 and single `-`, beginning with a letter
+    /// Name of the crate or script, and id of the plugin: a-z, 0-9 and single `-`, beginning with a letter
     name: String,
     /// What it is to be
     #[arg(long, value_enum)]
     kind: Kind,
+    /// Makes a script in Python, which the bundled plugin `python` runs, in place of a crate
+    #[arg(long, conflicts_with = "sdk")]
+    python: bool,
     /// Directory to make [default: NAME]
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -82,6 +87,9 @@ impl New {
             return Err(Error::new(Code::PluginNew, format!("{} is there already", dir.display()))
                 .hint("choose another name, or another directory with --dir"));
         }
+        if self.python {
+            return self.script(&dir);
+        }
         let sdk = Sdk::choose(self.sdk.as_deref())?;
         let lib = name.replace('-', "_");
         let (spdx, licenses) = license.parts(name);
@@ -92,20 +100,18 @@ impl New {
         };
         let dev_dependencies =
             format!("\n[dev-dependencies]\nldalign-conformance = {}\n", sdk.dependency("conformance"));
-        let fill = |template: &str| {
-            let values = [
-                ("__NAME__", name.as_str()),
-                ("__LIB__", &lib),
-                ("__KIND__", kind.name()),
-                ("__LICENSE__", spdx),
-                ("__SDK__", &sdk.dependency("")),
-                ("__DEV_DEPENDENCIES__", &dev_dependencies),
-                ("__CONFORMS__", "\n#[cfg(test)]\nldalign_conformance::conforms!();\n"),
-            ];
-            values.iter().fold(template.to_owned(), |text, (key, value)| text.replace(key, value))
-        };
+        let sdk = sdk.dependency("");
+        let values = [
+            ("__NAME__", name.as_str()),
+            ("__LIB__", &lib),
+            ("__KIND__", kind.name()),
+            ("__LICENSE__", spdx),
+            ("__SDK__", &sdk),
+            ("__DEV_DEPENDENCIES__", &dev_dependencies),
+            ("__CONFORMS__", "\n#[cfg(test)]\nldalign_conformance::conforms!();\n"),
+        ];
         files::write_dir(&dir, |dir| {
-            let write = |file: &str, text: &str| files::write(&dir.join(file), fill(text).as_bytes());
+            let write = |file: &str, text: &str| files::write(&dir.join(file), fill(text, &values).as_bytes());
             files::make_dir(&dir.join("src"))?;
             write("Cargo.toml", include_str!("new/Cargo.toml.txt"))?;
             write("README.md", include_str!("new/README.md.txt"))?;
@@ -119,6 +125,30 @@ impl New {
              ldalign plugin check target/release/lib{lib}.so\n\nand in a run's config\n\n    {kind}: {dir}/target/release/lib{lib}.so"
         ))
     }
+
+    /// The same for a script.
+    fn script(&self, dir: &Path) -> Result<()> {
+        let Self { name, kind, license, .. } = self;
+        let module = python::module(name, *kind);
+        let test = format!("test_{module}");
+        let values =
+            [("__NAME__", name.as_str()), ("__KIND__", kind.name()), ("__MODULE__", &module), ("__TEST__", &test)];
+        files::write_dir(dir, |dir| {
+            let write = |file: &str, text: &str| files::write(&dir.join(file), fill(text, &values).as_bytes());
+            python::files(name, *kind).iter().try_for_each(|(file, text)| write(file, text))?;
+            license.parts(name).1.iter().try_for_each(|(file, text)| write(file, text))
+        })?;
+        let dir = dir.display();
+        print(&format!(
+            "{dir}: a {kind} in Python that works; make it yours in {dir}/{module}.py. Then\n\n    cd {dir}\n    python3 {test}.py\n    \
+             ldalign plugin check {module}.py\n\nand in a run's config\n\n    {kind}: {{ plugin: python, options: {{ script: {dir}/{module}.py }} }}"
+        ))
+    }
+}
+
+/// A template with its gaps filled.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    values.iter().fold(template.to_owned(), |text, (key, value)| text.replace(key, value))
 }
 
 /// Names that a crate cannot bear: Rust's keywords, crates that a plugin depends on or that come with the compiler, and
