@@ -35,7 +35,7 @@ impl ChatTemplate {
         let file = model.path("tokenizer_config.json");
         let config = model.object("tokenizer_config.json")?.unwrap_or_default();
         let source = match config.get("chat_template") {
-            None | Some(serde_json::Value::Null) => return Self::refuse_unread(model_dir).map(|()| None),
+            None | Some(serde_json::Value::Null) => return Self::refuse_unread(model.place()).map(|()| None),
             Some(serde_json::Value::String(source)) => Some(source.as_str()),
             Some(list) => named(list, "default"),
         };
