@@ -1,5 +1,5 @@
 # The two commands of the README, and what CI runs. Each does its own set-up.
-.PHONY: build quickstart install dist test test-faults test-hostile test-features lint check-cuda doc deny
+.PHONY: build quickstart install dist test test-languages test-faults test-hostile test-features lint check-cuda doc deny
 
 # What `default` leaves out and needs no NVIDIA toolkit.
 FEATURES = parquet,hub,judge
@@ -41,6 +41,11 @@ test: build
 FAULTS = all
 test-faults: build
 	LDALIGN_FAULTS=$(FAULTS) cargo test --release -p ldalign-tests --test faults --test spoilt --no-fail-fast -- --nocapture
+
+# Plugins in Python, and in C++: what `test` leaves out, since it needs python3 with NumPy and a compiler of C++.
+test-languages: build
+	python3 -c 'import numpy'
+	cargo test --release -p ldalign-tests --test python --test c -- --include-ignored
 
 # Mutations of files that others write, so many for each entry point; `test` tries some. SEED chooses others.
 INPUTS = 3000

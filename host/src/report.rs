@@ -50,7 +50,9 @@ pub fn write(run_dir: &Path) -> Result<PathBuf> {
 
 /// [`write()`], and says where the page is: what follows a round of a run.
 pub fn refresh(run_dir: &Path) -> Result<()> {
-    tracing::info!("report: {}", write(run_dir)?.display());
+    // Not among the message's parts: those are not evaluated where it is not shown.
+    let page = write(run_dir)?;
+    tracing::info!("report: {}", page.display());
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! A base in NF4: it computes with what its blocks mean and nothing else, an adapter remembers it, and what cannot be had
-//! so is refused by name. (PEFT's numbers on such a base: `nf4-lora` in reference.rs.)
+//! A base in NF4: it computes with what its blocks mean and nothing else, an adapter remembers it, and what cannot be
+//! had so is refused by name. (PEFT's numbers on such a base: `nf4-lora` in reference.rs.)
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use candle_core::{Device, Tensor};

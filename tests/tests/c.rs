@@ -1,5 +1,5 @@
 //! Plugins in C and C++, compiled as their authors would: they keep every rule and give the right figures, and what
-//! does not fit the header is refused in words. They need `cc` and `c++`.
+//! does not fit the header is refused in words. They need `cc`, and those for C++ `c++`.
 #![allow(clippy::unwrap_used)]
 
 use ldalign::{
@@ -53,17 +53,25 @@ fn load(kind: Kind, library: &Path, args: Value) -> Result<Plugin, Error> {
     finder.load(kind, &PluginChoice { options, ..PluginChoice::bundled("c") })
 }
 
-#[test]
-fn the_examples_keep_every_rule() {
+fn keeps_every_rule(name: &str, passed: usize) {
     let dir = tempfile::tempdir().unwrap();
-    for (name, passed) in [("hellinger.c", 35), ("centred.cpp", 70)] {
-        let library = example(dir.path(), name);
-        let out = Command::new(host_binary()).args(["plugin", "check", "--json"]).arg(&library).output().unwrap();
-        assert!(out.status.success(), "{}", said(&out));
-        let report: Value = serde_json::from_slice(&out.stdout).unwrap();
-        let passes = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] == "pass").count();
-        assert!(passes >= passed, "{name}: {passes} checks passed");
-    }
+    let library = example(dir.path(), name);
+    let out = Command::new(host_binary()).args(["plugin", "check", "--json"]).arg(&library).output().unwrap();
+    assert!(out.status.success(), "{}", said(&out));
+    let report: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let passes = report["checks"].as_array().unwrap().iter().filter(|check| check["verdict"] == "pass").count();
+    assert!(passes >= passed, "{name}: {passes} checks passed");
+}
+
+#[test]
+fn the_example_in_c_keeps_every_rule() {
+    keeps_every_rule("hellinger.c", 35);
+}
+
+#[test]
+#[ignore = "needs a compiler of C++: make test-languages"]
+fn the_example_in_cpp_keeps_every_rule() {
+    keeps_every_rule("centred.cpp", 70);
 }
 
 #[test]
@@ -83,6 +91,7 @@ fn a_distance_in_c_has_the_figures_of_its_formula() {
 }
 
 #[test]
+#[ignore = "needs a compiler of C++: make test-languages"]
 fn an_encoder_and_a_schedule_in_cpp_serve_a_run() {
     let dir = tempfile::tempdir().unwrap();
     example(dir.path(), "centred.cpp");

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use ldalign::Code;
-use ldalign_tests::{built, host_binary, workspace_root};
-use std::{collections::BTreeSet, fs, process::Command};
+use ldalign_tests::{built, host_binary, runs, workspace_root};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 fn document(name: &str) -> String {
     fs::read_to_string(workspace_root().join("docs").join(name)).unwrap()
@@ -61,20 +61,26 @@ fn an_installed_program_finds_its_plugins_and_a_moved_one_says_where_they_belong
     fs::create_dir_all(&lib).unwrap();
     let program = bin.join("ldalign");
     fs::copy(host_binary(), &program).unwrap();
-    let bench = |program: &std::path::Path| {
+    let config = runs::config(dir.path(), "generate: { samples: 1, max_new_tokens: 8 }");
+    let check = |program: &Path| {
         let mut command = Command::new(program);
-        command.current_dir(dir.path()).args(["plugin", "info", "cosine"]).env_remove("LDALIGN_PLUGINS");
+        command.current_dir(dir.path()).arg("check").arg(&config).env_remove("LDALIGN_PLUGINS");
         command.env("HOME", dir.path()).env_remove("XDG_DATA_HOME").output().unwrap()
     };
-    let out = bench(&program);
+    let out = check(&program);
     let said = String::from_utf8_lossy(&out.stderr);
-    assert!(!out.status.success() && said.contains("LDALIGN_PLUGINS") && said.contains("../lib/ldalign"), "{said}");
-    let library = "libldalign_distance_cosine.so";
-    fs::copy(built().join(library), lib.join(library)).unwrap();
-    assert!(bench(&program).status.success());
+    assert!(!out.status.success() && said.contains("or LDALIGN_PLUGINS names their directory"), "{said}");
+    for name in ["encoder_policy_states", "distance_euclidean", "schedule_linear"] {
+        let library = format!("libldalign_{name}.so");
+        fs::copy(built().join(&library), lib.join(&library)).unwrap();
+    }
     // By a link, too.
-    std::os::unix::fs::symlink(&program, dir.path().join("link")).unwrap();
-    assert!(bench(&dir.path().join("link")).status.success());
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&program, &link).unwrap();
+    for program in [&program, &link] {
+        let out = check(program);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
 }
 
 #[test]

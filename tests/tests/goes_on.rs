@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 const RUN: &str = "
 generate: { samples: 2, max_new_tokens: 8, batch_size: 8 }
-train: { learning_rate: 1.0e-3, per_device_train_batch_size: 4, gradient_accumulation_steps: 1, max_steps: 3 }
+train: { learning_rate: 1.0e-3, per_device_train_batch_size: 4, gradient_accumulation_steps: 1, max_steps: 12, save_steps: 1 }
 ";
 
 /// The files of rounds, which name no directory.
@@ -21,11 +21,23 @@ fn rounds(run: &std::path::Path) -> BTreeMap<PathBuf, String> {
 fn rounds_grow_and_threads_change() {
     let (grown, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = runs::config(grown.path(), RUN);
-    runs::succeed(runs::command("run", &config, &["rounds=1"]));
-    runs::succeed(runs::command("run", &config, &["rounds=3", "threads=2"]));
+    // In the middle of a round, and after the last.
     let run = grown.path().join("run");
+    let mut child = runs::command("run", &config, &["rounds=1"]).spawn().unwrap();
+    assert!(runs::kill_when(&mut child, || run.join("round-1/train/checkpoint-1").exists()), "the round was over");
+    let mut quiet = runs::command("run", &config, &["rounds=2"]);
+    quiet.arg("--quiet");
+    let out = quiet.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && said.lines().all(|line| line.contains("WARN")), "{said}");
+    assert!(run.join("report.html").exists());
+    runs::succeed(runs::command("run", &config, &["rounds=3", "threads=2"]));
     let manifest = fs::read_to_string(run.join("manifest.json")).unwrap();
-    assert!(manifest.contains("config.rounds was 1, is 3") && manifest.contains("config.threads was 1, is 2"));
+    assert!(
+        manifest.contains("config.rounds was 1, is 2")
+            && manifest.contains("config.rounds was 2, is 3")
+            && manifest.contains("config.threads was 1, is 2")
+    );
     assert!(fs::read_to_string(run.join("config.yaml")).unwrap().contains("rounds: 3"));
 
     let config = runs::config(whole.path(), RUN);

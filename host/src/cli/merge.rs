@@ -17,8 +17,8 @@ pub struct Merge {
     adapter: PathBuf,
     /// Directory to write, which must not exist
     output: PathBuf,
-    /// Merges into this model as it is, in place of the base the adapter names; of an adapter that was trained on a base
-    /// in 4 bits, the original: else it is merged into the numbers that the 4 bits mean
+    /// Merges into this model as it is, in place of the base the adapter names; of an adapter that was trained on a
+    /// base in 4 bits, the original: else it is merged into the numbers that the 4 bits mean
     #[arg(long, value_name = "DIR")]
     base: Option<PathBuf>,
 }

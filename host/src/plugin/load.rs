@@ -104,7 +104,8 @@ fn sealed(name: &str, bytes: &[u8]) -> io::Result<File> {
 }
 
 /// A temporary file with these bytes that has no name in any directory, open to read: where the kernel, or a filter of
-/// its calls, gives no file in memory. It is no seal: processes of the same user can give themselves leave to change it.
+/// its calls, gives no file in memory. It is no seal: processes of the same user can give themselves leave to change
+/// it.
 fn nameless(bytes: &[u8]) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
     file.write_all(bytes)?;

@@ -77,8 +77,8 @@ impl SpecialTokens {
     }
 }
 
-/// Lets the tokenizer treat as one token whatever tokenizer_config.json and special_tokens_map.json name, as transformers
-/// does; what it treats so already stays as it is.
+/// Lets the tokenizer treat as one token whatever tokenizer_config.json and special_tokens_map.json name, as
+/// transformers does; what it treats so already stays as it is.
 pub(super) fn add_tokens(
     tokenizer: &mut Tokenizer,
     config: &Map<String, Value>,

@@ -68,10 +68,10 @@ impl Objective for Dpo<'_> {
         self.data.pairs
     }
     fn data_hash(&self) -> String {
-        let DpoData { pairs, reference, distances, round, .. } = self.data;
+        let DpoData { pairs, reference, distances, round: (round, _), .. } = self.data;
         let parts =
             [bytemuck::cast_slice(reference.as_flattened()), bytemuck::cast_slice(distances)].map(files::sha256);
-        files::sha256(format!("{} {} {round:?}", pairs.hash(), parts.join(" ")).as_bytes())
+        files::sha256(format!("{} {} {round}", pairs.hash(), parts.join(" ")).as_bytes())
     }
     fn weigh(&self, step: u64, total_steps: u64, rows: &[usize], means: &mut StepMeans) -> Result<Vec<f32>> {
         let (round, rounds) = self.data.round;

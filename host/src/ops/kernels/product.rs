@@ -4,8 +4,8 @@
 //! rows are read where they are, one word at a time, and broadcast to the vector. For activations times weights the
 //! lanes are tokens, so weights are never packed or copied and a batch of up to 16 tokens reads each of them once; for
 //! very few tokens the parts change places and weights are transposed in passing. For gradients of weights the lanes
-//! are inputs. Where the processor multiplies no pairs of bf16, they are widened, and matrices in blocks are unpacked: a
-//! block of rows once for all panels.
+//! are inputs. Where the processor multiplies no pairs of bf16, they are widened, and matrices in blocks are unpacked:
+//! a block of rows once for all panels.
 //!
 //! **Every result is the same to the bit whatever else is computed with it**: it is one chain of fused products in the
 //! order of the summation index (of up to 1024 words; longer sums add up equal chains), and depends neither on the
