@@ -19,7 +19,7 @@
 //! the larger of the two.
 
 use crate::{
-    Result,
+    Code, Error, Result,
     config::{GenerateConfig, TrainConfig},
     machine::size,
     model::{EMBEDDING, Footprint, HEAD, ModelConfig, Module, activation_budget, lora_targets},
@@ -29,7 +29,7 @@ use serde::Serialize;
 use std::fmt;
 
 /// Bytes of each part.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Estimate {
     /// Parameters of the model.
     pub parameters: u64,
@@ -138,6 +138,25 @@ impl Estimate {
     }
 }
 
+impl Estimate {
+    /// Whether a machine with so many bytes of memory can hold it.
+    ///
+    /// # Errors
+    /// `estimate/memory` where it cannot; nothing where the machine's memory is not known.
+    pub fn fits(&self, memory: Option<u64>) -> Result<()> {
+        match memory {
+            Some(memory) if self.peak > memory => {
+                let what = format!("this would hold about {}, and the machine has {}", size(self.peak), size(memory));
+                Err(Error::new(Code::EstimateMemory, what).hint(
+                    "bf16: true, train.lora, quantize: nf4 with it, a smaller generate.batch_size or data.max_length \
+                     take less; for another machine: ldalign check --force",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -164,6 +183,14 @@ mod tests {
     };
     use candle_core::Device;
     use std::path::Path;
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let estimate = Estimate { peak: 3 << 30, ..Estimate::default() };
+        assert!(estimate.fits(None).is_ok() && estimate.fits(Some(3 << 30)).is_ok());
+        let e = estimate.fits(Some(2 << 30)).unwrap_err();
+        assert_eq!(e.message(), "this would hold about 3.0 GiB, and the machine has 2.0 GiB");
+    }
 
     #[test]
     fn frozen_weights_take_what_a_policy_keeps_them_in() {

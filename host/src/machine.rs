@@ -32,6 +32,11 @@ impl Machine {
     }
 }
 
+/// Bytes of memory that the machine has; None where the system does not say.
+pub fn memory() -> Option<u64> {
+    Some(kib("/proc/meminfo", "MemTotal")? << 10)
+}
+
 /// Bytes of memory this process holds now; None where the system does not say.
 pub fn resident() -> Option<u64> {
     Some(kib("/proc/self/status", "VmRSS")? << 10)

@@ -27,6 +27,7 @@ use crate::{
     files, interrupt,
     latents::{PolicyServices, SharedPolicy},
     library::Kind,
+    machine,
     model::{self, Kept, ModelDir, Policy},
     ops::Compute,
     plugin::{Finder, Plugin},
@@ -130,6 +131,11 @@ impl Run {
                 longest,
             )?;
             tracing::info!("memory: {estimate}");
+            if matches!(device, Device::Cpu)
+                && let Err(e) = estimate.fits(machine::memory())
+            {
+                tracing::warn!("{e}");
+            }
         }
         let records = [&encoder, &distance, &schedule].map(|p| p.record().clone());
         let manifest = Manifest::new(&config, &data, records.into())?;

@@ -10,6 +10,7 @@ use ldalign::{
     config::RunConfig,
     data::{BudgetReport, Dataset, Row},
     estimate::{Estimate, Longest},
+    machine,
     model::{self, ModelDir},
     pipeline,
     plugin::PluginRecord,
@@ -30,6 +31,9 @@ pub struct Check {
     /// Prints JSON, without the rows
     #[arg(long)]
     json: bool,
+    /// Checks for another machine: what does not fit into this one's memory is no fault
+    #[arg(long)]
+    force: bool,
 }
 
 /// What was found.
@@ -81,7 +85,11 @@ impl Check {
             true => print_json(&findings)?,
             false => print(&findings.text(&config))?,
         }
-        Ok(())
+        // Of a GPU's memory nothing is estimated.
+        match self.force || config.device != "cpu" {
+            true => Ok(()),
+            false => findings.memory.fits(machine::memory()),
+        }
     }
 }
 

@@ -54,6 +54,7 @@ codes! {
     DataShape = "data/shape",
     DataTokens = "data/tokens",
     EngineTensor = "engine/tensor",
+    EstimateMemory = "estimate/memory",
     EvalAnswers = "eval/answers",
     EvalChanged = "eval/changed",
     EvalChoice = "eval/choice",
