@@ -127,6 +127,9 @@ impl RunDir {
     }
 }
 
+/// Schedules whose weights do not depend on how many rounds there are; of others nobody knows.
+const HEEDS_NO_ROUNDS: [&str; 6] = ["uniform", "linear", "rank", "quantile-clip", "softmax", "focal"];
+
 /// Makes the directory one of a manifest that differs in what a run follows.
 fn follow(layout: &Layout, manifest: &Manifest, changes: Changes) -> Result<()> {
     if changes.followed.is_empty() {
@@ -137,6 +140,11 @@ fn follow(layout: &Layout, manifest: &Manifest, changes: Changes) -> Result<()> 
     if rounds < begun {
         let what = format!("rounds is {rounds}, and round {begun} of {} was begun", layout.path().display());
         return Err(Error::new(Code::RunChanged, what).hint(format!("set rounds to {begun} or more")));
+    }
+    let grows = changes.followed.iter().any(|sentence| sentence.starts_with("config.rounds "));
+    if grows && begun > 0 && !HEEDS_NO_ROUNDS.contains(&manifest.config.schedule.plugin.as_str()) {
+        let what = "rounds was changed, and the schedule's weights may depend on how many there are";
+        return Err(Error::new(Code::RunChanged, what).hint("undo the change, or choose another output_dir"));
     }
     for sentence in &changes.followed {
         tracing::info!("{sentence}, from here on");
