@@ -136,9 +136,7 @@ impl Estimate {
         let peak = weights + (gradients + optimizer + activations).max(generation);
         Ok(Self { parameters, trained, weights, gradients, optimizer, activations, generation, peak })
     }
-}
 
-impl Estimate {
     /// Whether a machine with so many bytes of memory can hold it.
     ///
     /// # Errors

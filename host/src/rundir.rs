@@ -141,8 +141,7 @@ fn follow(layout: &Layout, manifest: &Manifest, changes: Changes) -> Result<()> 
         let what = format!("rounds is {rounds}, and round {begun} of {} was begun", layout.path().display());
         return Err(Error::new(Code::RunChanged, what).hint(format!("set rounds to {begun} or more")));
     }
-    let grows = changes.followed.iter().any(|sentence| sentence.starts_with("config.rounds "));
-    if grows && begun > 0 && !HEEDS_NO_ROUNDS.contains(&manifest.config.schedule.plugin.as_str()) {
+    if changes.rounds && begun > 0 && !HEEDS_NO_ROUNDS.contains(&manifest.config.schedule.plugin.as_str()) {
         let what = "rounds was changed, and the schedule's weights may depend on how many there are";
         return Err(Error::new(Code::RunChanged, what).hint("undo the change, or choose another output_dir"));
     }

@@ -39,6 +39,8 @@ pub(super) struct Changes {
     pub refused: Vec<String>,
     /// What the run follows from now on, in the same words.
     pub followed: Vec<String>,
+    /// Whether that is how many rounds there are.
+    pub rounds: bool,
     /// Whether that is what models are measured on.
     pub evaluation: bool,
     /// What had been followed before.
@@ -83,6 +85,7 @@ impl Manifest {
             differences(&old, &new).into_iter().partition(|difference| difference.is_in(&FOLLOWED));
         Ok(Changes {
             refused: refused.iter().map(ToString::to_string).collect(),
+            rounds: followed.iter().any(|difference| difference.is_in(&[ROUNDS])),
             evaluation: followed.iter().any(|difference| difference.is_in(&EVALUATION)),
             followed: followed.iter().map(ToString::to_string).collect(),
             history: old.get("history").and_then(|all| Deserialize::deserialize(all).ok()).unwrap_or_default(),
@@ -198,7 +201,9 @@ const MAY_CHANGE: &[&str] = &[
 
 /// What a run that is started again goes by from then on, since nothing that is finished was made from it: how many
 /// rounds there are, what is measured and warned of, and the threads, on which no bits depend.
-const FOLLOWED: [&str; 5] = ["config.rounds", "config.threads", "config.diagnostics", EVALUATION[0], EVALUATION[1]];
+const FOLLOWED: [&str; 5] = [ROUNDS, "config.threads", "config.diagnostics", EVALUATION[0], EVALUATION[1]];
+
+const ROUNDS: &str = "config.rounds";
 
 /// By these every model is measured, and measured again where they change.
 const EVALUATION: [&str; 2] = ["config.eval", "eval"];
